@@ -1,0 +1,73 @@
+//! What stands on `<base>/status`: will, birth and farewell. All three of one connection carry the same epoch and
+//! instance, so that a reader can tell a late will from the truth.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::config::Config;
+use crate::time::{ClockTrust, Now};
+
+#[derive(Serialize)]
+struct StatusPayload<'a> {
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    epoch: String,
+    instance: &'a str,
+    version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_quality: Option<&'a str>,
+}
+
+/// The local topic: `<base>/status`.
+pub(super) fn topic(config: &Config) -> String {
+    format!("{}/status", config.base)
+}
+
+/// `<run>-<connections>`: which connection of which start speaks.
+pub(super) fn epoch(config: &Config, connections: u64) -> String {
+    format!("{}-{connections}", config.run.0)
+}
+
+/// What the upstream publishes when the connection is lost. It carries no time: nobody knows it beforehand.
+pub(super) fn will(config: &Config, connections: u64) -> Bytes {
+    payload(&StatusPayload { reason: Some("connection lost"), ..base(config, connections, "offline") })
+}
+
+/// Sent first on every connection, and when the health changes.
+pub(super) fn online(config: &Config, connections: u64, degraded: bool, now: Now) -> Bytes {
+    let health = if degraded { "degraded" } else { "ok" };
+    payload(&StatusPayload { health: Some(health), ..timed(base(config, connections, "online"), now) })
+}
+
+/// Sent before a clean stop.
+pub(super) fn stopped(config: &Config, connections: u64, now: Now) -> Bytes {
+    payload(&StatusPayload { reason: Some("stopped"), ..timed(base(config, connections, "offline"), now) })
+}
+
+fn base<'a>(config: &'a Config, connections: u64, state: &'a str) -> StatusPayload<'a> {
+    StatusPayload {
+        state,
+        health: None,
+        reason: None,
+        epoch: epoch(config, connections),
+        instance: &config.instance,
+        version: env!("CARGO_PKG_VERSION"),
+        time: None,
+        time_quality: None,
+    }
+}
+
+fn timed(status: StatusPayload<'_>, now: Now) -> StatusPayload<'_> {
+    let time_quality = (now.trust == ClockTrust::Unsynced).then_some(now.trust.as_str());
+    StatusPayload { time: Some(now.wall.to_string()), time_quality, ..status }
+}
+
+/// Strings and options can't fail to serialize; should they, an empty payload is still no lie.
+fn payload(status: &StatusPayload<'_>) -> Bytes {
+    serde_json::to_vec(status).unwrap_or_default().into()
+}

@@ -1,0 +1,406 @@
+//! The records of one upstream: which wait, which are written, which are in memory, what is safe. It decides when
+//! to commit, to read and to forget; the sending order is the order of numbers.
+//!
+//! ```text
+//!   acked │ in the window │ disk only (read back) │ loaded │   memory: committed │ committing │ uncommitted │ next
+//!         └───────────────┴── send_next ──────────┴────────┴── mem_first ────────┴────────────┴─────────────┘
+//! ```
+//! Records from `mem_first` on are in memory or gone; older ones that are not done are in the window, loaded, or on
+//! disk only. A record that is done before a commit took it is never written: it is *elided*.
+
+mod commits;
+mod disk;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::ages::Ages;
+use super::outputs::Outputs;
+use super::words::{Backlog, Drops, Notice};
+use crate::message::{Message, SafeToken};
+use crate::time::{Mono, Now};
+
+/// About how much is read from disk in one go.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+/// What a record in memory costs beside its bytes: tree node, message struct, shared pointers.
+pub(super) const RECORD_OVERHEAD_BYTES: usize = 256;
+/// The first and the longest wait after a commit that failed.
+const COMMIT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A commit that takes longer counts as a store that doesn't take records.
+const COMMIT_STALLS: Duration = Duration::from_secs(5);
+/// A read that finds nothing where records should be is asked again, since it may have been the disk's hiccup; then
+/// the records are given up, so that nothing stands still behind them.
+const EMPTY_READS_MAX: u32 = 3;
+const EMPTY_READ_RETRY: Duration = Duration::from_secs(1);
+
+/// A record in memory.
+#[derive(Debug)]
+struct Held {
+    message: Message,
+    token: Option<SafeToken>,
+    size: usize,
+    appended: Mono,
+}
+
+/// A record to be sent.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) no: u64,
+    pub(super) size: usize,
+    pub(super) message: Message,
+}
+
+/// A number of records and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, size: usize) {
+        self.records += 1;
+        self.bytes += u64::try_from(size).unwrap_or(u64::MAX);
+    }
+
+    fn take(&mut self, size: usize) {
+        *self = self.minus(Self { records: 1, bytes: u64::try_from(size).unwrap_or(u64::MAX) });
+    }
+
+    fn minus(self, other: Self) -> Self {
+        let records = self.records.saturating_sub(other.records);
+        // Bytes of records that were not written yet are estimates: no rest of them may stay.
+        let bytes = if records == 0 { 0 } else { self.bytes.saturating_sub(other.bytes) };
+        Self { records, bytes }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { records: self.records + other.records, bytes: self.bytes + other.bytes }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Committing {
+    since: Mono,
+    up_to: u64,
+    bytes: usize,
+    /// Delivered while the commit is under way: elided only if it fails.
+    delivered: u64,
+    /// Done while the commit is under way, and `done_on_disk` when it was asked for.
+    done: Tally,
+    done_before: Tally,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    from: u64,
+    /// Where memory began when it was asked: the answer says nothing about records from there on.
+    end: u64,
+}
+
+/// What waits for one upstream.
+#[derive(Debug)]
+pub(super) struct Queue {
+    memory_bytes_max: usize,
+    next: u64,
+    send_next: u64,
+    acked: u64,
+
+    memory: BTreeMap<u64, Held>,
+    mem_first: u64,
+    memory_bytes: usize,
+    unsent: Tally,
+    tokens: BTreeSet<u64>,
+
+    committed: u64,
+    committing: Option<Committing>,
+    uncommitted_bytes: usize,
+    failures: u32,
+    retry_at: Option<Mono>,
+
+    disk: Tally,
+    loaded: VecDeque<Taken>,
+    loaded_bytes: usize,
+    read_next: u64,
+    reading: Option<Reading>,
+    empty_reads: u32,
+    read_at: Option<Mono>,
+
+    told: u64,
+    told_at: Option<Mono>,
+    ack_due: bool,
+    /// Done and on disk, since start; and the same when the last finished commit was asked for. All of that the
+    /// store had been told, so a drop that the commit caused does not count it as lost.
+    done_on_disk: Tally,
+    done_at_commit: Tally,
+    dropped_to: u64,
+
+    ages: Ages,
+    dropping: bool,
+    /// Delivered without having been written.
+    pub(super) elided: u64,
+    /// What was lost.
+    pub(super) drops: Drops,
+}
+
+impl Queue {
+    pub(super) fn new(memory_bytes_max: usize, backlog: Backlog) -> Self {
+        let acked = backlog.acked.0;
+        let last = backlog.last.0.max(acked);
+        Self {
+            memory_bytes_max,
+            next: last + 1,
+            send_next: acked + 1,
+            acked,
+            memory: BTreeMap::new(),
+            mem_first: last + 1,
+            memory_bytes: 0,
+            unsent: Tally::default(),
+            tokens: BTreeSet::new(),
+            committed: last,
+            committing: None,
+            uncommitted_bytes: 0,
+            failures: 0,
+            retry_at: None,
+            disk: Tally { records: backlog.records, bytes: backlog.bytes },
+            loaded: VecDeque::new(),
+            loaded_bytes: 0,
+            read_next: acked + 1,
+            reading: None,
+            empty_reads: 0,
+            read_at: None,
+            told: acked,
+            told_at: None,
+            ack_due: false,
+            done_on_disk: Tally::default(),
+            done_at_commit: Tally::default(),
+            dropped_to: acked,
+            ages: Ages::new(last, backlog.oldest),
+            dropping: false,
+            elided: 0,
+            drops: Drops::default(),
+        }
+    }
+
+    // What comes in.
+
+    pub(super) fn append(&mut self, now: Mono, mut message: Message, token: Option<SafeToken>) {
+        if message.reading.is_some() {
+            // It is made when it is sent.
+            message.payload = bytes::Bytes::new();
+        }
+        let no = self.next;
+        self.next += 1;
+        let size = estimate(&message);
+        self.memory_bytes += size + RECORD_OVERHEAD_BYTES;
+        self.uncommitted_bytes += size + RECORD_OVERHEAD_BYTES;
+        self.unsent.add(size);
+        if token.is_some() {
+            self.tokens.insert(no);
+        }
+        self.memory.insert(no, Held { message, token, size, appended: now });
+    }
+
+    // What is sent.
+
+    /// The next record to send; `None` if there is none, or it must be read first.
+    pub(super) fn take(&mut self) -> Option<Taken> {
+        if self.send_next < self.mem_first {
+            if let Some(taken) = self.loaded.pop_front() {
+                self.loaded_bytes -= taken.size;
+                self.send_next = taken.no + 1;
+                return Some(taken);
+            }
+            if self.read_next < self.mem_first {
+                return None;
+            }
+            self.disk_is_exhausted();
+        } else if self.disk.records > 0 {
+            self.disk_is_exhausted();
+        }
+        let Some((&no, held)) = self.memory.range(self.send_next..).next() else {
+            self.send_next = self.next;
+            return None;
+        };
+        self.send_next = no + 1;
+        self.unsent.take(held.size);
+        Some(Taken { no, size: held.size, message: held.message.clone() })
+    }
+
+    // What is done.
+
+    /// The record needs no store any more: acknowledged, or given up for good. Its publisher may be told.
+    pub(super) fn release(&mut self, no: u64, out: &mut Outputs) {
+        if self.tokens.remove(&no)
+            && let Some(token) = self.memory.get_mut(&no).and_then(|held| held.token.take())
+        {
+            out.safe(token);
+        }
+    }
+
+    /// A record left the window's front.
+    pub(super) fn count_done(&mut self, no: u64, size: usize, delivered: bool) {
+        match &mut self.committing {
+            // The store has dropped it already.
+            _ if no <= self.dropped_to => {}
+            _ if no <= self.committed => self.done_on_disk.add(size),
+            Some(committing) if no <= committing.up_to => {
+                committing.done.add(size);
+                committing.delivered += u64::from(delivered);
+            }
+            _ => self.elided += u64::from(delivered),
+        }
+    }
+
+    /// Forgets everything before the first record that is not done. `first` is the window's.
+    pub(super) fn advance(&mut self, first: Option<u64>) {
+        let acked = first.unwrap_or(self.send_next).saturating_sub(1);
+        if acked <= self.acked {
+            return;
+        }
+        // Only what is on disk needs an Ack: elided records leave no trace.
+        self.ack_due |= self.acked < self.committed;
+        self.acked = acked;
+        while let Some(entry) = self.memory.first_entry() {
+            if *entry.key() > acked {
+                break;
+            }
+            let no = *entry.key();
+            self.forget(no);
+        }
+        self.ages.advance(acked);
+    }
+
+    /// Takes a record out of memory and out of all accounts of memory.
+    fn forget(&mut self, no: u64) -> Option<Held> {
+        let held = self.memory.remove(&no)?;
+        let cost = held.size + RECORD_OVERHEAD_BYTES;
+        self.memory_bytes -= cost;
+        self.tokens.remove(&no);
+        if no >= self.send_next {
+            self.unsent.take(held.size);
+        }
+        match &mut self.committing {
+            _ if no <= self.committed => {}
+            Some(committing) if no <= committing.up_to => {
+                committing.bytes = committing.bytes.saturating_sub(cost);
+            }
+            _ => self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(cost),
+        }
+        Some(held)
+    }
+
+    // What is dropped.
+
+    /// Keeps memory within its share: first the committed are left to the disk, then, if the disk doesn't take
+    /// them, the oldest that are neither in flight nor being written are lost. While the disk works, a burst may
+    /// take twice the share until its commit is through.
+    pub(super) fn trim(&mut self, now: Mono, online: bool, out: &mut Outputs) {
+        let cache_max = if online { self.memory_bytes_max } else { self.memory_bytes_max / 8 };
+        loop {
+            let under_way = self.committing.map_or(0, |committing| committing.bytes);
+            let cached = self.memory_bytes.saturating_sub(self.uncommitted_bytes).saturating_sub(under_way);
+            if self.memory_bytes <= self.memory_bytes_max && cached <= cache_max {
+                return;
+            }
+            let Some(no) = self.memory.keys().next().copied().filter(|&no| no <= self.committed) else {
+                break;
+            };
+            let sent = no < self.send_next;
+            let Some(held) = self.forget(no) else { break };
+            self.mem_first = no + 1;
+            if sent {
+                self.read_next = self.read_next.max(no + 1);
+            } else {
+                self.disk.add(held.size);
+            }
+        }
+        let stalls = self.committing.is_some_and(|committing| now.since(committing.since) >= COMMIT_STALLS);
+        let share = if self.store_fails() || stalls { 1 } else { 2 };
+        while self.memory_bytes > self.memory_bytes_max.saturating_mul(share) {
+            let from = self.send_next.max(self.written() + 1);
+            let Some((&no, _)) = self.memory.range(from..).next() else { return };
+            // What is neither written nor delivered is not acknowledged.
+            if let Some(token) = self.forget(no).and_then(|held| held.token) {
+                out.refused(token);
+            }
+            self.drops.memory_full += 1;
+            self.tell_dropping("memory_full", out);
+        }
+    }
+
+    fn tell_dropping(&mut self, reason: &'static str, out: &mut Outputs) {
+        if !std::mem::replace(&mut self.dropping, true) {
+            out.notice(Notice::Dropping { reason });
+        }
+    }
+
+    /// Nothing waits: an episode of dropping is over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.acked + 1 == self.next
+    }
+
+    pub(super) fn end_episode(&mut self) {
+        self.dropping &= self.store_fails();
+    }
+
+    // What is told.
+
+    /// Whether everything is on disk or done.
+    pub(super) fn all_written(&self) -> bool {
+        self.committing.is_none() && self.memory.range(self.committed + 1..).next().is_none()
+    }
+
+    /// Records that are not yet given to the window.
+    pub(super) fn waiting(&self) -> Tally {
+        let loaded = Tally {
+            records: u64::try_from(self.loaded.len()).unwrap_or(u64::MAX),
+            bytes: u64::try_from(self.loaded_bytes).unwrap_or(u64::MAX),
+        };
+        self.disk.plus(loaded).plus(self.unsent)
+    }
+
+    /// Records in memory only, done or not.
+    pub(super) fn uncommitted(&self) -> u64 {
+        u64::try_from(self.memory.range(self.committed + 1..).count()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) const fn committed_to(&self) -> u64 {
+        self.committed
+    }
+
+    /// Age of the oldest record that is not done.
+    pub(super) fn oldest(&self, now: Now) -> Option<Duration> {
+        if self.is_empty() {
+            return None;
+        }
+        let in_memory = self.memory.first_key_value().filter(|&(&no, _)| no == self.acked + 1);
+        match in_memory {
+            Some((_, held)) => Some(now.mono.since(held.appended)),
+            None => self.ages.of(self.acked + 1, now),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, no: u64) -> bool {
+        self.memory.contains_key(&no) || self.loaded.iter().any(|taken| taken.no == no)
+    }
+
+    #[cfg(test)]
+    pub(super) const fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    /// The next deadline of reading and acknowledging.
+    pub(super) fn deadline(&self, online: bool) -> Option<Mono> {
+        let read = self.read_at.filter(|_| online && self.wants_read());
+        [read, self.ack_at()].into_iter().flatten().min()
+    }
+}
+
+/// About how many bytes a message takes as a record, before it is encoded.
+fn estimate(message: &Message) -> usize {
+    let properties = if message.properties.as_properties().is_empty() { 0 } else { 64 };
+    let reading = message.reading.as_ref().map_or(0, |reading| 64 + reading.samples.len() * 24);
+    16 + message.topic.len() + message.payload.len() + properties + reading
+}

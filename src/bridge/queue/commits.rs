@@ -1,0 +1,126 @@
+//! When records are written and what follows: commits, what makes a token safe, acknowledgements towards the
+//! store.
+
+use std::time::Duration;
+
+use super::{COMMIT_RETRY, Committing, Queue, RECORD_OVERHEAD_BYTES, Tally};
+use crate::bridge::backoff::doubled;
+use crate::bridge::outputs::Outputs;
+use crate::bridge::words::{Notice, Output};
+use crate::record::{self, RecordNo, StoredRecord};
+use crate::time::Mono;
+
+impl Queue {
+    pub(super) fn written(&self) -> u64 {
+        self.committing.map_or(self.committed, |committing| committing.up_to)
+    }
+
+    /// When the next commit is due; `token_wait` is how long a waiting acknowledgement may take.
+    pub(in crate::bridge) fn commit_due(&self, interval: Duration, token_wait: Duration) -> Option<Mono> {
+        if self.committing.is_some() {
+            return None;
+        }
+        let from = self.written() + 1;
+        let oldest = self.memory.range(from..).next()?.1.appended + interval;
+        let token = self.tokens.range(from..).next().and_then(|no| self.memory.get(no));
+        let mut due = token.map_or(oldest, |held| oldest.min(held.appended + token_wait));
+        if self.uncommitted_bytes > self.memory_bytes_max / 4 {
+            due = Mono::ZERO;
+        }
+        Some(self.retry_at.map_or(due, |at| due.max(at)))
+    }
+
+    /// Everything uncommitted goes to the store.
+    pub(in crate::bridge) fn commit(&mut self, now: Mono) -> Option<Output> {
+        let from = self.committed + 1;
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for (&no, held) in self.memory.range_mut(from..) {
+            let stored = record::encode(&held.message);
+            // From here on the size is exact: the store's.
+            let size = stored.len();
+            self.memory_bytes = self.memory_bytes.saturating_sub(held.size) + size;
+            if no >= self.send_next {
+                self.unsent.take(held.size);
+                self.unsent.add(size);
+            }
+            held.size = size;
+            bytes += size + RECORD_OVERHEAD_BYTES;
+            if batch.is_empty() {
+                self.ages.mark(no, held.appended);
+            }
+            batch.push(StoredRecord { no: RecordNo(no), bytes: stored });
+        }
+        let up_to = batch.last()?.no.0;
+        self.committing = Some(Committing {
+            since: now,
+            up_to,
+            bytes,
+            delivered: 0,
+            done: Tally::default(),
+            done_before: self.done_on_disk,
+        });
+        self.uncommitted_bytes = 0;
+        Some(Output::Commit(batch))
+    }
+
+    pub(in crate::bridge) fn committed(&mut self, up_to: RecordNo, out: &mut Outputs) {
+        let Some(committing) = self.committing.take_if(|committing| committing.up_to == up_to.0) else {
+            return;
+        };
+        self.ack_due |= self.acked > self.committed;
+        self.done_at_commit = committing.done_before;
+        self.done_on_disk = self.done_on_disk.plus(committing.done);
+        self.committed = committing.up_to;
+        let waiting = self.tokens.split_off(&(committing.up_to + 1));
+        for no in std::mem::replace(&mut self.tokens, waiting) {
+            if let Some(token) = self.memory.get_mut(&no).and_then(|held| held.token.take()) {
+                out.safe(token);
+            }
+        }
+        self.retry_at = None;
+        if self.failures > 0 {
+            self.failures = 0;
+            self.dropping = false;
+            out.notice(Notice::StoreWorks);
+        }
+    }
+
+    pub(in crate::bridge) fn commit_failed(&mut self, now: Mono, error: &str, out: &mut Outputs) {
+        let Some(committing) = self.committing.take() else { return };
+        self.elided += committing.delivered;
+        self.uncommitted_bytes += committing.bytes;
+        self.retry_at = Some(now + doubled(COMMIT_RETRY.0, self.failures, COMMIT_RETRY.1));
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            out.notice(Notice::StoreFailing { error: error.to_owned() });
+        }
+    }
+
+    pub(in crate::bridge) const fn store_fails(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// The gateway stops: no time to wait for the store's recovery.
+    pub(in crate::bridge) fn retry_soon(&mut self, now: Mono) {
+        self.retry_at = self.retry_at.map(|at| at.min(now + COMMIT_RETRY.0 / 2));
+    }
+
+    /// The acknowledgement that is due towards the store, if any: at most one a second while draining, when
+    /// nothing waits any more, and `at_once` before a commit, so that a drop that it causes counts right.
+    pub(in crate::bridge) fn ack(&mut self, now: Mono, at_once: bool) -> Option<Output> {
+        let due = self.ack_at()?;
+        if now < due && !at_once && self.acked + 1 < self.next {
+            return None;
+        }
+        self.ack_due = false;
+        self.told = self.acked;
+        self.told_at = Some(now);
+        Some(Output::Ack { up_to: RecordNo(self.acked) })
+    }
+
+    pub(super) fn ack_at(&self) -> Option<Mono> {
+        let due = self.ack_due && self.acked > self.told;
+        due.then(|| self.told_at.map_or(Mono::ZERO, |at| at + Duration::from_secs(1)))
+    }
+}

@@ -1,0 +1,272 @@
+//! What may be sent now, and how it looks: slots before records, records in order, within what upstream allows.
+
+use std::time::Duration;
+
+use super::backoff::doubled;
+use super::window::Due;
+use super::words::Notice;
+use super::{Bridge, mapping};
+use crate::mqtt::{self, PacketId, Properties, Publish, QoS, Version, topic};
+use crate::payload;
+use crate::time::{Mono, Now};
+
+/// The first and the longest wait after upstream said that our quota is used up.
+const QUOTA_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// QoS 0 has no acknowledgements to pace it: after so many records or bytes a PINGRESP must show that upstream
+/// still takes them. It is also the most that a cut can take of them.
+const FENCE_RECORDS: usize = 100;
+const FENCE_BYTES: usize = 128 * 1024;
+/// Refusals that are told, by topic and reason, per connection; all are counted.
+const TOLD_REFUSED_MAX: usize = 64;
+
+/// Upstream said 0x97: it wants to be left alone for a while.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    times: u32,
+    until: Option<Mono>,
+}
+
+impl Quota {
+    /// Refused; what was sent together with it is refused together, and counts once.
+    pub(super) fn refused(&mut self, now: Mono) {
+        if self.until.is_none() {
+            self.until = Some(now + doubled(QUOTA_WAIT.0, self.times, QUOTA_WAIT.1));
+            self.times = self.times.saturating_add(1);
+        }
+    }
+
+    /// Taken: if it was the first after a wait, the wait is over for all.
+    pub(super) fn accepted(&mut self) {
+        if self.until.is_none() {
+            self.times = 0;
+        }
+    }
+
+    fn holds(&mut self, now: Mono) -> bool {
+        self.until = self.until.filter(|&until| now < until);
+        self.until.is_some()
+    }
+
+    /// After a wait one message alone asks whether the others may follow, so that none overtakes it.
+    const fn probes(&self) -> bool {
+        self.times > 0
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Mono> {
+        self.until
+    }
+}
+
+/// Paces QoS 0.
+#[derive(Debug, Default)]
+pub(super) struct Fence {
+    records: usize,
+    bytes: usize,
+}
+
+impl Fence {
+    fn sent(&mut self, bytes: usize) {
+        self.records += 1;
+        self.bytes += bytes;
+    }
+
+    fn is_shut(&self) -> bool {
+        self.records >= FENCE_RECORDS || self.bytes >= FENCE_BYTES
+    }
+
+    /// PINGRESP came, or the connection is gone.
+    pub(super) fn open(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A message as it is sent.
+struct Outgoing<'a> {
+    topic: &'a str,
+    retain: bool,
+    dup: bool,
+    payload: &'a [u8],
+    properties: Properties<'a>,
+    /// At QoS 1; without one it goes at QoS 0.
+    id: Option<PacketId>,
+}
+
+/// Why a message can't be sent to this upstream at all.
+enum Unsendable {
+    TooLarge,
+    Refused(&'static str),
+}
+
+impl Bridge {
+    /// Sends what may be sent.
+    pub(super) fn pump(&mut self, now: Now) {
+        if !self.link.is_online() {
+            return;
+        }
+        let held = self.quota.holds(now.mono);
+        if !held || self.stopping.is_some() {
+            self.pump_slots(now);
+        }
+        while !held && self.stopping.is_none() && self.may_send_record() {
+            if self.fence.is_shut() {
+                self.link.fence_ping(now, &mut self.out);
+                return;
+            }
+            let Some(due) = self.next_record() else { return };
+            self.send_record(now, due);
+            // What is done at once (QoS 0, or can't be sent) leaves at once, and makes room.
+            self.settle();
+        }
+    }
+
+    /// Unacknowledged messages that upstream and config allow (5.0, 4.9).
+    fn in_flight_max(&self) -> usize {
+        usize::from(self.config.inflight_max.min(self.link.limits().receive_max)).max(1)
+    }
+
+    /// One place is kept for slots.
+    fn records_max(&self) -> usize {
+        (self.in_flight_max() - 1).max(1)
+    }
+
+    fn may_send_record(&self) -> bool {
+        let max = if self.quota.probes() || self.suspect.alone() { 1 } else { self.records_max() };
+        self.window.records_in_flight() < max && self.window.in_flight() < self.in_flight_max()
+    }
+
+    /// The first of the window that must be sent again, else the next of the queue. The window's span is bounded,
+    /// not only its count: else one lost PUBACK would let any number behind it arrive twice after a restart.
+    fn next_record(&mut self) -> Option<Due> {
+        if let Some(due) = self.window.due() {
+            return Some(due);
+        }
+        let room = self.window.span() < self.records_max();
+        let full = self.window.bytes() >= self.config.memory_bytes_max / 2;
+        if !room || full {
+            return None;
+        }
+        let taken = self.queue.take()?;
+        self.window.push(taken.no, taken.size, taken.message);
+        self.window.due()
+    }
+
+    fn send_record(&mut self, now: Now, due: Due) {
+        let Some(mapped) = mapping::map(&self.config.maps, &due.message) else {
+            // A mapping that was taken out of the config since: not for this upstream any more.
+            self.finish(due.no, false);
+            return;
+        };
+        let qos = mapped.qos.min(self.link.limits().qos_max);
+        let id = if qos == QoS::AtMostOnce { None } else { self.window.id_for(due.no) };
+        let encoded = due.message.reading.as_ref().map(|reading| {
+            payload::json::encode(reading, payload::sent_time(reading, self.config.boot, now))
+        });
+        let outgoing = Outgoing {
+            topic: &mapped.topic,
+            retain: mapped.retain,
+            dup: due.dup && id.is_some(),
+            payload: encoded.as_deref().unwrap_or(&due.message.payload),
+            properties: due.message.properties.as_properties(),
+            id,
+        };
+        match self.write(now, &outgoing) {
+            Ok(_) if id.is_some() => {
+                self.resent += u64::from(outgoing.dup);
+                self.window.sent(due.no, now.mono);
+            }
+            Ok(bytes) => {
+                self.fence.sent(bytes);
+                self.delivered += 1;
+                self.finish(due.no, true);
+            }
+            Err(Unsendable::TooLarge) => {
+                self.queue.drops.too_large += 1;
+                self.tell_refused(mapped.topic, "larger than upstream accepts");
+                self.finish(due.no, false);
+            }
+            Err(Unsendable::Refused(words)) => self.refuse(due.no, words),
+        }
+    }
+
+    /// Slots go one at a time and in a place of their own, so that neither they nor the records starve.
+    fn pump_slots(&mut self, now: Now) {
+        while (self.window.slots_in_flight() == 0 || self.stopping.is_some())
+            && self.window.in_flight() < self.in_flight_max()
+        {
+            let Some(slot) = self.slots.next() else { return };
+            let farewell = self.stopping.is_some();
+            if farewell && slot.topic != self.status_topic {
+                return;
+            }
+            let (key, payload) = (slot.key(), slot.payload.clone());
+            let topic = mapping::own_topic(&self.config.maps, &slot.topic);
+            let unacknowledged = self.link.limits().qos_max == QoS::AtMostOnce;
+            let id = if unacknowledged { None } else { self.window.free_id() };
+            let properties = Properties::EMPTY;
+            let outgoing =
+                Outgoing { topic: &topic, retain: true, dup: false, payload: &payload, properties, id };
+            let written = self.write(now, &outgoing);
+            self.slots.done(key);
+            match (written, id) {
+                (Ok(_), Some(id)) => self.window.slot_sent(id, key, now.mono),
+                (Ok(_), None) => {}
+                (Err(Unsendable::TooLarge), _) => self.tell_refused(topic, "larger than upstream accepts"),
+                (Err(Unsendable::Refused(words)), _) => self.tell_refused(topic, words),
+            }
+            if farewell {
+                self.stop_sent(id);
+            }
+        }
+    }
+
+    /// Writes a PUBLISH; how many bytes it took.
+    fn write(&mut self, now: Now, outgoing: &Outgoing<'_>) -> Result<usize, Unsendable> {
+        topic::check_name(outgoing.topic).map_err(|_| Unsendable::Refused("topic name invalid"))?;
+        let version = self.config.version;
+        let publish = Publish {
+            dup: outgoing.dup,
+            qos: if outgoing.id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce },
+            // 5.0, 3.2.2-14: RETAIN only where it is available.
+            retain: outgoing.retain && self.link.limits().retain,
+            topic: outgoing.topic,
+            packet_id: outgoing.id,
+            properties: if version == Version::V5 { outgoing.properties } else { Properties::EMPTY },
+            payload: outgoing.payload,
+        };
+        let before = self.out.tx.len();
+        let layout =
+            mqtt::encode::publish(&publish, version, &mut self.out.tx).map_err(|_| Unsendable::TooLarge)?;
+        // 5.0, 3.2.2-15: nothing larger than the upstream's maximum.
+        if layout.len > self.link.limits().packet_bytes_max {
+            self.out.tx.truncate(before);
+            return Err(Unsendable::TooLarge);
+        }
+        self.link.wrote(now);
+        Ok(layout.len)
+    }
+
+    /// A record is done, and its publisher may be told.
+    pub(super) fn finish(&mut self, no: u64, delivered: bool) {
+        self.queue.release(no, &mut self.out);
+        self.window.done(no, delivered);
+    }
+
+    /// Upstream will never take this one. The others must not wait for it.
+    pub(super) fn refuse(&mut self, no: u64, words: &'static str) {
+        self.queue.drops.refused += 1;
+        if let Some(message) = self.window.message(no) {
+            let topic = mapping::own_topic(&self.config.maps, &message.topic);
+            self.tell_refused(topic, words);
+        }
+        self.finish(no, false);
+    }
+
+    /// Tells it once per topic and reason while online, for a bounded number of them.
+    pub(super) fn tell_refused(&mut self, topic: String, reason: &'static str) {
+        let told = self.told_refused.iter().any(|(t, r)| *t == topic && *r == reason);
+        if !told && self.told_refused.len() < TOLD_REFUSED_MAX {
+            self.told_refused.push((topic.clone(), reason));
+            self.out.notice(Notice::MessageRefused { topic, reason });
+        }
+    }
+}

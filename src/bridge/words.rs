@@ -1,0 +1,242 @@
+//! The words between the bridge and its shells: what comes in, what must be done, what people are told. Values
+//! only; the decisions are made beside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::{Message, SafeToken};
+use crate::record::{RecordNo, StoredRecord};
+use crate::time::Timestamp;
+
+/// What the outbox held when it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Everything up to here is acknowledged upstream.
+    pub acked: RecordNo,
+    /// The last record on disk; `acked` if there is none behind it.
+    pub last: RecordNo,
+    /// Records on disk behind `acked`.
+    pub records: u64,
+    /// Their bytes, as records.
+    pub bytes: u64,
+    /// When the oldest of them was written, by the wall clock of then.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What the shells tell the bridge.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A message for upstream.
+    Append {
+        /// What.
+        message: Message,
+        /// Answered with [`Output::Safe`] when it is on disk or acknowledged upstream.
+        token: Option<SafeToken>,
+    },
+    /// The newest value for one of the gateway's own retained topics (health, info): it bypasses the outbox and
+    /// replaces one that has not been sent. The topic is the local one.
+    Slot {
+        /// Where.
+        topic: Arc<str>,
+        /// What.
+        payload: bytes::Bytes,
+    },
+    /// Whether anything but this link is wrong with the gateway: the status topic says so.
+    Health {
+        /// Something is.
+        degraded: bool,
+    },
+    /// The transport is open (for TLS: the handshake is done and the certificate is right).
+    Connected,
+    /// It could not be opened.
+    ConnectFailed {
+        /// In words: "connection refused", "certificate expired on 2026-01-01".
+        error: &'a str,
+        /// Whether trying again soon can't help (a wrong certificate): slow retries.
+        permanent: bool,
+    },
+    /// Bytes from upstream.
+    Bytes(&'a [u8]),
+    /// The transport is gone.
+    Closed {
+        /// In words.
+        error: &'a str,
+    },
+    /// The store has these on disk, synced.
+    Committed {
+        /// The last of [`Output::Commit`].
+        up_to: RecordNo,
+    },
+    /// The store could not write. The records stay in memory; the machine asks again later.
+    CommitFailed {
+        /// In words.
+        error: &'a str,
+    },
+    /// The answer to [`Output::Read`], in order; empty if nothing is there.
+    Read {
+        /// `from` of the request.
+        from: RecordNo,
+        /// Records ≥ `from`; with gaps where upstream had acknowledged early.
+        records: Vec<StoredRecord>,
+    },
+    /// The store had to drop the oldest to stay within its size. It comes right after the `Committed` of the
+    /// commit that caused it.
+    Dropped {
+        /// Everything up to here is gone.
+        up_to: RecordNo,
+        /// How many of them had not been acknowledged.
+        records: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The gateway stops: commit everything, publish offline, disconnect. [`Output::Stopped`] follows.
+    Stop,
+    /// The deadline has passed.
+    Tick,
+}
+
+/// What the shells must do.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    /// Open the transport; answer with `Connected` or `ConnectFailed`.
+    Connect,
+    /// Write to the transport, in order.
+    Send(Vec<u8>),
+    /// Close the transport after writing what was sent. No answer.
+    Close,
+    /// Write these to the outbox and sync; answer with `Committed` or `CommitFailed`.
+    /// At most one is under way.
+    Commit(Vec<StoredRecord>),
+    /// Read from the outbox; answer with `Read`. At most one is under way.
+    Read {
+        /// The first.
+        from: RecordNo,
+        /// About how many bytes.
+        bytes_max: usize,
+    },
+    /// Everything up to here may be forgotten. No answer.
+    Ack {
+        /// The last acknowledged.
+        up_to: RecordNo,
+    },
+    /// These are safe: on disk, or acknowledged upstream.
+    Safe(Vec<SafeToken>),
+    /// These will never be safe: their records were dropped before they were written or delivered.
+    Refused(Vec<SafeToken>),
+    /// Log it, and publish health soon: a state changed.
+    Notice(Notice),
+    /// After [`Input::Stop`]: everything that can be done is done.
+    Stopped,
+}
+
+/// A change of state that people want to know of; one per episode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Connected, and the upstream took us.
+    Online {
+        /// Whether the upstream still had our session.
+        session_present: bool,
+        /// Records that wait.
+        backlog: u64,
+        /// How long it was away; `None` at the first connect.
+        away: Option<Duration>,
+    },
+    /// The link went down.
+    Offline {
+        /// Why, in words.
+        error: String,
+    },
+    /// The upstream can't be reached or refuses us. Told once per distinct error until it is online.
+    Refused {
+        /// Why, in words: "bad user name or password".
+        error: String,
+        /// When the next attempt is due.
+        retry_in: Duration,
+    },
+    /// The store fails; told once until it works again.
+    StoreFailing {
+        /// In words.
+        error: String,
+    },
+    /// The store works again.
+    StoreWorks,
+    /// Records were dropped; told once per episode.
+    Dropping {
+        /// Why: one of [`Drops`]' field names.
+        reason: &'static str,
+    },
+    /// Upstream refused one message for good; it was dropped and counted.
+    MessageRefused {
+        /// The upstream topic.
+        topic: String,
+        /// The reason in words.
+        reason: &'static str,
+    },
+}
+
+/// Records that are lost for upstream, by reason, since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// The outbox on disk was full: drop-oldest.
+    pub disk_full: u64,
+    /// The disk did not take them and the memory's share was full: drop-oldest.
+    pub memory_full: u64,
+    /// Upstream refused them for good.
+    pub refused: u64,
+    /// Larger than upstream accepts.
+    pub too_large: u64,
+    /// Stored bytes that could not be read back.
+    pub damaged: u64,
+    /// QoS 0 messages of LAN clients while upstream was away are kept like others; this counts none of them.
+    pub expired: u64,
+}
+
+/// What the link is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Opening the transport, or waiting for CONNACK.
+    Connecting,
+    /// CONNACK came; birth is sent.
+    Online,
+    /// Waiting for the next attempt.
+    Waiting,
+    /// Stopped.
+    Stopped,
+}
+
+/// A snapshot for health and status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// The upstream's name.
+    pub name: Arc<str>,
+    /// What the link is doing.
+    pub state: LinkState,
+    /// Since when it is online, or not online.
+    pub since: Timestamp,
+    /// The last error, while it isn't online.
+    pub error: Option<String>,
+    /// The next attempt, while waiting.
+    pub retry_in: Option<Duration>,
+    /// Connections made since start; the second part of the epoch.
+    pub connections: u64,
+    /// Records that wait: not acknowledged upstream, wherever they are.
+    pub backlog_records: u64,
+    /// Their bytes.
+    pub backlog_bytes: u64,
+    /// Age of the oldest.
+    pub backlog_oldest: Option<Duration>,
+    /// Of these, in memory only: what a power cut would take.
+    pub unsafe_records: u64,
+    /// Sent and not acknowledged.
+    pub inflight: u64,
+    /// Acknowledged upstream since start.
+    pub delivered: u64,
+    /// Of these, never written to disk.
+    pub elided: u64,
+    /// Sent again with DUP since start.
+    pub resent: u64,
+    /// Smoothed time from PUBLISH to PUBACK.
+    pub round_trip: Option<Duration>,
+    /// What was lost.
+    pub drops: Drops,
+}

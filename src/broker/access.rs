@@ -1,0 +1,108 @@
+//! Who may publish where: the gateway's own topics and `$` topics are closed to LAN clients. User rights are not
+//! decided here.
+
+use crate::mqtt::ReasonCode;
+
+/// The levels under the base topic that only the gateway itself publishes to.
+const OWN_LEVELS: [&str; 5] = ["data", "status", "health", "receipt", "info"];
+
+/// What a client's PUBLISH to a topic may do; the same answer holds for its will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Routed.
+    Allowed,
+    /// The topic is the gateway's own, or a `$` topic.
+    NotAuthorized,
+    /// Longer or deeper than the config allows.
+    TopicNameInvalid,
+}
+
+impl Access {
+    /// The reason code to refuse with; `None` if allowed.
+    pub(super) const fn refusal(self) -> Option<ReasonCode> {
+        match self {
+            Self::Allowed => None,
+            Self::NotAuthorized => Some(ReasonCode::NotAuthorized),
+            Self::TopicNameInvalid => Some(ReasonCode::TopicNameInvalid),
+        }
+    }
+}
+
+/// Judges a valid topic name that a LAN client wants to publish to.
+pub(super) fn may_publish(topic: &str, base: &str, bytes_max: usize, levels_max: usize) -> Access {
+    if !within_limits(topic, bytes_max, levels_max) {
+        Access::TopicNameInvalid
+    } else if topic.starts_with('$') || is_own(topic, base) {
+        Access::NotAuthorized
+    } else {
+        Access::Allowed
+    }
+}
+
+/// Whether a topic name or filter keeps to the bounds of length and depth.
+pub(super) fn within_limits(topic: &str, bytes_max: usize, levels_max: usize) -> bool {
+    topic.len() <= bytes_max && topic.split('/').take(levels_max.saturating_add(1)).count() <= levels_max
+}
+
+/// Whether the topic is one of the gateway's own that go upstream by a slot of their own, newest value only, and
+/// never through an outbox: a map of `#` must not put each health message into it.
+pub(super) fn bypasses_outbox(topic: &str, base: &str) -> bool {
+    own_level(topic, base).is_some_and(|level| level != "data")
+}
+
+fn is_own(topic: &str, base: &str) -> bool {
+    own_level(topic, base).is_some()
+}
+
+/// The level behind the base topic, if only the gateway publishes there.
+fn own_level<'a>(topic: &'a str, base: &str) -> Option<&'a str> {
+    let level = topic.strip_prefix(base)?.strip_prefix('/')?.split('/').next()?;
+    OWN_LEVELS.contains(&level).then_some(level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_health_bypass_the_outbox_and_readings_do_not() {
+        for (topic, expected) in [
+            ("base/status", true),
+            ("base/health", true),
+            ("base/info/device", true),
+            ("base/data/device", false),
+            ("base/other", false),
+            ("status", false),
+            ("base2/health", false),
+        ] {
+            assert_eq!(bypasses_outbox(topic, "base"), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn own_topics_dollar_topics_and_oversized_topics_are_refused() {
+        let deep = "/".repeat(8);
+        for (topic, expected) in [
+            ("fieldgate/g1/data", Access::NotAuthorized),
+            ("fieldgate/g1/data/scale", Access::NotAuthorized),
+            ("fieldgate/g1/status", Access::NotAuthorized),
+            ("fieldgate/g1/health", Access::NotAuthorized),
+            ("fieldgate/g1/receipt", Access::NotAuthorized),
+            ("fieldgate/g1/info/scale", Access::NotAuthorized),
+            ("fieldgate/g1/cmd/scale/tare", Access::Allowed),
+            ("fieldgate/g1/database", Access::Allowed),
+            ("fieldgate/g1/statusx/y", Access::Allowed),
+            ("fieldgate/g1", Access::Allowed),
+            ("fieldgate/g10/data", Access::Allowed),
+            ("Fieldgate/g1/data", Access::Allowed),
+            ("/fieldgate/g1/data", Access::Allowed),
+            ("$SYS/x", Access::NotAuthorized),
+            ("$", Access::NotAuthorized),
+            ("a/b", Access::Allowed),
+            ("123456789012345678901234567890x", Access::TopicNameInvalid),
+            (&deep, Access::TopicNameInvalid),
+        ] {
+            assert_eq!(may_publish(topic, "fieldgate/g1", 30, 8), expected, "{topic}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the broker can be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::message::OutboxId;
+use crate::mqtt::topic::TopicFilter;
+
+/// The broker's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The gateway's base topic; LAN clients can't publish to `<base>/data|status|health|receipt|info`.
+    pub base: Arc<str>,
+    /// In the order of [`super::ListenerId`].
+    pub listeners: Vec<ListenerPolicy>,
+    /// What goes to an outbox.
+    pub forward: Vec<ForwardRule>,
+    /// The largest packet taken in. Default 256 KiB, at most 16 MiB. 5.0: told in CONNACK, DISCONNECT 0x95.
+    pub packet_bytes_max: usize,
+    /// The largest first packet. Default 16 KiB; larger: closed.
+    pub first_packet_bytes_max: usize,
+    /// A connection without CONNECT is closed after this. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Connections in all. Default 500; more: CONNACK server unavailable / 0x97.
+    pub connections_max: usize,
+    /// Unacknowledged QoS 1 and 2 messages towards a client, unless it asks for fewer. Default 20.
+    pub inflight_max: u16,
+    /// Unacknowledged QoS 1 and 2 messages from a client. Default 32. 5.0: told as Receive Maximum, 0x93 above.
+    /// 3.x: reading stops.
+    pub receive_max: u16,
+    /// Messages with QoS 1 and 2 that wait for a client. Default 1,000; at the bound the oldest is dropped and
+    /// counted. QoS 0 never waits: it goes out at once, or is dropped.
+    pub queue_messages_max: usize,
+    /// Their bytes (topic and payload). Default 1 MiB.
+    pub queue_bytes_max: usize,
+    /// Bytes in a connection's out buffer above which its QoS 0 publishers are paused and QoS 1 and 2 wait in the
+    /// session. At twice that, QoS 0 towards it is dropped and counted. Default 256 KiB.
+    pub out_buffer_bytes_max: usize,
+    /// A connection that was above it and does not get below half of it within this time is closed (5.0: 0x97),
+    /// so that nobody is paused for longer. Default 10 s.
+    pub out_buffer_stall_max: Duration,
+    /// Client identifier, user name: bytes. Default 128.
+    pub client_id_bytes_max: usize,
+    /// Topic bytes. Default 1,024.
+    pub topic_bytes_max: usize,
+    /// Topic levels. Default 128.
+    pub topic_levels_max: usize,
+    /// Subscriptions of a session. Default 128; more: SUBACK 0x97 / 0x80.
+    pub subscriptions_max: usize,
+    /// Topic aliases that a client may set. Default 16.
+    pub topic_alias_max: u16,
+    /// Retained messages. Default 10,000; more are delivered but not kept.
+    pub retained_max: usize,
+    /// Their bytes. Default 16 MiB.
+    pub retained_bytes_max: usize,
+    /// Stored sessions. Default 2,000; above it the one that is offline for longest ends.
+    pub sessions_max: usize,
+    /// Caps the session expiry that a client asks for; also what a persistent 3.x session gets. `None`: no cap,
+    /// and 3.x sessions stay for ever. Default none.
+    pub session_expiry_max: Option<Duration>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            base: Arc::from("fieldgate/gateway"),
+            listeners: Vec::new(),
+            forward: Vec::new(),
+            packet_bytes_max: 256 * 1024,
+            first_packet_bytes_max: 16 * 1024,
+            connect_timeout: Duration::from_secs(5),
+            connections_max: 500,
+            inflight_max: 20,
+            receive_max: 32,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 1024 * 1024,
+            out_buffer_bytes_max: 256 * 1024,
+            out_buffer_stall_max: Duration::from_secs(10),
+            client_id_bytes_max: 128,
+            topic_bytes_max: 1_024,
+            topic_levels_max: 128,
+            subscriptions_max: 128,
+            topic_alias_max: 16,
+            retained_max: 10_000,
+            retained_bytes_max: 16 * 1024 * 1024,
+            sessions_max: 2_000,
+            session_expiry_max: None,
+        }
+    }
+}
+
+/// What a listener lets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerPolicy {
+    /// For logs.
+    pub name: Arc<str>,
+    /// Whether a client without user name gets in.
+    pub allow_anonymous: bool,
+}
+
+/// Messages whose topic matches go to an outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForwardRule {
+    /// Local topics.
+    pub filter: TopicFilter,
+    /// Where they go.
+    pub outbox: OutboxId,
+}

@@ -1,0 +1,420 @@
+//! How connections begin and end: CONNECT with all its refusals, authentication, takeover, DISCONNECT, and what
+//! then becomes of session and will.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{debug, info};
+
+use super::access::may_publish;
+use super::connection::Phase;
+use super::session::SessionIdx;
+use super::timer::Owner;
+use super::will::Will;
+use super::{Broker, ConnId, Cx, Event, Sink};
+use crate::mqtt::{
+    ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode,
+    Version,
+};
+use crate::secret::Secret;
+
+/// What a CONNECT asks for, kept while name and password are checked.
+#[derive(Debug)]
+pub(super) struct Request {
+    clean_start: bool,
+    keep_alive: u16,
+    client_id: String,
+    assigned: bool,
+    user_name: Option<Arc<str>>,
+    will: Option<Box<Will>>,
+    /// `None`: for ever.
+    expiry: Option<Duration>,
+    /// Less than the client asked for.
+    expiry_capped: bool,
+    receive_max: Option<u32>,
+    packet_bytes_max: Option<u32>,
+}
+
+impl Broker {
+    /// The first packet of a connection.
+    pub(super) fn connect_in<S: Sink>(&mut self, conn: ConnId, connect: &Connect<'_>, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        c.version = connect.version;
+        c.last_seen = cx.now;
+        let listener = usize::from(c.listener.0);
+        let allow_anonymous =
+            self.config.listeners.get(listener).is_some_and(|policy| policy.allow_anonymous);
+        let request = match self.check(connect) {
+            Ok(request) => request,
+            Err(reason) => return self.refuse(conn, reason, cx),
+        };
+        match connect.user_name {
+            None if allow_anonymous => self.establish(conn, request, cx),
+            None => self.refuse(conn, ReasonCode::NotAuthorized, cx),
+            Some(user_name) => {
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.phase = Phase::Authenticating(Box::new(request));
+                    c.pause.authenticating = true;
+                }
+                self.arm_conn(conn);
+                self.events.push_back(Event::Authenticate {
+                    conn,
+                    user_name: user_name.to_owned(),
+                    password: Secret::new(connect.password.unwrap_or_default().to_vec()),
+                });
+                self.tell_pause(conn);
+            }
+        }
+    }
+
+    /// What can be judged without knowing who it is. Nothing is changed yet.
+    fn check(&mut self, connect: &Connect<'_>) -> Result<Request, ReasonCode> {
+        let config = Arc::clone(&self.config);
+        let properties = connect.properties;
+        if properties.string(PropertyId::AuthenticationMethod).is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        let receive_max = properties.number(PropertyId::ReceiveMaximum);
+        let packet_bytes_max = properties.number(PropertyId::MaximumPacketSize);
+        if receive_max == Some(0) || packet_bytes_max == Some(0) {
+            return Err(ReasonCode::ProtocolError);
+        }
+        if connect.client_id.len() > config.client_id_bytes_max {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if connect.user_name.is_some_and(|name| name.len() > config.client_id_bytes_max) {
+            return Err(ReasonCode::BadUserNameOrPassword);
+        }
+        let assigned = connect.client_id.is_empty();
+        let may_assign = match connect.version {
+            Version::V31 => false,
+            // 3.1.3-8: without an identifier there is nothing to find a session by.
+            Version::V311 => connect.clean_start,
+            Version::V5 => true,
+        };
+        if assigned && !may_assign {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if let Some(will) = &connect.will {
+            let access =
+                may_publish(will.topic, &config.base, config.topic_bytes_max, config.topic_levels_max);
+            if let Some(reason) = access.refusal() {
+                return Err(reason);
+            }
+        }
+        let wanted = wanted_expiry(connect);
+        let expiry = cap_expiry(wanted, config.session_expiry_max);
+        Ok(Request {
+            clean_start: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            client_id: if assigned { self.assign_client_id() } else { connect.client_id.to_owned() },
+            assigned,
+            user_name: connect.user_name.map(Arc::from),
+            will: connect.will.as_ref().map(|will| Box::new(Will::from_connect(will))),
+            expiry,
+            expiry_capped: expiry != wanted,
+            receive_max,
+            packet_bytes_max,
+        })
+    }
+
+    fn assign_client_id(&mut self) -> String {
+        loop {
+            let id = format!("auto-{:016x}", self.rng.u64(..));
+            if self.sessions.find(&id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// The answer to [`Event::Authenticate`].
+    pub(super) fn authenticated<S: Sink>(&mut self, conn: ConnId, accepted: bool, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        if !matches!(c.phase, Phase::Authenticating(_)) {
+            return;
+        }
+        let phase = std::mem::replace(&mut c.phase, Phase::Fresh);
+        let Phase::Authenticating(request) = phase else { return };
+        c.pause.authenticating = false;
+        if accepted {
+            self.establish(conn, *request, cx);
+            self.resumable.push(conn);
+        } else {
+            self.refuse(conn, ReasonCode::BadUserNameOrPassword, cx);
+        }
+    }
+
+    /// The client is who it says: finds or makes its session, and takes it from an older connection.
+    fn establish<S: Sink>(&mut self, conn: ConnId, request: Request, cx: &mut Cx<'_, S>) {
+        let existing = self.sessions.find(&request.client_id).and_then(|idx| self.sessions.get(idx));
+        if existing.is_some_and(|session| session.user_name != request.user_name) {
+            // Another user's session is not to be taken over, nor ended.
+            return self.refuse(conn, ReasonCode::ClientIdentifierNotValid, cx);
+        }
+        let taken_over = existing.and_then(|session| session.conn);
+        if taken_over.is_none() && self.conns.ready >= self.config.connections_max {
+            return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
+        }
+        if let Some(old) = taken_over {
+            self.close(old, Some(ReasonCode::SessionTakenOver), cx);
+        }
+        if let Some(idx) = self.sessions.find(&request.client_id) {
+            // What is overdue happened before this CONNECT.
+            self.session_due(idx, cx);
+            if request.clean_start && self.sessions.get(idx).is_some() {
+                self.end_session(idx, cx);
+            }
+        }
+        let found = self.sessions.find(&request.client_id);
+        let present = found.is_some();
+        let idx = found.unwrap_or_else(|| {
+            self.sessions.create(Arc::from(request.client_id.as_str()), request.user_name.clone())
+        });
+        if let Some(session) = self.sessions.get_mut(idx) {
+            session.conn = Some(conn);
+            session.expiry = request.expiry;
+            // 3.1.3-9: the client is back before its will was due.
+            session.will = None;
+            session.will_at = None;
+            session.ends_at = None;
+            self.timers.disarm(&mut session.armed, Owner::Session(idx));
+        }
+        self.begin(conn, idx, request, present, cx);
+        self.pump(idx, cx);
+    }
+
+    fn begin<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        idx: SessionIdx,
+        request: Request,
+        present: bool,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let properties = self.connack_properties(&request);
+        let inflight_max = self.config.inflight_max;
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        c.phase = Phase::Ready;
+        c.session = Some(idx);
+        c.last_seen = cx.now;
+        c.silence_max =
+            (request.keep_alive > 0).then(|| Duration::from_millis(u64::from(request.keep_alive) * 1_500));
+        c.packet_bytes_max = request.packet_bytes_max.and_then(|max| usize::try_from(max).ok());
+        let wanted = request.receive_max.and_then(|max| u16::try_from(max).ok()).unwrap_or(u16::MAX);
+        c.window = usize::from(inflight_max.min(wanted));
+        c.will = request.will;
+        let version = c.version;
+        info!(conn = conn.0, peer = &*c.peer, client_id = request.client_id, "client connected");
+        self.conns.ready += 1;
+        let properties = if version == Version::V5 { properties.as_properties() } else { Properties::EMPTY };
+        // 3.1 has no session present flag.
+        let session_present = present && version != Version::V31;
+        let connack = ConnAck { session_present, reason: ReasonCode::Success, properties };
+        self.send(conn, &Packet::ConnAck(connack), cx);
+        self.arm_conn(conn);
+    }
+
+    fn connack_properties(&self, request: &Request) -> PropertiesBuf {
+        let config = &self.config;
+        let mut properties = PropertiesBuf::new();
+        if request.expiry_capped {
+            let seconds =
+                request.expiry.and_then(|expiry| u32::try_from(expiry.as_secs()).ok()).unwrap_or(u32::MAX);
+            properties.push(Property::U32(PropertyId::SessionExpiryInterval, seconds));
+        }
+        properties.push(Property::U16(PropertyId::ReceiveMaximum, config.receive_max));
+        let packet_bytes_max = u32::try_from(config.packet_bytes_max).unwrap_or(u32::MAX);
+        properties.push(Property::U32(PropertyId::MaximumPacketSize, packet_bytes_max));
+        if request.assigned {
+            properties.push(Property::Str(PropertyId::AssignedClientIdentifier, &request.client_id));
+        }
+        if config.topic_alias_max > 0 {
+            properties.push(Property::U16(PropertyId::TopicAliasMaximum, config.topic_alias_max));
+        }
+        properties
+    }
+
+    /// CONNACK with a failure, then the end. A 3.x client that has no code for the reason is only closed.
+    pub(super) fn refuse<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get(conn) else { return };
+        debug!(conn = conn.0, peer = &*c.peer, reason = reason.words(), "client refused");
+        self.stats.connects_refused += 1;
+        let reason = match (c.version, reason) {
+            (Version::V31 | Version::V311, ReasonCode::QuotaExceeded) => ReasonCode::ServerUnavailable,
+            _ => reason,
+        };
+        if c.version == Version::V5 || reason.to_connack_v3().is_some() {
+            let connack = ConnAck { session_present: false, reason, properties: Properties::EMPTY };
+            self.send(conn, &Packet::ConnAck(connack), cx);
+        }
+        self.close(conn, None, cx);
+    }
+
+    /// CONNECT of a protocol version that doesn't exist (3.1.2-2): the answer that the oldest clients understand.
+    pub(super) fn refuse_version<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        self.stats.connects_refused += 1;
+        cx.sink.raw(conn, &[0x20, 0x02, 0x00, 0x01]);
+        self.close(conn, None, cx);
+    }
+
+    /// A client's DISCONNECT.
+    pub(super) fn disconnect_in<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        disconnect: &Disconnect<'_>,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
+        let wanted = disconnect.properties.number(PropertyId::SessionExpiryInterval);
+        if let (Some(seconds), Some(session)) = (wanted, self.sessions.get_mut(idx)) {
+            if !session.is_persistent() && seconds > 0 {
+                // 3.14.2.2.2: a session that was to end can't be kept after all.
+                return self.fail(conn, ReasonCode::ProtocolError, cx);
+            }
+            session.expiry = cap_expiry(expiry_from_wire(seconds), self.config.session_expiry_max);
+        }
+        // 3.14.4-3: only a normal disconnection takes the will back.
+        let keeps_will = disconnect.reason != ReasonCode::Success;
+        self.end_connection(conn, None, keeps_will, cx);
+    }
+
+    /// Ends a connection that broke the protocol.
+    pub(super) fn fail<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, cx: &mut Cx<'_, S>) {
+        if let Some(c) = self.conns.get(conn) {
+            debug!(conn = conn.0, peer = &*c.peer, reason = reason.words(), "connection broke the protocol");
+            self.stats.protocol_errors += 1;
+        }
+        self.close(conn, Some(reason), cx);
+    }
+
+    /// Ends a connection from our side. 5.0 is told why, if it has got its CONNACK (3.14.0-1).
+    pub(super) fn close<S: Sink>(&mut self, conn: ConnId, reason: Option<ReasonCode>, cx: &mut Cx<'_, S>) {
+        self.end_connection(conn, reason, true, cx);
+    }
+
+    fn end_connection<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        reason: Option<ReasonCode>,
+        keeps_will: bool,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        if c.is_closing() {
+            return;
+        }
+        if let (Some(reason), Version::V5, Phase::Ready) = (reason, c.version, &c.phase) {
+            self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: Properties::EMPTY }), cx);
+        }
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let gone = c.gone;
+        c.phase = Phase::Closing;
+        c.held = Default::default();
+        c.pubacks.clear();
+        c.pubrecs.clear();
+        self.timers.disarm(&mut c.armed, Owner::Conn(conn));
+        self.leave_receivers(conn);
+        self.detach(conn, keeps_will, cx);
+        self.let_publishers_go(conn);
+        if !gone {
+            self.events.push_back(Event::Close { conn });
+        }
+    }
+
+    /// Parts session and connection. The session ends now or gets its deadline; the will goes out now or waits
+    /// for its delay or the session's end, whichever is first (3.1.2-8).
+    pub(super) fn detach<S: Sink>(&mut self, conn: ConnId, keeps_will: bool, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(idx) = c.session.take() else { return };
+        let will = c.will.take().filter(|_| keeps_will);
+        self.conns.ready = self.conns.ready.saturating_sub(1);
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        info!(conn = conn.0, client_id = &*session.client_id, "client disconnected");
+        session.forget_connection(cx.now);
+        if !session.is_persistent() {
+            session.will = will;
+            return self.end_session(idx, cx);
+        }
+        session.ends_at = session.expiry.map(|expiry| cx.now + expiry);
+        match will {
+            Some(will) if will.delay.is_zero() => self.publish_will(*will, idx, cx),
+            Some(will) => {
+                session.will_at = Some(cx.now + will.delay);
+                session.will = Some(will);
+            }
+            None => {}
+        }
+        self.arm_session(idx);
+        if self.sessions.offline() > self.config.sessions_max
+            && let Some(oldest) = self.sessions.oldest_offline()
+        {
+            self.end_session(oldest, cx);
+        }
+    }
+
+    /// Does what is due for a session: its end, or its will.
+    pub(super) fn session_due<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        if session.ends_at.is_some_and(|at| at <= cx.now) {
+            return self.end_session(idx, cx);
+        }
+        if session.will_at.is_some_and(|at| at <= cx.now) {
+            session.will_at = None;
+            if let Some(will) = session.will.take() {
+                self.publish_will(*will, idx, cx);
+            }
+        }
+        self.arm_session(idx);
+    }
+
+    /// Ends a session, with all that was kept for it. A will that was still waiting goes out.
+    pub(super) fn end_session<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        self.timers.disarm(&mut session.armed, Owner::Session(idx));
+        for filter in std::mem::take(&mut session.filters) {
+            self.routes.remove(&filter, idx);
+        }
+        if let Some(will) = session.will.take() {
+            self.publish_will(*will, idx, cx);
+        }
+        self.sessions.remove(idx);
+    }
+
+    fn arm_session(&mut self, idx: SessionIdx) {
+        if let Some(session) = self.sessions.get_mut(idx)
+            && let Some(at) = session.deadline()
+        {
+            self.timers.arm_no_later_than(&mut session.armed, Owner::Session(idx), at);
+        }
+    }
+
+    /// Tells every client that the gateway stops.
+    pub(super) fn shutdown<S: Sink>(&mut self, cx: &mut Cx<'_, S>) {
+        for conn in self.conns.ids() {
+            self.close(conn, Some(ReasonCode::ServerShuttingDown), cx);
+        }
+    }
+}
+
+/// The session expiry that a CONNECT asks for. 5.0: absent means 0 (3.1.2.11.2). 3.x: a clean session ends with
+/// its connection, any other stays.
+fn wanted_expiry(connect: &Connect<'_>) -> Option<Duration> {
+    match connect.version {
+        Version::V5 => {
+            expiry_from_wire(connect.properties.number(PropertyId::SessionExpiryInterval).unwrap_or(0))
+        }
+        _ if connect.clean_start => Some(Duration::ZERO),
+        _ => None,
+    }
+}
+
+fn expiry_from_wire(seconds: u32) -> Option<Duration> {
+    (seconds != u32::MAX).then(|| Duration::from_secs(u64::from(seconds)))
+}
+
+fn cap_expiry(wanted: Option<Duration>, max: Option<Duration>) -> Option<Duration> {
+    match (wanted, max) {
+        (Some(wanted), Some(max)) => Some(wanted.min(max)),
+        (wanted, max) => wanted.or(max),
+    }
+}

@@ -1,0 +1,90 @@
+//! What happens when a deadline of a connection is reached. When it is, `timer` knows; sessions' deadlines are
+//! `connect`'s.
+
+use std::time::Duration;
+
+use super::connection::{Connection, Phase};
+use super::timer::Owner;
+use super::{Broker, ConnId, Cx, Sink};
+use crate::mqtt::ReasonCode;
+use crate::time::Mono;
+
+/// How long a name and password may be under check. Longer: closed.
+const AUTHENTICATE_MAX: Duration = Duration::from_secs(30);
+/// How long a 3.x client whose message was refused is kept: it may be told by nothing but the close.
+const REFUSED_CLOSE_AFTER: Duration = Duration::from_secs(30);
+
+impl Broker {
+    pub(super) fn tick<S: Sink>(&mut self, cx: &mut Cx<'_, S>) {
+        while let Some(owner) = self.timers.pop_due(cx.now) {
+            match owner {
+                Owner::Conn(conn) => {
+                    if let Some(c) = self.conns.get_mut(conn) {
+                        c.armed = None;
+                    }
+                    self.conn_due(conn, cx);
+                }
+                Owner::Session(idx) => {
+                    if let Some(session) = self.sessions.get_mut(idx) {
+                        session.armed = None;
+                    }
+                    self.session_due(idx, cx);
+                }
+            }
+        }
+    }
+
+    fn conn_due<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        let Some((at, due)) = self.conns.get(conn).and_then(|c| self.conn_deadline(c)) else { return };
+        if at > cx.now {
+            return self.arm_conn(conn);
+        }
+        match due {
+            Due::Stalled if cx.sink.buffered(conn) <= self.config.out_buffer_bytes_max / 2 => {
+                self.drained(conn, cx);
+                self.arm_conn(conn);
+            }
+            Due::Stalled => self.close(conn, Some(ReasonCode::QuotaExceeded), cx),
+            Due::Silent => self.close(conn, Some(ReasonCode::KeepAliveTimeout), cx),
+            Due::NotConnected | Due::Refused => self.close(conn, None, cx),
+        }
+    }
+
+    /// What a connection will be closed for next, and when.
+    fn conn_deadline(&self, c: &Connection) -> Option<(Mono, Due)> {
+        let config = &self.config;
+        let due = match c.phase {
+            Phase::Fresh => [Some((c.opened + config.connect_timeout, Due::NotConnected)), None, None],
+            Phase::Authenticating(_) => {
+                [Some((c.opened + config.connect_timeout + AUTHENTICATE_MAX, Due::NotConnected)), None, None]
+            }
+            Phase::Ready => {
+                // While we don't read, its silence says nothing.
+                let silence_max = c.silence_max.filter(|_| !c.pause.told);
+                [
+                    silence_max.map(|max| (c.last_seen + max, Due::Silent)),
+                    c.full_since.map(|since| (since + config.out_buffer_stall_max, Due::Stalled)),
+                    c.refused_at.map(|at| (at + REFUSED_CLOSE_AFTER, Due::Refused)),
+                ]
+            }
+            Phase::Closing => [None; 3],
+        };
+        due.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    pub(super) fn arm_conn(&mut self, conn: ConnId) {
+        let Some((at, _)) = self.conns.get(conn).and_then(|c| self.conn_deadline(c)) else { return };
+        if let Some(c) = self.conns.get_mut(conn) {
+            self.timers.arm_no_later_than(&mut c.armed, Owner::Conn(conn), at);
+        }
+    }
+}
+
+/// Why a connection's time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    NotConnected,
+    Silent,
+    Stalled,
+    Refused,
+}

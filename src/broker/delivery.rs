@@ -1,0 +1,375 @@
+//! Messages to clients: at once, or from the session's queue as the client's window and buffer allow; and the
+//! client's answers to them.
+
+use std::sync::Arc;
+
+use super::message::{Kept, Outgoing, publish_len};
+use super::route::{Grant, Group, Route};
+use super::session::{Exchange, Inflight, Outbound, SessionIdx};
+use super::{Broker, ConnId, Cx, Delivery, Sink};
+use crate::mqtt::{Ack, Packet, PacketId, Properties, PropertiesBuf, QoS, ReasonCode, Version};
+
+impl Broker {
+    /// Hands a message to all whom its route names.
+    pub(super) fn distribute<S: Sink>(
+        &mut self,
+        message: &mut Outgoing<'_>,
+        route: &Route,
+        cx: &mut Cx<'_, S>,
+    ) {
+        cx.sink.begin();
+        for receiver in &route.receivers {
+            if let Some(grant) = receiver.grant(message.publisher) {
+                self.deliver(message, receiver.session, grant, cx);
+            }
+        }
+        for group in &route.groups {
+            if let Some((session, grant)) = self.pick_member(group) {
+                self.deliver(message, *session, grant, cx);
+            }
+        }
+    }
+
+    /// The next member of a shared subscription, first among those that are connected.
+    fn pick_member<'a>(&self, group: &'a Group) -> Option<&'a (SessionIdx, Grant)> {
+        let members = &group.members;
+        let start = group.next_turn();
+        let is_connected =
+            |member: &&(SessionIdx, Grant)| self.sessions.get(member.0).is_some_and(|s| s.conn.is_some());
+        let connected = members.iter().cycle().skip(start).take(members.len()).find(is_connected);
+        connected.or_else(|| members.get(start))
+    }
+
+    fn deliver<S: Sink>(
+        &mut self,
+        message: &mut Outgoing<'_>,
+        idx: SessionIdx,
+        grant: &Grant,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let qos = message.qos.min(grant.qos);
+        let retain = message.retain && grant.retain_as_published;
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        if qos == QoS::AtMostOnce {
+            // Nobody is promised a QoS 0 message while away (4.3.1).
+            if let Some(conn) = session.conn {
+                self.deliver_unacknowledged(message, conn, retain, &grant.identifiers, cx);
+            }
+            return;
+        }
+        let outbound = Outbound {
+            kept: Arc::clone(message.kept()),
+            qos,
+            retain,
+            identifiers: grant.identifiers.clone(),
+        };
+        // Within one `distribute`, deliveries share what the sink has encoded; what waits in the queue doesn't.
+        if session.queue.is_empty() && session.walks.is_empty() && self.has_room(idx) {
+            self.transmit(idx, outbound, cx);
+        } else {
+            let (messages_max, bytes_max) = (self.config.queue_messages_max, self.config.queue_bytes_max);
+            if let Some(session) = self.sessions.get_mut(idx) {
+                self.stats.dropped_queue_full += session.enqueue(outbound, messages_max, bytes_max);
+            }
+        }
+    }
+
+    fn deliver_unacknowledged<S: Sink>(
+        &mut self,
+        message: &Outgoing<'_>,
+        conn: ConnId,
+        retain: bool,
+        identifiers: &PropertiesBuf,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let version = c.version;
+        let own_properties = identifiers.as_properties();
+        if let Some(max) = c.packet_bytes_max {
+            let properties = message.properties.as_bytes().len() + own_properties.as_bytes().len();
+            let topic = message.topic.len();
+            if publish_len(version, QoS::AtMostOnce, topic, properties, message.payload.len()) > max {
+                self.stats.dropped_too_large += 1;
+                return;
+            }
+        }
+        let mark = self.config.out_buffer_bytes_max;
+        if c.full_since.is_some() && cx.sink.buffered(conn) >= mark.saturating_mul(2) {
+            self.stats.dropped_queue_full += 1;
+            return;
+        }
+        let buffered = cx.sink.publish(
+            conn,
+            &Delivery {
+                version,
+                dup: false,
+                qos: QoS::AtMostOnce,
+                retain,
+                packet_id: None,
+                topic: message.topic,
+                properties: message.properties,
+                own_properties,
+                payload: message.payload,
+            },
+        );
+        self.stats.publish_sent += 1;
+        if buffered > mark {
+            self.now_full(conn, cx.now);
+            if let Some(from) = message.from {
+                self.hold_publisher(from, conn);
+            }
+        }
+    }
+
+    /// Whether the session's client can be sent one more message that it must acknowledge.
+    fn has_room(&self, idx: SessionIdx) -> bool {
+        let Some(session) = self.sessions.get(idx) else { return false };
+        let Some(c) = session.conn.and_then(|conn| self.conns.get(conn)) else { return false };
+        c.full_since.is_none() && session.inflight.len() < c.window
+    }
+
+    /// Sends a message with QoS 1 or 2 for the first time. What the client can't take is dropped, and takes no
+    /// place in its window (3.1.2-25).
+    fn transmit<S: Sink>(&mut self, idx: SessionIdx, outbound: Outbound, cx: &mut Cx<'_, S>) {
+        if outbound.kept.is_expired(cx.now) {
+            self.stats.dropped_expired += 1;
+            return;
+        }
+        if !self.fits(idx, &outbound) {
+            self.stats.dropped_too_large += 1;
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        let Some(packet_id) = session.next_packet_id() else { return };
+        let conn = session.conn;
+        if let Some(conn) = conn {
+            self.write(conn, &outbound, packet_id, false, cx);
+        }
+        if let Some(session) = self.sessions.get_mut(idx) {
+            let exchange = Exchange::Published(outbound);
+            session.inflight.push_back(Inflight { packet_id, exchange, sent: true });
+        }
+    }
+
+    fn fits(&self, idx: SessionIdx, outbound: &Outbound) -> bool {
+        let session = self.sessions.get(idx);
+        let Some(c) = session.and_then(|session| self.conns.get(session.conn?)) else { return true };
+        let message = &outbound.kept.message;
+        let properties = message.properties.as_properties().as_bytes().len()
+            + outbound.identifiers.as_properties().as_bytes().len();
+        let len =
+            publish_len(c.version, outbound.qos, message.topic.len(), properties, message.payload.len());
+        c.packet_bytes_max.is_none_or(|max| len <= max)
+    }
+
+    fn write<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        outbound: &Outbound,
+        packet_id: PacketId,
+        dup: bool,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let message = &outbound.kept.message;
+        let aged = if c.version == Version::V5 { outbound.kept.aged_properties(cx.now) } else { None };
+        let properties = aged.as_ref().unwrap_or(&message.properties).as_properties();
+        let delivery = Delivery {
+            version: c.version,
+            dup,
+            qos: outbound.qos,
+            retain: outbound.retain,
+            packet_id: Some(packet_id),
+            topic: &message.topic,
+            properties,
+            own_properties: outbound.identifiers.as_properties(),
+            payload: &message.payload,
+        };
+        let buffered = cx.sink.publish(conn, &delivery);
+        self.stats.publish_sent += 1;
+        if buffered > self.config.out_buffer_bytes_max {
+            self.now_full(conn, cx.now);
+        }
+    }
+
+    /// Sends what waits, in order: what was under way before a reconnect, then the queue, then retained messages
+    /// of new subscriptions; as far as window and buffer allow.
+    pub(super) fn pump<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
+        if !self.resend(idx, cx) {
+            return;
+        }
+        while self.has_room(idx) {
+            let Some(outbound) = self.sessions.get_mut(idx).and_then(|session| session.dequeue()) else {
+                break;
+            };
+            cx.sink.begin();
+            self.transmit(idx, outbound, cx);
+        }
+        self.walk_retained(idx, cx);
+    }
+
+    /// Sends again what was under way when the last connection broke (4.4.0-1), as far as the window allows.
+    /// Tells whether nothing is left of it.
+    fn resend<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) -> bool {
+        loop {
+            let Some(session) = self.sessions.get_mut(idx) else { return false };
+            let Some(conn) = session.conn else { return false };
+            let open = session.open();
+            let Some(at) = session.inflight.iter().position(|inflight| !inflight.sent) else { return true };
+            let Some(c) = self.conns.get(conn) else { return false };
+            let Some(inflight) = session.inflight.get_mut(at) else { return true };
+            let packet_id = inflight.packet_id;
+            let full = c.full_since.is_some();
+            match &inflight.exchange {
+                Exchange::Released => {
+                    inflight.sent = true;
+                    self.acknowledge_with(conn, AckKind::PubRel, packet_id, ReasonCode::Success, cx);
+                }
+                Exchange::Published(_) if full || open >= c.window => return false,
+                Exchange::Published(outbound) => {
+                    let outbound = Outbound {
+                        kept: Arc::clone(&outbound.kept),
+                        qos: outbound.qos,
+                        retain: outbound.retain,
+                        identifiers: outbound.identifiers.clone(),
+                    };
+                    inflight.sent = true;
+                    // Expired messages under way are completed all the same; too large ones can't be.
+                    if self.fits(idx, &outbound) {
+                        cx.sink.begin();
+                        self.write(conn, &outbound, packet_id, true, cx);
+                    } else {
+                        self.stats.dropped_too_large += 1;
+                        self.finish_exchange(idx, packet_id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on with the retained messages that new subscriptions still have to get.
+    fn walk_retained<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
+        loop {
+            let Some(session) = self.sessions.get_mut(idx) else { return };
+            let Some(conn) = session.conn else { return };
+            let Some(walk) = session.walks.front_mut() else { return };
+            let next = self.retained.next_match(&walk.filter, walk.after.as_deref(), cx.now);
+            let Some(kept) = next.map(Arc::clone) else {
+                session.walks.pop_front();
+                continue;
+            };
+            let qos = walk.qos.min(kept.message.qos);
+            let identifiers = walk.identifiers.clone();
+            let full = self.conns.get(conn).is_none_or(|c| c.full_since.is_some());
+            let blocked = if qos == QoS::AtMostOnce { full } else { !self.has_room(idx) };
+            if blocked {
+                return;
+            }
+            if let Some(walk) = self.sessions.get_mut(idx).and_then(|session| session.walks.front_mut()) {
+                walk.after = Some(Arc::clone(&kept.message.topic));
+            }
+            cx.sink.begin();
+            if qos == QoS::AtMostOnce {
+                self.deliver_retained_once(conn, &kept, &identifiers, cx);
+            } else {
+                // Sent because of a subscription: RETAIN 1 (3.3.1-8), whatever Retain As Published says.
+                self.transmit(idx, Outbound { kept, qos, retain: true, identifiers }, cx);
+            }
+        }
+    }
+
+    fn deliver_retained_once<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        kept: &Arc<Kept>,
+        identifiers: &PropertiesBuf,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let aged = kept.aged_properties(cx.now);
+        let mut message = Outgoing::owned(kept, None, cx.now);
+        if let Some(aged) = &aged {
+            message.properties = aged.as_properties();
+        }
+        self.deliver_unacknowledged(&message, conn, true, identifiers, cx);
+    }
+
+    /// PUBACK, PUBREC or PUBCOMP of a client for a message that it got.
+    pub(super) fn answer_in<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        kind: AckKind,
+        ack: &Ack<'_>,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        let id = ack.packet_id;
+        let at = session.inflight_at(id);
+        let inflight = at.and_then(|at| session.inflight.get_mut(at));
+        match (kind, inflight) {
+            // Unknown: PUBREL with Packet Identifier not found lets the client forget it too (3.6.2.1).
+            (AckKind::PubRec, None) if !ack.reason.is_error() => {
+                self.acknowledge_with(conn, AckKind::PubRel, id, ReasonCode::PacketIdentifierNotFound, cx);
+            }
+            (_, None) => {}
+            (AckKind::PubRec, Some(inflight)) if !ack.reason.is_error() => {
+                if matches!(&inflight.exchange, Exchange::Published(o) if o.qos == QoS::AtLeastOnce) {
+                    return;
+                }
+                inflight.exchange = Exchange::Released;
+                inflight.sent = true;
+                self.acknowledge_with(conn, AckKind::PubRel, id, ReasonCode::Success, cx);
+            }
+            (_, Some(inflight)) => {
+                let ends = match (&inflight.exchange, kind) {
+                    (Exchange::Published(outbound), AckKind::PubAck) => outbound.qos == QoS::AtLeastOnce,
+                    // A PUBREC that reports a failure ends the exchange (4.4.0-2).
+                    (Exchange::Published(outbound), AckKind::PubRec) => outbound.qos == QoS::ExactlyOnce,
+                    (Exchange::Released, AckKind::PubComp) => true,
+                    _ => false,
+                };
+                if ends {
+                    self.finish_exchange(idx, id);
+                    self.pump(idx, cx);
+                }
+            }
+        }
+    }
+
+    fn finish_exchange(&mut self, idx: SessionIdx, id: PacketId) {
+        if let Some(session) = self.sessions.get_mut(idx)
+            && let Some(at) = session.inflight_at(id)
+        {
+            session.inflight.remove(at);
+        }
+    }
+
+    /// Writes a PUBACK, PUBREC, PUBREL or PUBCOMP.
+    pub(super) fn acknowledge_with<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let ack = Ack { packet_id, reason, properties: Properties::EMPTY };
+        let packet = match kind {
+            AckKind::PubAck => Packet::PubAck(ack),
+            AckKind::PubRec => Packet::PubRec(ack),
+            AckKind::PubRel => Packet::PubRel(ack),
+            AckKind::PubComp => Packet::PubComp(ack),
+        };
+        self.send(conn, &packet, cx);
+    }
+}
+
+/// The four acknowledgements.
+#[expect(clippy::enum_variant_names, reason = "the packets' names")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AckKind {
+    PubAck,
+    PubRec,
+    PubRel,
+    PubComp,
+}

@@ -1,0 +1,172 @@
+//! Bytes of connections to whole packets, in order, as far as the connection may be read; packets other than
+//! PUBLISH back. What a packet means is decided elsewhere.
+
+use super::connection::{Connection, Held, Phase};
+use super::{Broker, ConnId, Cx, Event, ListenerId, Sink};
+use crate::limits::READ_SCRATCH_BYTES;
+use crate::mqtt::{DecodeError, Frame, Packet, ReasonCode, decode, encode, frame};
+
+/// The first byte of CONNECT (3.1.1).
+const CONNECT_FIRST_BYTE: u8 = 0x10;
+impl Broker {
+    pub(super) fn open<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        listener: ListenerId,
+        peer: &str,
+        cx: &mut Cx<'_, S>,
+    ) {
+        if self.conns.get(conn).is_some() {
+            self.closed(conn, cx);
+        }
+        if self.conns.insert(conn, Connection::new(listener, peer, cx.now)) {
+            self.arm_conn(conn);
+        } else {
+            self.events.push_back(Event::Close { conn });
+        }
+    }
+
+    pub(super) fn bytes<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let rest =
+            if c.held.is_empty() || !c.takes_packets() { bytes } else { self.complete_cut(conn, bytes, cx) };
+        let used = self.feed(conn, rest, cx);
+        self.hold(conn, rest.get(used..).unwrap_or_default(), cx);
+    }
+
+    /// Completes the packet whose beginning came before; gives back the bytes behind it.
+    fn complete_cut<'b, S: Sink>(&mut self, conn: ConnId, bytes: &'b [u8], cx: &mut Cx<'_, S>) -> &'b [u8] {
+        let Some(c) = self.conns.get_mut(conn) else { return bytes };
+        let mut held = std::mem::take(&mut c.held);
+        let mut rest = bytes;
+        while !held.is_empty() {
+            let (part, tail) = rest.split_at(held.missing().min(rest.len()));
+            if part.is_empty() {
+                break;
+            }
+            rest = tail;
+            held.extend(part);
+            let used = self.feed(conn, held.as_slice(), cx);
+            held.consume(used);
+            if !self.conns.get(conn).is_some_and(Connection::takes_packets) {
+                break;
+            }
+        }
+        self.put_back(conn, held);
+        rest
+    }
+
+    fn put_back(&mut self, conn: ConnId, held: Held) {
+        if let Some(c) = self.conns.get_mut(conn)
+            && !c.is_closing()
+        {
+            c.held = held;
+        }
+    }
+
+    /// Keeps what can't be taken yet. The shell reads no more once it was told to pause, so this is bounded by a
+    /// packet and what was read before.
+    fn hold<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) {
+        let held_max = self.config.packet_bytes_max.saturating_add(2 * READ_SCRATCH_BYTES);
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        if bytes.is_empty() || c.is_closing() {
+            return;
+        }
+        if c.held.as_slice().len().saturating_add(bytes.len()) > held_max {
+            return self.fail(conn, ReasonCode::QuotaExceeded, cx);
+        }
+        c.held.extend(bytes);
+    }
+
+    /// Takes in what was held.
+    pub(super) fn feed_held<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let mut held = std::mem::take(&mut c.held);
+        let used = self.feed(conn, held.as_slice(), cx);
+        held.consume(used);
+        self.put_back(conn, held);
+    }
+
+    /// Takes whole packets off the front of `bytes` as long as the connection may be read; tells how many bytes.
+    fn feed<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) -> usize {
+        let mut used = 0;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let Some(c) = self.conns.get(conn).filter(|c| c.takes_packets()) else { break };
+            let is_first = matches!(c.phase, Phase::Fresh);
+            // Whatever is no CONNECT is refused on its first byte, whatever length it claims (3.1.0-1).
+            if is_first && rest.first() != Some(&CONNECT_FIRST_BYTE) {
+                self.fail(conn, ReasonCode::ProtocolError, cx);
+                break;
+            }
+            let max =
+                if is_first { self.config.first_packet_bytes_max } else { self.config.packet_bytes_max };
+            match frame(rest, max) {
+                Ok(Some(frame)) => {
+                    self.packet(conn, frame, cx);
+                    used += frame.len;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.fail(conn, error.reason(), cx);
+                    break;
+                }
+            }
+        }
+        used
+    }
+
+    fn packet<S: Sink>(&mut self, conn: ConnId, frame: Frame<'_>, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        let is_first = matches!(c.phase, Phase::Fresh);
+        let packet = match decode(frame, c.version) {
+            Ok(packet) => packet,
+            Err(DecodeError::UnsupportedVersion) if is_first => return self.refuse_version(conn, cx),
+            Err(error) => return self.fail(conn, error.reason(), cx),
+        };
+        // Any whole packet shows that the client lives (3.1.2-22); its deadline moves when it is reached.
+        c.last_seen = cx.now;
+        match &packet {
+            Packet::Connect(connect) if is_first => self.connect_in(conn, connect, cx),
+            _ if is_first => self.fail(conn, ReasonCode::ProtocolError, cx),
+            packet => self.packet_in(conn, packet, cx),
+        }
+    }
+
+    /// The connection is gone. What it sent before still counts, even if it had to wait: a PUBLISH followed by
+    /// the end is kept, a DISCONNECT takes the will back.
+    pub(super) fn closed<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        c.gone = true;
+        if matches!(c.phase, Phase::Ready) && !c.held.is_empty() {
+            if let Some(session) = c.session.and_then(|idx| self.sessions.get_mut(idx)) {
+                session.conn = None;
+            }
+            self.feed_held(conn, cx);
+        }
+        self.close(conn, None, cx);
+        self.conns.remove(conn);
+    }
+
+    /// Writes a packet other than PUBLISH. One that the client is too small for is not sent (3.1.2-24).
+    pub(super) fn send<S: Sink>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get(conn) else { return };
+        if c.gone || c.is_closing() {
+            return;
+        }
+        self.scratch.clear();
+        if encode(packet, c.version, &mut self.scratch).is_err() {
+            return;
+        }
+        if c.packet_bytes_max.is_some_and(|max| self.scratch.len() > max) {
+            self.stats.dropped_too_large += 1;
+            return;
+        }
+        let buffered = cx.sink.raw(conn, &self.scratch);
+        let is_last = matches!(packet, Packet::Disconnect(_));
+        if buffered > self.config.out_buffer_bytes_max && !is_last {
+            // It asks without reading the answers.
+            self.now_full(conn, cx.now);
+            self.hold_publisher(conn, conn);
+        }
+    }
+}

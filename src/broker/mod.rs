@@ -1,0 +1,306 @@
+//! The embedded MQTT broker as a pure machine: connections in, packets out through a [`Sink`]. It has no socket
+//! and no clock; what is not a packet (close, authenticate, forward) comes out of [`Broker::poll_event`].
+
+mod access;
+pub mod config;
+mod connect;
+mod connection;
+mod deadline;
+mod delivery;
+mod flow;
+mod intake;
+mod message;
+mod publish;
+mod retained;
+mod route;
+mod session;
+mod subscribe;
+mod timer;
+mod will;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::message::{Message, OutboxId, SafeToken};
+use crate::mqtt::{PacketId, Properties, QoS, Version};
+use crate::secret::Secret;
+use crate::time::{Mono, Now};
+use connection::Connections;
+use flow::Tokens;
+use retained::Retained;
+use route::{Memo, Routes};
+use session::Sessions;
+use timer::Timers;
+
+pub use config::{Config, ForwardRule, ListenerPolicy};
+
+/// A connection, as the shell numbers them. A number may be used again after `Closed` was handled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u32);
+
+/// A listener's place in [`Config::listeners`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u16);
+
+/// What the shell tells the broker.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client connected.
+    Open {
+        /// Its number from now on.
+        conn: ConnId,
+        /// Where it came in.
+        listener: ListenerId,
+        /// Its address, for logs.
+        peer: &'a str,
+    },
+    /// Bytes from a client, in order, cut anywhere.
+    Bytes {
+        /// Whose.
+        conn: ConnId,
+        /// The bytes; what belongs to an unfinished packet is copied and kept.
+        bytes: &'a [u8],
+    },
+    /// The connection is gone: end of file, reset, or closed after [`Event::Close`].
+    Closed {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// The connection's out buffer fell below half of its high-water mark.
+    Drained {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// One outbox has what the token stands for: on disk and synced, or acknowledged upstream.
+    Safe {
+        /// From [`Event::Forward`].
+        token: SafeToken,
+    },
+    /// One outbox will never have it (full, and told to reject).
+    Refused {
+        /// From [`Event::Forward`].
+        token: SafeToken,
+    },
+    /// The answer to [`Event::Authenticate`].
+    Authenticated {
+        /// Whose.
+        conn: ConnId,
+        /// Whether name and password are right.
+        accepted: bool,
+    },
+    /// A message of the gateway itself: a reading, status, health. Routed like any PUBLISH, but may use the
+    /// gateway's own topics; retained if it says so.
+    Local(Message),
+    /// The gateway stops: every client is told (5.0: 0x8B) and closed, sessions stay.
+    Shutdown,
+    /// The deadline has passed.
+    Tick,
+}
+
+/// What the shell must do, apart from writing bytes.
+#[derive(Debug)]
+pub enum Event {
+    /// Write what is in the connection's buffer, then close it. Answer with [`Input::Closed`].
+    Close {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// Stop reading from this connection: its receivers are full, or it has too much unacknowledged.
+    Pause {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// Read on.
+    Resume {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// Check a name and password off this thread; answer with [`Input::Authenticated`].
+    Authenticate {
+        /// Whose.
+        conn: ConnId,
+        /// The user name.
+        user_name: String,
+        /// The password, empty if none was sent.
+        password: Secret,
+    },
+    /// Put into an outbox.
+    Forward {
+        /// Which.
+        outbox: OutboxId,
+        /// What.
+        message: Message,
+        /// To be handed back when it is safe; `None` where nobody waits (QoS 0, readings).
+        token: Option<SafeToken>,
+    },
+}
+
+/// A PUBLISH on its way to one receiver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Delivery<'a> {
+    /// The receiver's protocol version.
+    pub version: Version,
+    /// Re-delivery.
+    pub dup: bool,
+    /// As granted.
+    pub qos: QoS,
+    /// As the subscription wants it.
+    pub retain: bool,
+    /// Present exactly when `qos` > 0.
+    pub packet_id: Option<PacketId>,
+    /// The full topic.
+    pub topic: &'a str,
+    /// The properties that travel with the message. Ignored before 5.0.
+    pub properties: Properties<'a>,
+    /// Properties of this receiver's copy alone (subscription identifiers). Ignored before 5.0.
+    pub own_properties: Properties<'a>,
+    /// The application message.
+    pub payload: &'a [u8],
+}
+
+/// Where packets go: the shell's out buffers, or a test's record. Nothing here blocks or fails; what doesn't fit
+/// on the socket waits in the connection's buffer.
+pub trait Sink {
+    /// A new message is about to be delivered: what was encoded for the one before is of no more use. Between
+    /// two calls, deliveries differ only in version, dup, QoS, retain, packet id and own properties.
+    fn begin(&mut self);
+
+    /// Appends a PUBLISH to a connection's buffer. Returns the buffer's bytes from now on.
+    fn publish(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize;
+
+    /// Appends an encoded packet to a connection's buffer. Returns the buffer's bytes from now on.
+    fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize;
+
+    /// The bytes that wait in a connection's buffer.
+    fn buffered(&self, conn: ConnId) -> usize;
+}
+
+/// Counters for health and `$SYS`; all since start except the first four.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Clients that are connected (CONNACK 0 sent).
+    pub clients_connected: u64,
+    /// Persistent sessions without a client.
+    pub sessions_offline: u64,
+    /// Subscriptions of all sessions.
+    pub subscriptions: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// PUBLISH packets taken in.
+    pub publish_received: u64,
+    /// PUBLISH packets handed to connections.
+    pub publish_sent: u64,
+    /// Connections refused with a CONNACK.
+    pub connects_refused: u64,
+    /// Connections ended for breaking the protocol.
+    pub protocol_errors: u64,
+    /// Messages dropped because a session's queue or a connection's buffer was full.
+    pub dropped_queue_full: u64,
+    /// Messages dropped because they are larger than the receiver accepts.
+    pub dropped_too_large: u64,
+    /// Messages dropped because they expired.
+    pub dropped_expired: u64,
+    /// PUBLISH packets refused: own topics, ACL.
+    pub publish_denied: u64,
+    /// Retained messages not kept because the store of retained messages is full.
+    pub retained_refused: u64,
+}
+
+/// What every step is given: the time, and where packets go.
+struct Cx<'a, S> {
+    now: Mono,
+    sink: &'a mut S,
+}
+
+/// The broker.
+#[derive(Debug)]
+pub struct Broker {
+    config: Arc<Config>,
+    rng: fastrand::Rng,
+    conns: Connections,
+    sessions: Sessions,
+    routes: Routes,
+    retained: Retained,
+    tokens: Tokens,
+    timers: Timers,
+    events: VecDeque<Event>,
+    /// Connections to look at when the input is done: something that held them is gone.
+    resumable: Vec<ConnId>,
+    local_memo: Option<Memo>,
+    /// For packets other than PUBLISH.
+    scratch: Vec<u8>,
+    stats: Stats,
+}
+
+impl Broker {
+    /// A broker without clients. `seed` makes assigned client identifiers.
+    #[must_use]
+    pub fn new(mut config: Config, seed: u64) -> Self {
+        // A window of nothing could never be used, and CONNACK must not say 0 (3.2.2.3.3, 3.2.2.3.6).
+        config.receive_max = config.receive_max.max(1);
+        config.inflight_max = config.inflight_max.max(1);
+        config.packet_bytes_max = config.packet_bytes_max.max(1);
+        config.first_packet_bytes_max = config.first_packet_bytes_max.min(config.packet_bytes_max);
+        let config = Arc::new(config);
+        Self {
+            rng: fastrand::Rng::with_seed(seed),
+            conns: Connections::default(),
+            sessions: Sessions::default(),
+            routes: Routes::new(Arc::clone(&config)),
+            retained: Retained::new(config.retained_max, config.retained_bytes_max),
+            tokens: Tokens::default(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            resumable: Vec::new(),
+            local_memo: None,
+            scratch: Vec::new(),
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// Takes one input; packets go to the sink, the rest to [`Broker::poll_event`].
+    pub fn handle<S: Sink>(&mut self, now: Now, input: Input<'_>, sink: &mut S) {
+        let cx = &mut Cx { now: now.mono, sink };
+        match input {
+            Input::Open { conn, listener, peer } => self.open(conn, listener, peer, cx),
+            Input::Bytes { conn, bytes } => self.bytes(conn, bytes, cx),
+            Input::Closed { conn } => self.closed(conn, cx),
+            Input::Drained { conn } => self.drained(conn, cx),
+            Input::Safe { token } => self.settle(token, true, cx),
+            Input::Refused { token } => self.settle(token, false, cx),
+            Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
+            Input::Local(message) => self.publish_local(message, cx),
+            Input::Shutdown => self.shutdown(cx),
+            Input::Tick => self.tick(cx),
+        }
+        self.resume_ready(cx);
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When `Tick` is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.timers.next()
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        Stats {
+            clients_connected: count(self.conns.ready),
+            sessions_offline: count(self.sessions.offline()),
+            subscriptions: count(self.routes.len()),
+            retained: count(self.retained.len()),
+            ..self.stats.clone()
+        }
+    }
+}

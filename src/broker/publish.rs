@@ -1,0 +1,278 @@
+//! Messages from clients and from the gateway itself: alias, topic, access, receive window, then retained store,
+//! subscribers and outboxes. The acknowledgement is `flow`'s.
+
+use std::sync::Arc;
+
+use super::access::Access;
+use super::delivery::AckKind;
+use super::flow::Publisher;
+use super::message::{Kept, Outgoing};
+use super::route::{Memo, Route};
+use super::session::{Incoming, SessionIdx};
+use super::{Broker, ConnId, Cx, Event, Sink};
+use crate::message::{Message, SafeToken};
+use crate::mqtt::{
+    Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
+};
+
+/// QoS 2 exchanges that a 3.x client may have open: those versions have no Receive Maximum, and holding such a
+/// client's reads would hold its PUBRELs too. 64 KiB of memory; more: closed.
+const QOS2_OPEN_MAX: usize = 4_096;
+
+impl Broker {
+    /// A client's PUBLISH.
+    pub(super) fn publish_in<S: Sink>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, S>) {
+        self.stats.publish_received += 1;
+        let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
+        let mut own = PropertiesBuf::new();
+        let mut properties = publish.properties;
+        let mut alias = None;
+        if !properties.is_empty() {
+            if properties.number(PropertyId::SubscriptionIdentifier).is_some() {
+                // Only the server's copies carry it (3.3.4-6).
+                return self.fail(conn, ReasonCode::ProtocolError, cx);
+            }
+            alias = properties.number(PropertyId::TopicAlias);
+            if alias.is_some() {
+                // The alias is between this client and us (3.3.2.3.4).
+                own.push_forwardable(properties);
+                properties = own.as_properties();
+            }
+        }
+        let memo = match self.topic_of(conn, publish.topic, alias) {
+            Ok(memo) => memo,
+            Err(reason) => return self.fail(conn, reason, cx),
+        };
+        self.accept(conn, idx, publish, properties, &memo, cx);
+        if let Some(c) = self.conns.get_mut(conn)
+            && memo.route.access != Access::TopicNameInvalid
+        {
+            c.memo = Some(memo);
+        }
+    }
+
+    /// The topic that a PUBLISH names, by itself or by an alias, which it may set (3.3.2.3.4).
+    fn topic_of(&mut self, conn: ConnId, topic: &str, alias: Option<u32>) -> Result<Memo, ReasonCode> {
+        let Some(c) = self.conns.get_mut(conn) else { return Err(ReasonCode::UnspecifiedError) };
+        let memo = c.memo.take();
+        let Some(alias) = alias else {
+            if topic.is_empty() {
+                return Err(ReasonCode::ProtocolError);
+            }
+            return Ok(self.routes.resolve(memo, topic));
+        };
+        let alias = usize::try_from(alias).unwrap_or(usize::MAX);
+        if alias == 0 || alias > usize::from(self.config.topic_alias_max) {
+            return Err(ReasonCode::TopicAliasInvalid);
+        }
+        if topic.is_empty() {
+            let known = c.aliases.get(alias - 1).and_then(Clone::clone);
+            let known = known.ok_or(ReasonCode::ProtocolError)?;
+            return Ok(self.routes.resolve(memo, &known));
+        }
+        let memo = self.routes.resolve(memo, topic);
+        if memo.route.access != Access::TopicNameInvalid {
+            if c.aliases.len() < alias {
+                c.aliases.resize(alias, None);
+            }
+            if let Some(slot) = c.aliases.get_mut(alias - 1) {
+                *slot = Some(Arc::clone(&memo.topic));
+            }
+        }
+        Ok(memo)
+    }
+
+    fn accept<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        idx: SessionIdx,
+        publish: &Publish<'_>,
+        properties: Properties<'_>,
+        memo: &Memo,
+        cx: &mut Cx<'_, S>,
+    ) {
+        if let Some(id) = publish.packet_id
+            && !self.admit(conn, idx, publish.qos, id, cx)
+        {
+            return;
+        }
+        if let Some(reason) = memo.route.access.refusal() {
+            return self.deny(conn, idx, publish, reason, cx);
+        }
+        let by = publish.packet_id.and_then(|packet_id| {
+            let serial = self.sessions.get(idx)?.serial;
+            Some(Publisher { session: idx, serial, packet_id, qos: publish.qos })
+        });
+        let mut message = Outgoing::borrowed(
+            &memo.topic,
+            publish.payload,
+            properties,
+            (publish.qos, publish.retain),
+            (Some(idx), Some(conn)),
+            cx.now,
+        );
+        let token = self.publish(&mut message, &memo.route, by, cx);
+        if let Some(id) = publish.packet_id {
+            if publish.qos == QoS::ExactlyOnce
+                && let Some(incoming) = self.sessions.get_mut(idx).and_then(|s| s.incoming.get_mut(&id))
+            {
+                incoming.token = token;
+            }
+            self.acknowledge(conn, ack_kind(publish.qos), id, token, ReasonCode::Success, cx);
+        }
+    }
+
+    /// Whether a message with QoS 1 or 2 is new and within the client's window. If not, all is done already.
+    fn admit<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        idx: SessionIdx,
+        qos: QoS,
+        id: PacketId,
+        cx: &mut Cx<'_, S>,
+    ) -> bool {
+        let receive_max = usize::from(self.config.receive_max);
+        let Some(session) = self.sessions.get_mut(idx) else { return false };
+        let Some(c) = self.conns.get(conn) else { return false };
+        if qos == QoS::ExactlyOnce
+            && let Some(incoming) = session.incoming.get_mut(&id)
+        {
+            // Sent again before PUBREL: the message is known (4.3.3-10), only the answer was lost.
+            incoming.seen = true;
+            let token = incoming.token;
+            if c.pubrecs.iter().all(|pending| pending.packet_id != id) {
+                self.acknowledge(conn, AckKind::PubRec, id, token, ReasonCode::Success, cx);
+            }
+            return false;
+        }
+        if c.version == Version::V5 {
+            let open = session.incoming.values().filter(|incoming| incoming.seen).count();
+            if c.pubacks.len() + open >= receive_max {
+                self.fail(conn, ReasonCode::ReceiveMaximumExceeded, cx);
+                return false;
+            }
+            if session.incoming.len() >= receive_max.saturating_mul(2) {
+                // What the client did not take up after a reconnect, it has forgotten.
+                session.incoming.retain(|_, incoming| incoming.seen);
+            }
+        } else if qos == QoS::ExactlyOnce && session.incoming.len() >= QOS2_OPEN_MAX {
+            self.fail(conn, ReasonCode::ReceiveMaximumExceeded, cx);
+            return false;
+        }
+        if qos == QoS::ExactlyOnce {
+            session.incoming.insert(id, Incoming { seen: true, token: None });
+        }
+        true
+    }
+
+    /// Refuses a message: 5.0 is told; 3.x, which can't be told, gets its acknowledgement.
+    fn deny<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        idx: SessionIdx,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        cx: &mut Cx<'_, S>,
+    ) {
+        self.stats.publish_denied += 1;
+        let version = self.conns.get(conn).map_or(Version::V5, |c| c.version);
+        if version != Version::V5 && reason == ReasonCode::TopicNameInvalid {
+            return self.fail(conn, reason, cx);
+        }
+        let Some(id) = publish.packet_id else { return };
+        let reason = if version == Version::V5 { reason } else { ReasonCode::Success };
+        if reason.is_error()
+            && let Some(session) = self.sessions.get_mut(idx)
+        {
+            // A PUBREC with a failure ends the exchange.
+            session.incoming.remove(&id);
+        }
+        self.acknowledge(conn, ack_kind(publish.qos), id, None, reason, cx);
+    }
+
+    /// A client's PUBREL: its packet identifier is free again (4.3.3-11).
+    pub(super) fn release_in<S: Sink>(&mut self, conn: ConnId, id: PacketId, cx: &mut Cx<'_, S>) {
+        let idx = self.conns.get(conn).and_then(|c| c.session);
+        let Some(session) = idx.and_then(|idx| self.sessions.get_mut(idx)) else { return };
+        let reason = match session.incoming.remove(&id) {
+            Some(_) => ReasonCode::Success,
+            None => ReasonCode::PacketIdentifierNotFound,
+        };
+        if session.incoming.is_empty() {
+            session.incoming.shrink_to_fit();
+        }
+        self.acknowledge_with(conn, AckKind::PubComp, id, reason, cx);
+    }
+
+    /// A message of the gateway itself.
+    pub(super) fn publish_local<S: Sink>(&mut self, message: Message, cx: &mut Cx<'_, S>) {
+        let kept = Arc::new(Kept::new(message, cx.now));
+        let memo = self.routes.resolve(self.local_memo.take(), &kept.message.topic);
+        let mut message = Outgoing::owned(&kept, None, cx.now);
+        self.publish(&mut message, &memo.route, None, cx);
+        self.local_memo = Some(memo);
+    }
+
+    /// Keeps, delivers and forwards a message. Gives the token that its acknowledgement must wait for, if
+    /// somebody wants one and an outbox is concerned.
+    pub(super) fn publish<S: Sink>(
+        &mut self,
+        message: &mut Outgoing<'_>,
+        route: &Route,
+        by: Option<Publisher>,
+        cx: &mut Cx<'_, S>,
+    ) -> Option<SafeToken> {
+        if message.retain {
+            self.retain(message, cx);
+        }
+        self.distribute(message, route, cx);
+        if route.outboxes.is_empty() {
+            return None;
+        }
+        let token = by.map(|by| self.new_token(by, route.outboxes.len()));
+        for outbox in &route.outboxes {
+            let message = message.kept().message.clone();
+            self.events.push_back(Event::Forward { outbox: *outbox, message, token });
+        }
+        token
+    }
+
+    fn retain<S: Sink>(&mut self, message: &mut Outgoing<'_>, cx: &Cx<'_, S>) {
+        if message.payload.is_empty() {
+            // It clears, and is not kept itself (3.3.1-6, -7).
+            self.retained.clear(message.topic);
+        } else if !self.retained.set(Arc::clone(message.kept()), cx.now) {
+            self.stats.retained_refused += 1;
+        }
+    }
+
+    /// Everything that a connected client may send.
+    pub(super) fn packet_in<S: Sink>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, S>) {
+        match packet {
+            Packet::Publish(publish) => self.publish_in(conn, publish, cx),
+            Packet::PubAck(ack) => self.answer_in(conn, AckKind::PubAck, ack, cx),
+            Packet::PubRec(ack) => self.answer_in(conn, AckKind::PubRec, ack, cx),
+            Packet::PubComp(ack) => self.answer_in(conn, AckKind::PubComp, ack, cx),
+            Packet::PubRel(ack) => self.release_in(conn, ack.packet_id, cx),
+            Packet::Subscribe(subscribe) => self.subscribe_in(conn, subscribe, cx),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe_in(conn, unsubscribe, cx),
+            Packet::PingReq => self.send(conn, &Packet::PingResp, cx),
+            Packet::Disconnect(disconnect) => self.disconnect_in(conn, disconnect, cx),
+            // A second CONNECT (3.1.0-2), AUTH without an authentication method (4.12.0-6), and what only
+            // servers send.
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp
+            | Packet::Auth(_) => self.fail(conn, ReasonCode::ProtocolError, cx),
+        }
+    }
+}
+
+const fn ack_kind(qos: QoS) -> AckKind {
+    match qos {
+        QoS::ExactlyOnce => AckKind::PubRec,
+        _ => AckKind::PubAck,
+    }
+}

@@ -1,0 +1,121 @@
+//! The retained messages, bounded in number and bytes, and the walk over those that a filter matches. Sending
+//! them is the session's business.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::message::Kept;
+use crate::mqtt::topic::TopicFilter;
+use crate::time::Mono;
+
+/// One message per topic, in the order of topics.
+#[derive(Debug)]
+pub(super) struct Retained {
+    messages: BTreeMap<Arc<str>, Arc<Kept>>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+impl Retained {
+    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { messages: BTreeMap::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Keeps a message in place of the one before. `false` if there is no room for it: then the one before is
+    /// gone too, since it is no longer the last one.
+    pub(super) fn set(&mut self, message: Arc<Kept>, now: Mono) -> bool {
+        self.clear(&message.message.topic);
+        let bytes = message.bytes();
+        if !self.has_room_for(bytes) {
+            self.drop_expired(now);
+        }
+        if !self.has_room_for(bytes) {
+            return false;
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.messages.insert(Arc::clone(&message.message.topic), message);
+        true
+    }
+
+    /// An empty retained payload removes the topic's message (3.3.1-6, -7).
+    pub(super) fn clear(&mut self, topic: &str) {
+        if let Some(old) = self.messages.remove(topic) {
+            self.bytes = self.bytes.saturating_sub(old.bytes());
+        }
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.messages.len() < self.messages_max && self.bytes.saturating_add(bytes) <= self.bytes_max
+    }
+
+    fn drop_expired(&mut self, now: Mono) {
+        self.messages.retain(|_, message| !message.is_expired(now));
+        self.bytes = self.messages.values().map(|message| message.bytes()).sum();
+    }
+
+    /// The first message after the topic `after` that the filter matches and that has not expired.
+    pub(super) fn next_match(
+        &self,
+        filter: &TopicFilter,
+        after: Option<&str>,
+        now: Mono,
+    ) -> Option<&Arc<Kept>> {
+        let prefix = literal_prefix(filter.as_str());
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        self.messages
+            .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(topic, _)| topic.starts_with(prefix))
+            .find(|(topic, message)| filter.matches(topic) && !message.is_expired(now))
+            .map(|(_, message)| message)
+    }
+}
+
+/// What every topic that the filter matches begins with: `a/#` matches `a` too, so its `/` is no part of it.
+fn literal_prefix(filter: &str) -> &str {
+    let end = filter.find(['+', '#']).unwrap_or(filter.len());
+    let literal = filter.get(..end).unwrap_or_default();
+    match filter.get(end..) {
+        Some("#") => literal.strip_suffix('/').unwrap_or(literal),
+        _ => literal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_of_a_filter_is_shared_by_all_that_it_matches() {
+        for (filter, prefix) in [
+            ("a/b", "a/b"),
+            ("a/#", "a"),
+            ("a/+/c", "a/"),
+            ("#", ""),
+            ("+/a", ""),
+            ("a/+/#", "a/"),
+            ("/#", ""),
+        ] {
+            assert_eq!(literal_prefix(filter), prefix, "{filter}");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_number_and_bytes_hold_and_expired_messages_make_room() {
+        let kept =
+            |topic: &str, bytes: usize, expires: Option<u64>| Arc::new(Kept::for_test(topic, bytes, expires));
+        let mut retained = Retained::new(2, 100);
+        assert!(retained.set(kept("a", 10, Some(5)), Mono::ZERO));
+        assert!(retained.set(kept("b", 10, None), Mono::ZERO));
+        assert!(!retained.set(kept("c", 10, None), Mono::from_nanos(4)), "two are allowed");
+        assert!(retained.set(kept("c", 10, None), Mono::from_nanos(5)), "a has expired");
+        assert!(retained.set(kept("b", 80, None), Mono::ZERO), "it replaces the smaller one");
+        assert!(!retained.set(kept("b", 200, None), Mono::ZERO));
+        assert_eq!(retained.len(), 1, "what could not be kept does not leave the outdated one behind");
+    }
+}

@@ -1,0 +1,239 @@
+//! What outlives a connection: subscriptions, messages on their way to the client, packet identifiers. How
+//! messages get in is `publish`, how they leave is `delivery`.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ConnId;
+use super::message::Kept;
+use super::will::Will;
+use crate::message::SafeToken;
+use crate::mqtt::topic::TopicFilter;
+use crate::mqtt::{PacketId, PropertiesBuf, QoS};
+use crate::time::Mono;
+
+/// A session's place. Used again after the session's end; see [`Session::serial`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SessionIdx(pub(super) u32);
+
+/// A message that waits for, or is in, its exchange with the client.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) kept: Arc<Kept>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) identifiers: PropertiesBuf,
+}
+
+/// How far an exchange is.
+#[derive(Debug)]
+pub(super) enum Exchange {
+    /// PUBLISH was sent; waits for PUBACK or PUBREC.
+    Published(Outbound),
+    /// PUBREL was sent; waits for PUBCOMP. The message is never sent again (4.3.3-6).
+    Released,
+}
+
+/// A message under way.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    pub(super) packet_id: PacketId,
+    pub(super) exchange: Exchange,
+    /// Sent on the present connection; `false` after a reconnect until it was sent again.
+    pub(super) sent: bool,
+}
+
+/// A QoS 2 packet identifier of the client, from its PUBLISH until its PUBREL.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Incoming {
+    /// Used on the present connection: it takes a place in the client's window.
+    pub(super) seen: bool,
+    /// The outboxes have not all answered.
+    pub(super) token: Option<SafeToken>,
+}
+
+/// Retained messages that a new subscription still has to get, as a place in the walk over them: that costs
+/// nothing however many match.
+#[derive(Debug)]
+pub(super) struct RetainedWalk {
+    pub(super) filter: TopicFilter,
+    pub(super) after: Option<Arc<str>>,
+    pub(super) qos: QoS,
+    pub(super) identifiers: PropertiesBuf,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Never used twice.
+    pub(super) serial: u64,
+    pub(super) client_id: Arc<str>,
+    /// Who owns it: another user can't take it over.
+    pub(super) user_name: Option<Arc<str>>,
+    pub(super) conn: Option<ConnId>,
+    /// How long it outlives its connection; `None`: for ever.
+    pub(super) expiry: Option<Duration>,
+    pub(super) filters: HashSet<TopicFilter>,
+    pub(super) inflight: VecDeque<Inflight>,
+    last_packet_id: u16,
+    pub(super) queue: VecDeque<Outbound>,
+    queue_bytes: usize,
+    pub(super) walks: VecDeque<RetainedWalk>,
+    pub(super) incoming: HashMap<PacketId, Incoming>,
+    pub(super) offline_since: Mono,
+    /// The will that waits for its delay.
+    pub(super) will: Option<Box<Will>>,
+    pub(super) will_at: Option<Mono>,
+    pub(super) ends_at: Option<Mono>,
+    /// The armed deadline.
+    pub(super) armed: Option<Mono>,
+}
+
+impl Session {
+    /// Whether it outlives its connection.
+    pub(super) fn is_persistent(&self) -> bool {
+        self.expiry != Some(Duration::ZERO)
+    }
+
+    /// Puts a message at the end of the queue. Above the bounds the oldest go; tells how many.
+    pub(super) fn enqueue(&mut self, message: Outbound, messages_max: usize, bytes_max: usize) -> u64 {
+        self.queue_bytes = self.queue_bytes.saturating_add(message.kept.bytes());
+        self.queue.push_back(message);
+        let mut dropped = 0;
+        while self.queue.len() > messages_max || self.queue_bytes > bytes_max {
+            if self.dequeue().is_none() {
+                break;
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Takes the oldest message of the queue.
+    pub(super) fn dequeue(&mut self) -> Option<Outbound> {
+        let message = self.queue.pop_front()?;
+        self.queue_bytes = self.queue_bytes.saturating_sub(message.kept.bytes());
+        if self.queue.is_empty() {
+            // A long outage must not keep its memory.
+            self.queue.shrink_to(16);
+        }
+        Some(message)
+    }
+
+    /// A packet identifier that no message under way uses (2.2.1-3).
+    pub(super) fn next_packet_id(&mut self) -> Option<PacketId> {
+        for _ in 0..=self.inflight.len() {
+            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
+            let id = PacketId::new(self.last_packet_id)?;
+            if self.inflight.iter().all(|inflight| inflight.packet_id != id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Where the exchange with this identifier stands.
+    pub(super) fn inflight_at(&self, id: PacketId) -> Option<usize> {
+        self.inflight.iter().position(|inflight| inflight.packet_id == id)
+    }
+
+    /// Places taken in the client's window.
+    pub(super) fn open(&self) -> usize {
+        self.inflight.iter().filter(|inflight| inflight.sent).count()
+    }
+
+    /// The connection is gone: everything under way must be sent again on the next one.
+    pub(super) fn forget_connection(&mut self, now: Mono) {
+        self.conn = None;
+        self.offline_since = now;
+        self.inflight.iter_mut().for_each(|inflight| inflight.sent = false);
+        self.incoming.values_mut().for_each(|incoming| incoming.seen = false);
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match (self.will_at, self.ends_at) {
+            (Some(will), Some(end)) => Some(will.min(end)),
+            (will, end) => will.or(end),
+        }
+    }
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    slots: Vec<Option<Box<Session>>>,
+    free: Vec<u32>,
+    by_client_id: HashMap<Arc<str>, SessionIdx>,
+    last_serial: u64,
+}
+
+impl Sessions {
+    /// A new session of `client_id`, which has none.
+    pub(super) fn create(&mut self, client_id: Arc<str>, user_name: Option<Arc<str>>) -> SessionIdx {
+        self.last_serial += 1;
+        let session = Session {
+            serial: self.last_serial,
+            client_id: Arc::clone(&client_id),
+            user_name,
+            conn: None,
+            expiry: Some(Duration::ZERO),
+            filters: HashSet::new(),
+            inflight: VecDeque::new(),
+            last_packet_id: 0,
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            walks: VecDeque::new(),
+            incoming: HashMap::new(),
+            offline_since: Mono::ZERO,
+            will: None,
+            will_at: None,
+            ends_at: None,
+            armed: None,
+        };
+        let session = Some(Box::new(session));
+        let at = self.free.pop().unwrap_or_else(|| u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
+        match usize::try_from(at).ok().and_then(|at| self.slots.get_mut(at)) {
+            Some(slot) => *slot = session,
+            None => self.slots.push(session),
+        }
+        self.by_client_id.insert(client_id, SessionIdx(at));
+        SessionIdx(at)
+    }
+
+    /// Takes a session out.
+    pub(super) fn remove(&mut self, idx: SessionIdx) -> Option<Box<Session>> {
+        let session = self.slots.get_mut(usize::try_from(idx.0).ok()?)?.take()?;
+        self.by_client_id.remove(&session.client_id);
+        self.free.push(idx.0);
+        Some(session)
+    }
+
+    pub(super) fn find(&self, client_id: &str) -> Option<SessionIdx> {
+        self.by_client_id.get(client_id).copied()
+    }
+
+    pub(super) fn get(&self, idx: SessionIdx) -> Option<&Session> {
+        self.slots.get(usize::try_from(idx.0).ok()?)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, idx: SessionIdx) -> Option<&mut Session> {
+        self.slots.get_mut(usize::try_from(idx.0).ok()?)?.as_deref_mut()
+    }
+
+    /// Those without a connection.
+    pub(super) fn offline(&self) -> usize {
+        self.slots.iter().flatten().filter(|session| session.conn.is_none()).count()
+    }
+
+    /// The one that is offline for longest.
+    pub(super) fn oldest_offline(&self) -> Option<SessionIdx> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(at, slot)| slot.as_deref().map(|session| (at, session)))
+            .filter(|(_, session)| session.conn.is_none())
+            .min_by_key(|(_, session)| (session.offline_since, session.serial))
+            .map(|(at, _)| SessionIdx(at))
+    }
+}

@@ -1,0 +1,116 @@
+//! SUBSCRIBE and UNSUBSCRIBE.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::access::within_limits;
+use super::route::Subscription;
+use super::session::{RetainedWalk, SessionIdx};
+use super::{Broker, ConnId, Cx, Sink};
+use crate::mqtt::topic::TopicFilter;
+use crate::mqtt::{
+    Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode, RetainHandling, SubAck, Subscribe,
+    SubscribeFilter, UnsubAck, Unsubscribe, Version,
+};
+
+impl Broker {
+    /// A client's SUBSCRIBE: one code per filter, in order (3.8.4-6).
+    pub(super) fn subscribe_in<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        subscribe: &Subscribe<'_>,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let (version, Some(idx)) = (c.version, c.session) else { return };
+        let id = subscribe.properties.number(PropertyId::SubscriptionIdentifier);
+        let wrong =
+            |filter: &SubscribeFilter<'_>| filter.options.no_local && filter.filter.starts_with("$share/");
+        if id == Some(0) || subscribe.filters.iter().any(wrong) {
+            // 3.8.2.1.2: identifier 0. 3.8.3-4: No Local on a shared subscription.
+            return self.fail(conn, ReasonCode::ProtocolError, cx);
+        }
+        let id = id.and_then(NonZeroU32::new);
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        for filter in &subscribe.filters {
+            codes.push(match self.subscribe(idx, filter, id) {
+                Ok(granted) => granted,
+                Err(reason) if version == Version::V5 => reason.as_u8(),
+                Err(_) => 0x80,
+            });
+        }
+        let packet_id = subscribe.packet_id;
+        self.send(
+            conn,
+            &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, codes: &codes }),
+            cx,
+        );
+        self.pump(idx, cx);
+    }
+
+    fn subscribe(
+        &mut self,
+        idx: SessionIdx,
+        wanted: &SubscribeFilter<'_>,
+        id: Option<NonZeroU32>,
+    ) -> Result<u8, ReasonCode> {
+        let config = &self.config;
+        let filter = TopicFilter::parse(wanted.filter).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        if !within_limits(wanted.filter, config.topic_bytes_max, config.topic_levels_max) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let session = self.sessions.get_mut(idx).ok_or(ReasonCode::UnspecifiedError)?;
+        if session.filters.len() >= config.subscriptions_max && !session.filters.contains(&filter) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let options = wanted.options;
+        let share = filter.share().map(Arc::from);
+        let is_shared = share.is_some();
+        let subscription = Subscription { session: idx, share, options, id };
+        let existed = self.routes.insert(&filter, subscription).ok_or(ReasonCode::QuotaExceeded)?;
+        session.filters.insert(filter.clone());
+        session.walks.retain(|walk| walk.filter != filter);
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => !existed,
+            RetainHandling::Never => false,
+        };
+        // A shared subscription gets no retained messages (4.8.2).
+        if wants_retained && !is_shared {
+            let mut identifiers = PropertiesBuf::new();
+            if let Some(id) = id {
+                identifiers.push(Property::Varint(PropertyId::SubscriptionIdentifier, id.get()));
+            }
+            session.walks.push_back(RetainedWalk { filter, after: None, qos: options.qos, identifiers });
+        }
+        Ok(options.qos.as_u8())
+    }
+
+    /// A client's UNSUBSCRIBE. Messages that are under way or queued stay so (3.10.4-3).
+    pub(super) fn unsubscribe_in<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        unsubscribe: &Unsubscribe<'_>,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let (version, Some(idx)) = (c.version, c.session) else { return };
+        let codes: Vec<u8> =
+            unsubscribe.filters.iter().map(|filter| self.unsubscribe(idx, filter).as_u8()).collect();
+        let codes: &[u8] = if version == Version::V5 { &codes } else { &[] };
+        let packet_id = unsubscribe.packet_id;
+        self.send(conn, &Packet::UnsubAck(UnsubAck { packet_id, properties: Properties::EMPTY, codes }), cx);
+    }
+
+    fn unsubscribe(&mut self, idx: SessionIdx, filter: &str) -> ReasonCode {
+        let Ok(filter) = TopicFilter::parse(filter) else { return ReasonCode::TopicFilterInvalid };
+        if !self.routes.remove(&filter, idx) {
+            return ReasonCode::NoSubscriptionExisted;
+        }
+        if let Some(session) = self.sessions.get_mut(idx) {
+            session.filters.remove(&filter);
+            session.walks.retain(|walk| walk.filter != filter);
+        }
+        ReasonCode::Success
+    }
+}

@@ -1,0 +1,54 @@
+//! `fieldgate check`: every mistake in a config, with its place.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{DEFAULT_CONFIG, complain, say};
+use crate::config::{self, Config};
+use crate::io::files;
+
+/// Arguments of `fieldgate check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The config file; the *.toml files of conf.d beside it are read as well.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// The same, without --config.
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+}
+
+/// Exit code 0 if the config is right, 2 if it isn't.
+pub fn execute(args: &Args) -> ExitCode {
+    let path = args.file.as_ref().unwrap_or(&args.config);
+    match load(path) {
+        Ok(config) => {
+            say(format_args!("{}: right: {}", path.display(), summary(&config)));
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            complain(text);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Reads and checks a config.
+///
+/// # Errors
+/// The full text for people: all mistakes, or why the file can't be read.
+pub fn load(path: &Path) -> Result<Config, String> {
+    let sources = files::config_sources(path)?;
+    config::parse(&sources, &files::facts()).map_err(|mistakes| config::render(&mistakes))
+}
+
+fn summary(config: &Config) -> String {
+    format!(
+        "gateway {}, {} ports, {} devices, {} listeners, {} upstreams",
+        config.gateway.id,
+        config.ports.len(),
+        config.devices.len(),
+        config.listeners.len(),
+        config.upstreams.len()
+    )
+}

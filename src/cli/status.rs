@@ -1,0 +1,191 @@
+//! `fieldgate status`: what a running gateway is doing, for people or as JSON.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde_json::Value as Json;
+
+use super::{check, complain, say};
+use crate::health::span;
+use crate::io::control;
+
+/// Arguments of `fieldgate status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to show.
+    #[arg(value_enum, default_value = "status")]
+    what: What,
+    /// The config file that names the control socket.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The control socket itself.
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    socket: Option<PathBuf>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Everything on one screen.
+    Status,
+    /// What the health topic says.
+    Health,
+    /// The last reading of each device.
+    Readings,
+    /// What waits for each upstream.
+    Backlog,
+}
+
+/// Exit code 0 if the gateway answered and is well, 1 if it didn't answer, 3 if it is degraded.
+pub fn execute(args: &Args) -> ExitCode {
+    let op = match args.what {
+        What::Status => "status",
+        What::Health => "health",
+        What::Readings => "readings",
+        What::Backlog => "backlog",
+    };
+    match socket(args).and_then(|socket| control::ask(&socket, op)) {
+        Ok(answer) => {
+            let human = matches!(args.what, What::Status) && !args.json;
+            say(if human { render(&answer) } else { format!("{answer:#}") });
+            if answer.get("state").and_then(Json::as_str) == Some("degraded") {
+                return ExitCode::from(3);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn socket(args: &Args) -> Result<PathBuf, String> {
+    const DEFAULT_SOCKET: &str = "/run/fieldgate/control.sock";
+    if let Some(socket) = &args.socket {
+        return Ok(socket.clone());
+    }
+    if let Some(config) = &args.config {
+        return Ok(check::load(config)?.gateway.control_socket);
+    }
+    // Whoever installed a config expects it to count; without one the default stands.
+    match check::load(Path::new(super::DEFAULT_CONFIG)) {
+        Ok(config) => Ok(config.gateway.control_socket),
+        Err(_) => Ok(PathBuf::from(DEFAULT_SOCKET)),
+    }
+}
+
+/// The screen: one sentence, problems first, then upstreams, sensors, broker, system.
+pub(super) fn render(status: &Json) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = render_into(&mut out, status);
+    out
+}
+
+fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
+    let text = |key: &str| status.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
+    let uptime = status.get("uptime_s").and_then(Json::as_u64).unwrap_or(0);
+    let uptime = span(std::time::Duration::from_secs(uptime));
+    writeln!(
+        out,
+        "{} is {} (fieldgate {}, up {uptime}, clock {})",
+        text("gateway"),
+        text("state"),
+        text("version"),
+        text("clock")
+    )?;
+    for problem in list(status, "problems") {
+        writeln!(out, "  ! {}", problem.as_str().unwrap_or_default())?;
+    }
+    for upstream in list(status, "upstreams") {
+        upstream_line(out, upstream)?;
+    }
+    let readings: Vec<&Json> = list(status, "readings").collect();
+    if !readings.is_empty() {
+        writeln!(out, "\n{:<16} {:>9} {:>9}  values", "device", "readings", "age")?;
+    }
+    for reading in readings {
+        reading_line(out, reading)?;
+    }
+    for port in list(status, "ports") {
+        writeln!(out, "\nport {:<12} {} {}", word(port, "name"), word(port, "state"), word(port, "path"))?;
+    }
+    let broker = status.get("broker").unwrap_or(&Json::Null);
+    for listener in list(status, "listeners") {
+        writeln!(out, "listener {:<8} {}", word(listener, "name"), word(listener, "address"))?;
+    }
+    writeln!(
+        out,
+        "broker: {} clients, {} in, {} out; memory {}, free disk {}",
+        number(broker, "clients"),
+        number(broker, "received"),
+        number(broker, "sent"),
+        bytes(number(status, "rss_bytes")),
+        bytes(number(status, "disk_free_bytes")),
+    )
+}
+
+fn upstream_line(out: &mut String, upstream: &Json) -> std::fmt::Result {
+    let backlog = upstream.get("backlog").unwrap_or(&Json::Null);
+    let oldest = backlog.get("oldest_s").and_then(Json::as_f64).map(|seconds| {
+        format!(", oldest {}", span(std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    });
+    writeln!(
+        out,
+        "\nupstream {}: {} since {}; {} delivered, {} waiting ({}{})",
+        word(upstream, "name"),
+        word(upstream, "state"),
+        word(upstream, "since"),
+        number(upstream, "delivered"),
+        number(backlog, "messages"),
+        bytes(number(backlog, "bytes")),
+        oldest.unwrap_or_default(),
+    )
+}
+
+fn reading_line(out: &mut String, reading: &Json) -> std::fmt::Result {
+    let age = reading.get("age_s").and_then(Json::as_f64);
+    let age = age
+        .and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok())
+        .map_or("never".into(), span);
+    let stale = if reading.get("stale").and_then(Json::as_bool) == Some(true) { " (stale)" } else { "" };
+    let values = reading.get("values").and_then(Json::as_object);
+    let values: Vec<String> =
+        values.into_iter().flatten().map(|(point, value)| format!("{point}={value}")).collect();
+    writeln!(
+        out,
+        "{:<16} {:>9} {:>9}  {}{stale}",
+        word(reading, "device"),
+        number(reading, "readings"),
+        age,
+        values.join(" ")
+    )
+}
+
+pub(super) fn list<'a>(json: &'a Json, key: &str) -> impl Iterator<Item = &'a Json> {
+    json.get(key).and_then(Json::as_array).into_iter().flatten()
+}
+
+pub(super) fn word<'a>(json: &'a Json, key: &str) -> &'a str {
+    json.get(key).and_then(Json::as_str).unwrap_or("-")
+}
+
+pub(super) fn number(json: &Json, key: &str) -> u64 {
+    json.get(key).and_then(Json::as_u64).unwrap_or(0)
+}
+
+/// Bytes for people.
+pub(super) fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1_000),
+        10_000_000..=9_999_999_999 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}

@@ -1,0 +1,255 @@
+//! The config file: text to a complete, checked [`Config`], or the full list of [`Mistake`]s. Pure: reading the
+//! files and the secrets is the shell's business.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::mqtt::Version;
+use crate::secret::SecretRef;
+use crate::{bridge, sensor};
+
+mod broker;
+mod decimal;
+mod device;
+pub(crate) mod duration;
+mod gateway;
+mod mistake;
+mod names;
+mod pattern;
+mod point;
+mod port;
+mod render;
+pub mod schema;
+mod secret;
+mod section;
+mod size;
+mod suggest;
+mod text;
+mod upstream;
+mod value;
+mod walk;
+
+pub use mistake::Mistake;
+pub use render::render;
+
+use mistake::Mistakes;
+use section::Section;
+
+/// Everything that the files say, with the defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[time]`
+    pub time: Time,
+    /// `[log]`
+    pub log: Log,
+    /// `[health]`
+    pub health: Health,
+    /// `[buffer]`
+    pub buffer: Buffer,
+    /// `[[port]]`
+    pub ports: Vec<sensor::PortConfig>,
+    /// `[[device]]`
+    pub devices: Vec<sensor::DeviceConfig>,
+    /// `[broker]`: limits; its `listeners` and `forward` are filled from the tables below.
+    pub broker: crate::broker::Config,
+    /// `[[broker.listener]]`, in the order of `broker.listeners`; without any, 127.0.0.1:1883.
+    pub listeners: Vec<Listener>,
+    /// `[[broker.user]]`
+    pub users: Vec<User>,
+    /// `[[upstream]]`
+    pub upstreams: Vec<Upstream>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Stands in topics and client ids. Default: made from the machine's id, so that a cloned card gets its own.
+    pub id: String,
+    /// Free text for people. Default none.
+    pub site: Option<String>,
+    /// `base_topic`, default `fieldgate/<id>`.
+    pub base_topic: Arc<str>,
+    /// Where the store is. Default /var/lib/fieldgate.
+    pub data_dir: PathBuf,
+    /// The control socket. Default /run/fieldgate/control.sock.
+    pub control_socket: PathBuf,
+}
+
+/// `[time]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// `trust = "auto"` (default): the kernel's sync status; `"always"`: the clock is right, whatever the kernel
+    /// says (a board with its own good RTC).
+    pub trust: TimeTrust,
+}
+
+/// Who vouches for the clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see Time::trust")]
+pub enum TimeTrust {
+    #[default]
+    Auto,
+    Always,
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// Default info.
+    pub level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the usual names")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// `[health]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// How often `<base>/health` is published. Default 30 s.
+    pub every: Duration,
+}
+
+/// `[buffer]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// Bytes that one upstream's outbox may take on disk. Default 256 MiB.
+    pub max_size: u64,
+    /// Readings are on disk at most this long after they were taken, while nothing waits for an acknowledgement.
+    /// Default 1 s; 10 s is kinder to flash.
+    pub commit_interval: Duration,
+    /// Bytes kept in memory per upstream. Default 4 MiB.
+    pub memory: usize,
+}
+
+/// `[[broker.listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Default `mqtt`.
+    pub name: Arc<str>,
+    /// Default 127.0.0.1:1883. Anything but loopback needs users, or `allow_anonymous = true`.
+    pub bind: SocketAddr,
+}
+
+/// `[[broker.user]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The MQTT user name.
+    pub name: String,
+    /// Where the password is.
+    pub password: SecretRef,
+}
+
+/// `[[upstream]]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Unique. Default: the host.
+    pub name: Arc<str>,
+    /// Host name or address.
+    pub host: String,
+    /// Default 1883, with TLS 8883.
+    pub port: u16,
+    /// TLS, if any.
+    pub tls: Option<UpstreamTls>,
+    /// Default `<gateway id>`.
+    pub client_id: String,
+    /// 3.1.1 or 5.0.
+    pub version: Version,
+    /// MQTT user name.
+    pub user_name: Option<String>,
+    /// MQTT password.
+    pub password: Option<SecretRef>,
+    /// Default 30 s.
+    pub keep_alive: Duration,
+    /// Default 20.
+    pub inflight_max: u16,
+    /// Default 1 s.
+    pub backoff_min: Duration,
+    /// Default 60 s.
+    pub backoff_max: Duration,
+    /// `[[upstream.map]]`; without any, `<base>/data/#` as it is, QoS 1.
+    pub maps: Vec<bridge::Mapping>,
+}
+
+/// `tls` of an upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// PEM file of the CA that signed the upstream's certificate; without it the system's roots.
+    pub ca: Option<PathBuf>,
+    /// The name in the certificate, if it isn't `host`.
+    pub server_name: Option<String>,
+    /// Our certificate chain, PEM.
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// What the shell knows and the text doesn't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The gateway id if the config names none.
+    pub default_id: String,
+}
+
+/// One file's name and text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As the user named it.
+    pub file: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// Reads the main file and those of `conf.d`, in order. Lists (`[[port]]`, …) add up; a key that stands in two
+/// files is a mistake.
+///
+/// # Errors
+/// All mistakes, in the order of files and lines. Where a file isn't TOML: its syntax errors, and what else can be
+/// said for certain.
+pub fn parse(sources: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> {
+    let mut mistakes = Mistakes::new(sources);
+    if let Some(root) = walk::read(sources, &mut mistakes) {
+        let config = settings(&root, facts, &mut mistakes);
+        if mistakes.is_empty() {
+            return Ok(config);
+        }
+    }
+    Err(mistakes.into_sorted())
+}
+
+/// What the sections mean. Complete only if no mistake was noted.
+fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Config {
+    let absent = Section::new(&schema::ROOT, root.span);
+    let table = |key: &str| root.table(key).unwrap_or(&absent);
+    let gateway = gateway::gateway(table("gateway"), facts);
+    // Whoever mistyped the tables of ports isn't told of each device that its port is missing.
+    let ports = (!root.is_mistaken("port")).then(|| root.tables("port"));
+    let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, mistakes);
+    let (mut broker, listeners, users) = broker::broker(table("broker"), &gateway.base_topic, mistakes);
+    broker.forward = upstream::forward(&upstreams);
+    Config {
+        time: gateway::time(table("time")),
+        log: gateway::log(table("log")),
+        health: gateway::health(table("health")),
+        buffer: gateway::buffer(table("buffer"), mistakes),
+        ports: port::ports(root.tables("port"), mistakes),
+        devices: device::devices(root.tables("device"), ports, mistakes),
+        gateway,
+        broker,
+        listeners,
+        users,
+        upstreams,
+    }
+}

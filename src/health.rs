@@ -1,0 +1,333 @@
+//! What the gateway says of itself: one sentence, and the JSON of the health topic, the control socket and the
+//! status command. Pure: snapshots in, values out.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::bridge::{self, LinkState};
+use crate::broker;
+use crate::reading::Value;
+use crate::sensor::{DeviceStatus, PortState, PortStatus};
+use crate::time::{Now, Timestamp};
+
+/// Everything that is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was taken.
+    pub now: Now,
+    /// The gateway's id.
+    pub gateway: String,
+    /// For people.
+    pub site: Option<String>,
+    /// Since the gateway's start.
+    pub uptime: Duration,
+    /// This start's number.
+    pub run: u64,
+    /// The ports and their devices.
+    pub ports: Vec<PortStatus>,
+    /// The upstreams.
+    pub upstreams: Vec<bridge::Status>,
+    /// What each outbox takes on disk, in bytes.
+    pub outbox_disk_bytes: Vec<u64>,
+    /// The broker's counters; `None` if it didn't answer.
+    pub broker: Option<broker::Stats>,
+    /// Listeners: name, address, error.
+    pub listeners: Vec<(String, String, Option<String>)>,
+    /// Why nothing can be kept on disk.
+    pub store_error: Option<String>,
+    /// Readings that found the way to the broker thread full.
+    pub handover_dropped: u64,
+    /// Resident memory.
+    pub rss_bytes: Option<u64>,
+    /// Free bytes where the store is.
+    pub disk_free_bytes: Option<u64>,
+}
+
+impl Snapshot {
+    /// What is wrong, most important first; empty when all is well.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        self.problems_besides(None)
+    }
+
+    /// The same without an upstream's link: what its readers can't see by themselves.
+    #[must_use]
+    pub fn problems_besides(&self, link: Option<usize>) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(error) = &self.store_error {
+            problems.push(format!("readings are kept in memory only: {error}"));
+        }
+        for (index, upstream) in self.upstreams.iter().enumerate() {
+            if upstream.state != LinkState::Online && link != Some(index) {
+                let why = upstream.error.as_deref().unwrap_or("connecting");
+                problems.push(format!("upstream {} is offline: {why}", upstream.name));
+            }
+            let lost = lost(&upstream.drops);
+            if lost > 0 {
+                problems.push(format!("{lost} messages for upstream {} were dropped", upstream.name));
+            }
+        }
+        for port in &self.ports {
+            if port.state == PortState::Down {
+                let why = port.error.as_deref().unwrap_or("it can't be opened");
+                problems.push(format!("port {} is down: {why}", port.name));
+            }
+            for device in port.devices.iter().filter(|device| is_missed(device, port)) {
+                problems.push(match device.last_age {
+                    Some(age) => format!("device {} is stale: last reading {} ago", device.name, span(age)),
+                    None => format!("device {} has sent nothing that can be read", device.name),
+                });
+            }
+        }
+        for (name, _, error) in &self.listeners {
+            if let Some(error) = error {
+                problems.push(format!("listener {name}: {error}"));
+            }
+        }
+        if self.handover_dropped > 0 {
+            problems
+                .push(format!("{} readings were dropped: the gateway was overloaded", self.handover_dropped));
+        }
+        problems
+    }
+
+    /// `ok` or `degraded`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.problems().is_empty() { "ok" } else { "degraded" }
+    }
+
+    /// The payload of `<base>/health`.
+    #[must_use]
+    pub fn health(&self) -> Json {
+        json!({
+            "time": self.now.wall.to_string(),
+            "state": self.state(),
+            "problems": self.problems(),
+            "gateway": self.gateway,
+            "site": self.site,
+            "version": env!("CARGO_PKG_VERSION"),
+            "run": self.run,
+            "uptime_s": self.uptime.as_secs(),
+            "clock": self.now.trust.as_str(),
+            "upstreams": self.upstreams_json(),
+            "ports": self.ports.iter().map(port_json).collect::<Vec<_>>(),
+            "devices": self.devices().map(device_json).collect::<Vec<_>>(),
+            "broker": self.broker.as_ref().map(broker_json),
+            "listeners": self.listeners.iter().map(|(name, address, error)| {
+                json!({"name": name, "address": address, "error": error})
+            }).collect::<Vec<_>>(),
+            "store": {"state": if self.store_error.is_none() { "ok" } else { "failed" }, "error": self.store_error},
+            "drops": {"handover_full": self.handover_dropped},
+            "rss_bytes": self.rss_bytes,
+            "disk_free_bytes": self.disk_free_bytes,
+        })
+    }
+
+    /// The last reading of each device.
+    #[must_use]
+    pub fn readings(&self) -> Json {
+        self.devices()
+            .map(|device| {
+                let values: Map<String, Json> = device
+                    .last
+                    .iter()
+                    .flat_map(|reading| &reading.samples)
+                    .map(|sample| (sample.point.to_string(), value_json(sample.value.as_ref())))
+                    .collect();
+                json!({
+                    "device": &*device.name,
+                    "port": &*device.port,
+                    "stale": device.stale,
+                    "readings": device.readings,
+                    "age_s": device.last_age.map(|age| age.as_secs_f64()),
+                    "seq": device.last.as_ref().map(|reading| reading.seq.to_string()),
+                    "values": values,
+                })
+            })
+            .collect()
+    }
+
+    /// What waits for each upstream.
+    #[must_use]
+    pub fn backlog(&self) -> Json {
+        self.upstreams
+            .iter()
+            .map(|upstream| {
+                let mut json = backlog_json(upstream);
+                if let Json::Object(object) = &mut json {
+                    object.insert("upstream".into(), json!(&*upstream.name));
+                }
+                json
+            })
+            .collect()
+    }
+
+    fn devices(&self) -> impl Iterator<Item = &DeviceStatus> {
+        self.ports.iter().flat_map(|port| &port.devices)
+    }
+
+    fn upstreams_json(&self) -> Vec<Json> {
+        let disk = self.outbox_disk_bytes.iter().copied().chain(std::iter::repeat(0));
+        self.upstreams.iter().zip(disk).map(|(upstream, disk)| upstream_json(upstream, disk)).collect()
+    }
+}
+
+/// A device that ought to have sent something by now.
+fn is_missed(device: &DeviceStatus, port: &PortStatus) -> bool {
+    device.stale && !device.waiting && port.state == PortState::Open
+}
+
+fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
+    let state = match upstream.state {
+        LinkState::Online => "online",
+        LinkState::Connecting => "connecting",
+        LinkState::Waiting => "offline",
+        LinkState::Stopped => "stopped",
+    };
+    json!({
+        "name": &*upstream.name,
+        "state": state,
+        "since": upstream.since.to_string(),
+        "error": upstream.error,
+        "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
+        "connections": upstream.connections,
+        "backlog": backlog_json(upstream),
+        "outbox_disk_bytes": disk_bytes,
+        "inflight": upstream.inflight,
+        "delivered": upstream.delivered,
+        "elided": upstream.elided,
+        "resent": upstream.resent,
+        "round_trip_ms": upstream.round_trip.map(|span| span.as_secs_f64() * 1_000.0),
+        "drops": {
+            "disk_full": upstream.drops.disk_full,
+            "memory_full": upstream.drops.memory_full,
+            "refused": upstream.drops.refused,
+            "too_large": upstream.drops.too_large,
+            "damaged": upstream.drops.damaged,
+            "expired": upstream.drops.expired,
+        },
+    })
+}
+
+fn value_json(value: Option<&Value>) -> Json {
+    match value {
+        None => Json::Null,
+        // As the payload prints it: 61 rather than 61.0.
+        Some(Value::Number(number)) => number.to_string().parse().unwrap_or(Json::Null),
+        Some(Value::Integer(number)) => json!(number),
+        Some(Value::Bool(state)) => json!(state),
+        Some(Value::Text(text)) => json!(text),
+    }
+}
+
+fn backlog_json(upstream: &bridge::Status) -> Json {
+    json!({
+        "messages": upstream.backlog_records,
+        "bytes": upstream.backlog_bytes,
+        "oldest_s": upstream.backlog_oldest.map(|age| age.as_secs_f64()),
+        "in_memory_only": upstream.unsafe_records,
+    })
+}
+
+fn port_json(port: &PortStatus) -> Json {
+    let state = match port.state {
+        PortState::Opening => "opening",
+        PortState::Open => "open",
+        PortState::Down => "down",
+    };
+    json!({
+        "name": &*port.name,
+        "path": port.path,
+        "state": state,
+        "since": port.since.to_string(),
+        "error": port.error,
+        "bytes": port.bytes,
+        "bad_lines": port.bad_lines,
+        "lost": port.lost,
+    })
+}
+
+fn device_json(device: &DeviceStatus) -> Json {
+    let state = match (device.stale, device.waiting) {
+        (false, _) => "ok",
+        (true, true) => "waiting",
+        (true, false) => "stale",
+    };
+    json!({
+        "name": &*device.name,
+        "port": &*device.port,
+        "state": state,
+        "readings": device.readings,
+        "last_reading_s": device.last_age.map(|age| age.as_secs_f64()),
+        "bad_lines": device.bad_lines,
+        "last_error": device.last_error,
+    })
+}
+
+fn broker_json(stats: &broker::Stats) -> Json {
+    json!({
+        "clients": stats.clients_connected,
+        "sessions_offline": stats.sessions_offline,
+        "subscriptions": stats.subscriptions,
+        "retained": stats.retained,
+        "received": stats.publish_received,
+        "sent": stats.publish_sent,
+        "connects_refused": stats.connects_refused,
+        "protocol_errors": stats.protocol_errors,
+        "drops": {
+            "queue_full": stats.dropped_queue_full,
+            "too_large": stats.dropped_too_large,
+            "expired": stats.dropped_expired,
+            "denied": stats.publish_denied,
+            "retained_full": stats.retained_refused,
+        },
+    })
+}
+
+/// All messages that an upstream will never get.
+#[must_use]
+pub const fn lost(drops: &bridge::Drops) -> u64 {
+    drops.disk_full + drops.memory_full + drops.refused + drops.too_large + drops.damaged + drops.expired
+}
+
+/// A span for people: "850 ms", "12 s", "3 min", "2 h", "5 d".
+#[must_use]
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// The payload of `<base>/status` on the LAN, where no upstream's epoch applies.
+#[must_use]
+pub fn lan_status(online: bool, health: &str, run: u64, instance: &str, time: Timestamp) -> Json {
+    json!({
+        "state": if online { "online" } else { "offline" },
+        "health": health,
+        "epoch": format!("{run}-0"),
+        "instance": instance,
+        "version": env!("CARGO_PKG_VERSION"),
+        "time": time.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_in_the_unit_that_people_would_use() {
+        let cases =
+            [(0, "0 ms"), (12_000, "12 s"), (180_000, "3 min"), (7_200_000, "2 h"), (432_000_000, "5 d")];
+        for (millis, expected) in cases {
+            assert_eq!(span(Duration::from_millis(millis)), expected);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Files that the gateway reads at start: config, secrets, the machine's identity.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::config::{Facts, Source};
+use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::secret::{Secret, SecretRef};
+
+/// The longest secret: a password, not a file named by mistake.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// The config file and the `conf.d/*.toml` beside it, in the order of their names.
+///
+/// # Errors
+/// In words, naming the file and what to do.
+pub fn config_sources(path: &Path) -> Result<Vec<Source>, String> {
+    if path.is_dir() {
+        return Err(format!(
+            "{} is a folder; name the file, such as {}/fieldgate.toml",
+            path.display(),
+            path.display()
+        ));
+    }
+    let mut sources = vec![source(path)?];
+    let folder = path.parent().unwrap_or(Path::new(".")).join("conf.d");
+    let mut parts: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(format!("can't read {}: {error}", folder.display())),
+    };
+    parts.retain(|part| part.extension().is_some_and(|extension| extension == "toml"));
+    parts.sort();
+    for part in parts {
+        sources.push(source(&part)?);
+    }
+    Ok(sources)
+}
+
+fn source(path: &Path) -> Result<Source, String> {
+    let file = path.display().to_string();
+    let bytes = read_limited(path, CONFIG_FILE_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("{file}: no such file; write one, or name another with --config"),
+        io::ErrorKind::PermissionDenied => {
+            format!("{file}: permission denied; it must be readable for this user")
+        }
+        _ => format!("{file}: {error}"),
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { file, text }),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            Err(format!("{file}: is not UTF-8 text (byte {at}); save it as UTF-8"))
+        }
+    }
+}
+
+/// What a secret reference stands for.
+///
+/// # Errors
+/// In words, naming the reference, never the secret.
+pub fn secret(reference: &SecretRef) -> Result<Secret, String> {
+    match reference {
+        SecretRef::File(path) => secret_file(path),
+        SecretRef::Env(name) => std::env::var(name)
+            .map(|value| Secret::new(value.into_bytes()))
+            .map_err(|_| format!("the environment variable {name} is not set")),
+        SecretRef::Credential(name) => match std::env::var_os("CREDENTIALS_DIRECTORY") {
+            Some(folder) => secret_file(&Path::new(&folder).join(name)),
+            None => Err(format!(
+                "credential {name}: systemd passed none; add LoadCredential={name}:/path to the unit"
+            )),
+        },
+    }
+}
+
+fn secret_file(path: &Path) -> Result<Secret, String> {
+    let mut bytes = read_limited(path, SECRET_BYTES_MAX)
+        .map_err(|error| format!("can't read the secret {}: {error}", path.display()))?;
+    // One line end is the editor's, not the secret's.
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    if bytes.is_empty() {
+        return Err(format!("the secret {} is empty", path.display()));
+    }
+    Ok(Secret::new(bytes))
+}
+
+fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// What the machine says about itself. The default id is made from /etc/machine-id, so that a cloned card with a
+/// new machine-id gets its own; the id itself never leaves the box.
+#[must_use]
+pub fn facts() -> Facts {
+    let text = std::fs::read_to_string("/etc/machine-id")
+        .or_else(|_| std::fs::read_to_string("/var/lib/dbus/machine-id"))
+        .unwrap_or_default();
+    let machine = text.trim();
+    let default_id = if machine.is_empty() {
+        "gateway".to_owned()
+    } else {
+        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
+        let mut digest = crc.digest();
+        // machine-id(5) asks that the id be hashed with a key of the application before it is shown.
+        digest.update(b"fieldgate gateway id\0");
+        digest.update(machine.as_bytes());
+        format!("fg-{:08x}", digest.finalize())
+    };
+    Facts { default_id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words<T>(result: Result<T, String>) -> String {
+        result.err().unwrap_or_else(|| "no error".into())
+    }
+
+    #[test]
+    fn a_config_that_cannot_be_read_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        assert!(words(config_sources(path)).contains("is a folder; name the file"));
+        assert!(words(config_sources(&path.join("none.toml"))).contains("no such file; write one"));
+        let binary = path.join("binary.toml");
+        std::fs::write(&binary, b"a = \"\xff\"").unwrap();
+        assert!(words(config_sources(&binary)).contains("is not UTF-8 text (byte 5)"));
+    }
+
+    #[test]
+    fn conf_d_files_follow_the_main_file_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("main.toml");
+        std::fs::write(&main, "").unwrap();
+        std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+        for name in ["20-b.toml", "10-a.toml", "notes.txt"] {
+            std::fs::write(folder.path().join("conf.d").join(name), "").unwrap();
+        }
+        let files: Vec<String> =
+            config_sources(&main).unwrap().into_iter().map(|source| source.file).collect();
+        assert!(files[1].ends_with("10-a.toml") && files[2].ends_with("20-b.toml"));
+        assert_eq!(files.len(), 3);
+    }
+
+    #[test]
+    fn a_secret_loses_its_last_line_end_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, " pass word\n\r\n").unwrap();
+        assert_eq!(secret(&SecretRef::File(path.clone())).unwrap().expose(), b" pass word\n");
+        std::fs::write(&path, "\n").unwrap();
+        assert!(words(secret(&SecretRef::File(path))).contains("is empty"));
+        assert!(words(secret(&SecretRef::Env("FIELDGATE_NO_SUCH".into()))).contains("is not set"));
+    }
+}

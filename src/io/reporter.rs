@@ -1,0 +1,181 @@
+//! Gathers snapshots of all parts, publishes health and status from them, and answers the control socket.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::clock::{Clock, TRUST_INTERVAL};
+use super::listener::ListenerStatus;
+use super::mailbox::Mailbox;
+use super::shard::ToBroker;
+use super::store_task::Job;
+use super::upstream::SharedBridge;
+use crate::bridge;
+use crate::health::{self, Snapshot};
+use crate::message::Message;
+use crate::mqtt::{PropertiesBuf, QoS};
+use crate::sensor;
+use crate::time::Now;
+
+/// A burst of changes makes one message.
+const SETTLE: Duration = Duration::from_millis(200);
+
+/// A thread that doesn't answer within this is left out of the snapshot: a stalled disk must not silence health.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
+
+/// Where the snapshots come from. Lives on the service thread.
+#[derive(Debug)]
+pub struct Reporter {
+    /// The gateway's id.
+    pub gateway: String,
+    /// For people.
+    pub site: Option<String>,
+    /// The gateway's base topic.
+    pub base: Arc<str>,
+    /// This start's number.
+    pub run: u64,
+    /// The store's identity.
+    pub instance: String,
+    /// When the gateway started.
+    pub started: Now,
+    /// The port machines.
+    pub ports: Vec<Rc<RefCell<sensor::Port>>>,
+    /// The bridge machines.
+    pub bridges: Vec<SharedBridge>,
+    /// The listeners.
+    pub listeners: Arc<Mutex<Vec<ListenerStatus>>>,
+    /// To the broker thread.
+    pub broker: Arc<Mailbox<ToBroker>>,
+    /// To the store thread.
+    pub jobs: mpsc::Sender<Job>,
+    /// Why there is no store.
+    pub store_error: Option<String>,
+    /// Readings that the broker thread had no room for.
+    pub readings_dropped: Rc<Cell<u64>>,
+    /// Messages that the service thread had no room for.
+    pub forwards_dropped: Arc<AtomicU64>,
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// The clocks.
+    pub clock: Clock,
+}
+
+impl Reporter {
+    /// Looks at everything.
+    pub async fn snapshot(&self) -> Snapshot {
+        let (stats, stats_answer) = oneshot::channel();
+        self.broker.force(ToBroker::Stats(stats));
+        let (usage, usage_answer) = oneshot::channel();
+        // A store thread that is gone doesn't answer: the time limit covers it.
+        let _ = self.jobs.send(Job::Usage(usage));
+        let answers = async { tokio::join!(answer(stats_answer), answer(usage_answer)) };
+        let (broker, usage) = answers.await;
+        let now = self.clock.now();
+        let bridges = self.bridges.iter().map(|bridge| bridge.machine.borrow().status(now));
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot {
+            now,
+            gateway: self.gateway.clone(),
+            site: self.site.clone(),
+            uptime: now.mono.since(self.started.mono),
+            run: self.run,
+            ports: self.ports.iter().map(|port| port.borrow().status(now)).collect(),
+            upstreams: bridges.collect(),
+            outbox_disk_bytes: usage.unwrap_or_default().iter().map(|usage| usage.disk_bytes).collect(),
+            broker,
+            listeners: listeners
+                .into_iter()
+                .map(|listener| (listener.name.to_string(), listener.address.to_string(), listener.error))
+                .collect(),
+            store_error: self.store_error.clone(),
+            handover_dropped: self.readings_dropped.get() + self.forwards_dropped.load(Ordering::Relaxed),
+            rss_bytes: rss_bytes(),
+            disk_free_bytes: disk_free_bytes(&self.data_dir),
+        }
+    }
+
+    /// Publishes status and health on the LAN and to each upstream.
+    pub async fn publish(&self) {
+        let snapshot = self.snapshot().await;
+        self.publish_lan_status(true, snapshot.state());
+        let topic: Arc<str> = Arc::from(format!("{}/health", self.base));
+        let payload = Bytes::from(snapshot.health().to_string());
+        self.broker.force(ToBroker::Local(retained(topic.clone(), payload.clone())));
+        for (index, bridge) in self.bridges.iter().enumerate() {
+            let now = self.clock.now();
+            let degraded = !snapshot.problems_besides(Some(index)).is_empty();
+            let slot = bridge::Input::Slot { topic: topic.clone(), payload: payload.clone() };
+            let mut machine = bridge.machine.borrow_mut();
+            machine.handle(now, bridge::Input::Health { degraded });
+            machine.handle(now, slot);
+            drop(machine);
+            bridge.bell.notify_one();
+        }
+    }
+
+    /// Publishes `<base>/status` on the LAN.
+    pub fn publish_lan_status(&self, online: bool, health: &str) {
+        let time = self.clock.now().wall;
+        let payload = health::lan_status(online, health, self.run, &self.instance, time).to_string();
+        let topic: Arc<str> = Arc::from(format!("{}/status", self.base));
+        self.broker.force(ToBroker::Local(retained(topic, Bytes::from(payload))));
+    }
+}
+
+/// Publishes every `interval`, and soon after each change, until the gateway stops.
+pub async fn run(
+    reporter: Rc<Reporter>,
+    interval: Duration,
+    changed: Rc<Notify>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut trust = tokio::time::interval(TRUST_INTERVAL);
+    let mut due = tokio::time::Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = changed.notified() => tokio::time::sleep(SETTLE).await,
+            _ = trust.tick() => {
+                if !reporter.clock.refresh_trust() {
+                    continue;
+                }
+            }
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        reporter.publish().await;
+        due = tokio::time::Instant::now() + interval;
+    }
+}
+
+async fn answer<T>(answer: oneshot::Receiver<T>) -> Option<T> {
+    tokio::time::timeout(ANSWER_MAX, answer).await.ok()?.ok()
+}
+
+fn retained(topic: Arc<str>, payload: Bytes) -> Message {
+    Message {
+        topic,
+        payload,
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: PropertiesBuf::new(),
+        reading: None,
+    }
+}
+
+/// Resident memory of this process, from /proc.
+fn rss_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+fn disk_free_bytes(dir: &std::path::Path) -> Option<u64> {
+    let usage = rustix::fs::statvfs(dir).ok()?;
+    Some(usage.f_bavail.saturating_mul(usage.f_frsize))
+}

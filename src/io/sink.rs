@@ -1,0 +1,325 @@
+//! The broker's way out: one buffer per connection. A message is encoded once per layout (version, QoS, flags),
+//! copied into each receiver's buffer, its packet identifier patched. Nothing is written to a socket here.
+
+use crate::broker::{ConnId, Delivery, Sink};
+use crate::mqtt::{Publish, QoS, Version, encode};
+
+/// Buffers of closed or idle connections that are kept for the next one; each up to `POOLED_BYTES_MAX`: 2 MiB in
+/// all. More are given back to the system.
+const POOL_MAX: usize = 64;
+
+/// A larger buffer isn't kept.
+const POOLED_BYTES_MAX: usize = 32 * 1024;
+
+/// The out buffers of all connections, by [`ConnId`].
+#[derive(Debug, Default)]
+pub struct OutBuffers {
+    buffers: Vec<OutBuffer>,
+    dirty: Vec<ConnId>,
+    pool: Vec<Vec<u8>>,
+    layouts: Vec<Layout>,
+    layouts_used: usize,
+}
+
+#[derive(Debug, Default)]
+struct OutBuffer {
+    bytes: Vec<u8>,
+    written: usize,
+    dirty: bool,
+}
+
+/// One encoding of the message at hand, without packet identifier.
+#[derive(Debug)]
+struct Layout {
+    key: LayoutKey,
+    bytes: Vec<u8>,
+    packet_id_at: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LayoutKey {
+    /// 3.1 and 3.1.1 have the same PUBLISH.
+    v5: bool,
+    dup: bool,
+    qos: QoS,
+    retain: bool,
+}
+
+impl OutBuffers {
+    /// Makes room for a connection's number.
+    pub fn open(&mut self, conn: ConnId) {
+        let index = index(conn);
+        if self.buffers.len() <= index {
+            self.buffers.resize_with(index + 1, OutBuffer::default);
+        }
+        self.release(conn);
+    }
+
+    /// Forgets what a connection has not written.
+    pub fn release(&mut self, conn: ConnId) {
+        if let Some(buffer) = self.buffers.get_mut(index(conn)) {
+            let bytes = std::mem::take(&mut buffer.bytes);
+            buffer.written = 0;
+            buffer.dirty = false;
+            recycle(&mut self.pool, bytes);
+        }
+    }
+
+    /// The connections that got bytes since the last call. `into` must be empty.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        std::mem::swap(&mut self.dirty, into);
+        for conn in into.iter() {
+            if let Some(buffer) = self.buffers.get_mut(index(*conn)) {
+                buffer.dirty = false;
+            }
+        }
+    }
+
+    /// Whether any connection got bytes since the last [`OutBuffers::take_dirty`].
+    #[must_use]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// What waits to be written.
+    #[must_use]
+    pub fn pending(&self, conn: ConnId) -> &[u8] {
+        self.buffers
+            .get(index(conn))
+            .and_then(|buffer| buffer.bytes.get(buffer.written..))
+            .unwrap_or_default()
+    }
+
+    /// So many bytes of [`OutBuffers::pending`] are on the socket. An emptied buffer goes back to the pool.
+    pub fn advance(&mut self, conn: ConnId, bytes: usize) {
+        let Some(buffer) = self.buffers.get_mut(index(conn)) else { return };
+        buffer.written = buffer.written.saturating_add(bytes).min(buffer.bytes.len());
+        if buffer.written == buffer.bytes.len() {
+            buffer.written = 0;
+            let bytes = std::mem::take(&mut buffer.bytes);
+            recycle(&mut self.pool, bytes);
+        }
+    }
+
+    /// The buffer to append to, marked dirty.
+    fn buffer(&mut self, conn: ConnId) -> Option<&mut OutBuffer> {
+        let buffer = self.buffers.get_mut(index(conn))?;
+        if !buffer.dirty {
+            buffer.dirty = true;
+            self.dirty.push(conn);
+        }
+        if buffer.bytes.capacity() == 0
+            && let Some(pooled) = self.pool.pop()
+        {
+            buffer.bytes = pooled;
+        }
+        // What was written is cut off the front once it is the larger part, so that a buffer that never quite
+        // empties doesn't grow without end.
+        if buffer.written > POOLED_BYTES_MAX && buffer.written > buffer.bytes.len() / 2 {
+            buffer.bytes.drain(..buffer.written);
+            buffer.written = 0;
+        }
+        Some(buffer)
+    }
+
+    /// The index of the layout that serves `delivery`, encoded now if it is the first of its kind.
+    fn layout(&mut self, delivery: &Delivery<'_>) -> Option<usize> {
+        let key = LayoutKey {
+            v5: delivery.version == Version::V5,
+            dup: delivery.dup,
+            qos: delivery.qos,
+            retain: delivery.retain,
+        };
+        let used = self.layouts.get(..self.layouts_used).unwrap_or_default();
+        if let Some(found) = used.iter().position(|layout| layout.key == key) {
+            return Some(found);
+        }
+        let at = self.layouts_used;
+        if self.layouts.len() == at {
+            self.layouts.push(Layout { key, bytes: Vec::new(), packet_id_at: None });
+        }
+        let layout = self.layouts.get_mut(at)?;
+        layout.key = key;
+        layout.bytes.clear();
+        let publish = Publish { properties: delivery.properties, ..publish_of(delivery) };
+        layout.packet_id_at =
+            encode::publish(&publish, delivery.version, &mut layout.bytes).ok()?.packet_id_at;
+        self.layouts_used = at + 1;
+        Some(at)
+    }
+}
+
+impl Sink for OutBuffers {
+    fn begin(&mut self) {
+        self.layouts_used = 0;
+    }
+
+    fn publish(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
+        if delivery.version == Version::V5 && !delivery.own_properties.is_empty() {
+            return self.publish_own(to, delivery);
+        }
+        let Some(at) = self.layout(delivery) else { return self.buffered(to) };
+        let layouts = std::mem::take(&mut self.layouts);
+        if let (Some(layout), Some(buffer)) = (layouts.get(at), self.buffer(to)) {
+            let start = buffer.bytes.len();
+            buffer.bytes.extend_from_slice(&layout.bytes);
+            if let (Some(offset), Some(packet_id)) = (layout.packet_id_at, delivery.packet_id) {
+                let at = start + offset;
+                if let Some(field) = buffer.bytes.get_mut(at..at + 2) {
+                    field.copy_from_slice(&packet_id.get().to_be_bytes());
+                }
+            }
+        }
+        self.layouts = layouts;
+        self.buffered(to)
+    }
+
+    fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize {
+        if let Some(buffer) = self.buffer(to) {
+            buffer.bytes.extend_from_slice(packet);
+        }
+        self.buffered(to)
+    }
+
+    fn buffered(&self, conn: ConnId) -> usize {
+        self.buffers.get(index(conn)).map_or(0, |buffer| buffer.bytes.len() - buffer.written)
+    }
+}
+
+impl OutBuffers {
+    /// A copy with properties of its own is encoded by itself.
+    fn publish_own(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
+        if let Some(buffer) = self.buffer(to) {
+            let (publish, own) = (publish_of(delivery), delivery.own_properties);
+            // The broker checked all lengths at intake; nothing is appended on error.
+            let _ = encode::publish_with(&publish, own, delivery.version, &mut buffer.bytes);
+        }
+        self.buffered(to)
+    }
+}
+
+fn publish_of<'a>(delivery: &Delivery<'a>) -> Publish<'a> {
+    Publish {
+        dup: delivery.dup,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        topic: delivery.topic,
+        packet_id: delivery.packet_id,
+        properties: delivery.properties,
+        payload: delivery.payload,
+    }
+}
+
+fn recycle(pool: &mut Vec<Vec<u8>>, mut bytes: Vec<u8>) {
+    if bytes.capacity() > 0 && bytes.capacity() <= POOLED_BYTES_MAX && pool.len() < POOL_MAX {
+        bytes.clear();
+        pool.push(bytes);
+    }
+}
+
+fn index(conn: ConnId) -> usize {
+    usize::try_from(conn.0).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Property, PropertyId, decode, frame};
+
+    fn delivery(version: Version, packet_id: u16) -> Delivery<'static> {
+        Delivery {
+            version,
+            dup: false,
+            qos: if packet_id == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce },
+            retain: false,
+            packet_id: PacketId::new(packet_id),
+            topic: "a/b",
+            properties: Properties::EMPTY,
+            own_properties: Properties::EMPTY,
+            payload: b"payload",
+        }
+    }
+
+    fn publishes(out: &OutBuffers, conn: ConnId, version: Version) -> Vec<(Option<u16>, Vec<u8>)> {
+        let mut bytes = out.pending(conn);
+        let mut found = Vec::new();
+        while let Some(frame) = frame(bytes, 1_000).unwrap() {
+            let Packet::Publish(publish) = decode(frame, version).unwrap() else { panic!("not a PUBLISH") };
+            found.push((publish.packet_id.map(PacketId::get), publish.payload.to_vec()));
+            bytes = &bytes[frame.len..];
+        }
+        assert!(bytes.is_empty());
+        found
+    }
+
+    #[test]
+    fn one_encoding_serves_receivers_with_other_packet_ids_versions_and_qos() {
+        let mut out = OutBuffers::default();
+        for conn in 0..3 {
+            out.open(ConnId(conn));
+        }
+        out.begin();
+        out.publish(ConnId(0), &delivery(Version::V311, 7));
+        out.publish(ConnId(1), &delivery(Version::V5, 8));
+        out.publish(ConnId(2), &delivery(Version::V31, 0));
+        out.publish(ConnId(0), &delivery(Version::V311, 9));
+        assert_eq!(
+            publishes(&out, ConnId(0), Version::V311),
+            [(Some(7), b"payload".to_vec()), (Some(9), b"payload".to_vec())]
+        );
+        assert_eq!(publishes(&out, ConnId(1), Version::V5), [(Some(8), b"payload".to_vec())]);
+        assert_eq!(publishes(&out, ConnId(2), Version::V31), [(None, b"payload".to_vec())]);
+        let mut dirty = Vec::new();
+        out.take_dirty(&mut dirty);
+        assert_eq!(dirty, [ConnId(0), ConnId(1), ConnId(2)]);
+        assert!(!out.has_dirty());
+    }
+
+    #[test]
+    fn a_new_message_is_never_sent_with_the_bytes_of_the_one_before() {
+        let mut out = OutBuffers::default();
+        out.open(ConnId(0));
+        out.begin();
+        out.publish(ConnId(0), &delivery(Version::V311, 1));
+        out.begin();
+        out.publish(ConnId(0), &Delivery { payload: b"other", ..delivery(Version::V311, 2) });
+        assert_eq!(
+            publishes(&out, ConnId(0), Version::V311),
+            [(Some(1), b"payload".to_vec()), (Some(2), b"other".to_vec())]
+        );
+    }
+
+    #[test]
+    fn subscription_identifiers_stand_on_their_own_copy_only() {
+        let mut own = PropertiesBuf::new();
+        own.push(Property::Varint(PropertyId::SubscriptionIdentifier, 5));
+        let mut out = OutBuffers::default();
+        out.open(ConnId(0));
+        out.open(ConnId(1));
+        out.begin();
+        out.publish(ConnId(0), &Delivery { own_properties: own.as_properties(), ..delivery(Version::V5, 1) });
+        out.publish(ConnId(1), &delivery(Version::V5, 1));
+        let ids = |conn| {
+            let frame = frame(out.pending(conn), 1_000).unwrap().unwrap();
+            let Packet::Publish(publish) = decode(frame, Version::V5).unwrap() else {
+                panic!("not a PUBLISH")
+            };
+            publish.properties.number(PropertyId::SubscriptionIdentifier)
+        };
+        assert_eq!(ids(ConnId(0)), Some(5));
+        assert_eq!(ids(ConnId(1)), None);
+    }
+
+    #[test]
+    fn a_buffer_that_never_quite_empties_does_not_grow_without_end() {
+        let mut out = OutBuffers::default();
+        out.open(ConnId(0));
+        out.raw(ConnId(0), &[0; 1_000]);
+        for _ in 0..10_000 {
+            out.raw(ConnId(0), &[0; 1_000]);
+            out.advance(ConnId(0), 1_000);
+        }
+        assert_eq!(out.buffered(ConnId(0)), 1_000);
+        assert!(out.buffers[0].bytes.capacity() < 8 * POOLED_BYTES_MAX);
+    }
+}

@@ -1,0 +1,180 @@
+//! The store thread: takes jobs, blocks on the disk, answers. A disk that stalls for seconds delays
+//! acknowledgements, and nothing else.
+
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc as answers, oneshot};
+use tracing::error;
+
+use super::clock::Clock;
+use crate::message::OutboxId;
+use crate::record::{RecordNo, StoredRecord};
+use crate::store::{Dropped, Store, StoreError, Usage};
+
+/// What the store thread does. Each outbox has at most one commit and one read under way and sends one
+/// acknowledgement a second, so the channel needs no bound of its own.
+#[derive(Debug)]
+pub enum Job {
+    /// Write and sync.
+    Commit {
+        /// Where.
+        outbox: OutboxId,
+        /// What.
+        records: Vec<StoredRecord>,
+    },
+    /// Read.
+    Read {
+        /// Where.
+        outbox: OutboxId,
+        /// From which on.
+        from: RecordNo,
+        /// About how many bytes.
+        bytes_max: usize,
+    },
+    /// Forget.
+    Ack {
+        /// Where.
+        outbox: OutboxId,
+        /// Up to which.
+        up_to: RecordNo,
+        /// Whether it must be on disk at once.
+        sync: bool,
+    },
+    /// Tell what the outboxes take.
+    Usage(oneshot::Sender<Vec<Usage>>),
+    /// Answer when all before it is done.
+    Sync(oneshot::Sender<()>),
+}
+
+/// What the store thread tells an upstream.
+#[derive(Debug)]
+pub enum Answer {
+    /// On disk, synced.
+    Committed {
+        /// The last of the job.
+        up_to: RecordNo,
+        /// What had to go to make room.
+        dropped: Option<Dropped>,
+    },
+    /// Not on disk.
+    CommitFailed {
+        /// In words.
+        error: String,
+    },
+    /// What was read.
+    Read {
+        /// As asked.
+        from: RecordNo,
+        /// In order.
+        records: Vec<StoredRecord>,
+    },
+    /// It could not be read now; asking again may help.
+    ReadFailed {
+        /// As asked.
+        from: RecordNo,
+        /// As asked.
+        bytes_max: usize,
+    },
+}
+
+/// The store thread's state.
+struct StoreThread {
+    /// Or why there is none: then nothing can be kept, and every commit says so.
+    store: Result<Store, String>,
+    answers: Vec<answers::UnboundedSender<Answer>>,
+    clock: Clock,
+    read_failing: bool,
+}
+
+/// Starts the thread. It ends when the job channel closes.
+///
+/// # Errors
+/// If the thread can't be started.
+pub fn spawn(
+    store: Result<Store, String>,
+    answers: Vec<answers::UnboundedSender<Answer>>,
+    clock: Clock,
+) -> std::io::Result<(mpsc::Sender<Job>, JoinHandle<()>)> {
+    let (sender, jobs) = mpsc::channel();
+    let mut thread = StoreThread { store, answers, clock, read_failing: false };
+    let handle = std::thread::Builder::new().name("fg-store".into()).spawn(move || {
+        for job in jobs {
+            thread.work(job);
+        }
+    })?;
+    Ok((sender, handle))
+}
+
+impl StoreThread {
+    fn work(&mut self, job: Job) {
+        match job {
+            Job::Commit { outbox, records } => {
+                let answer = self.commit(outbox, &records);
+                self.answer(outbox, answer);
+            }
+            Job::Read { outbox, from, bytes_max } => {
+                let answer = self.read(outbox, from, bytes_max);
+                self.answer(outbox, answer);
+            }
+            Job::Ack { outbox, up_to, sync } => {
+                let now = self.clock.now().wall;
+                if let Ok(store) = &mut self.store
+                    && let Err(error) = store.ack(outbox, up_to, now, sync)
+                {
+                    // Only duplicates after a crash can come of it; the next acknowledgement tries again.
+                    error!(%error, "can't note what upstream acknowledged");
+                }
+            }
+            Job::Usage(answer) => {
+                let usage = |index| {
+                    let outbox = OutboxId(u16::try_from(index).unwrap_or(u16::MAX));
+                    self.store.as_ref().map(|store| store.usage(outbox)).unwrap_or_default()
+                };
+                // Whoever asked may have given up.
+                drop(answer.send((0..self.answers.len()).map(usage).collect()));
+            }
+            Job::Sync(answer) => drop(answer.send(())),
+        }
+    }
+
+    fn commit(&mut self, outbox: OutboxId, records: &[StoredRecord]) -> Answer {
+        let now = self.clock.now().wall;
+        let up_to = records.last().map(|record| record.no).unwrap_or_default();
+        match &mut self.store {
+            Ok(store) => match store.commit(outbox, records, now) {
+                Ok(dropped) => Answer::Committed { up_to, dropped },
+                Err(error) => Answer::CommitFailed { error: error.to_string() },
+            },
+            Err(error) => Answer::CommitFailed { error: error.clone() },
+        }
+    }
+
+    fn read(&mut self, outbox: OutboxId, from: RecordNo, bytes_max: usize) -> Answer {
+        let Ok(store) = &mut self.store else { return Answer::Read { from, records: Vec::new() } };
+        match store.read(outbox, from, bytes_max) {
+            Ok(records) => {
+                self.read_failing = false;
+                Answer::Read { from, records }
+            }
+            Err(error) => {
+                if !self.read_failing {
+                    error!(%error, "can't read the outbox");
+                    self.read_failing = true;
+                }
+                match error {
+                    // What was damaged is set aside and counted: there is nothing to ask for again.
+                    StoreError::Damaged { .. } => Answer::Read { from, records: Vec::new() },
+                    _ => Answer::ReadFailed { from, bytes_max },
+                }
+            }
+        }
+    }
+
+    fn answer(&self, outbox: OutboxId, answer: Answer) {
+        if let Some(sender) = self.answers.get(usize::from(outbox.0)) {
+            // An upstream that has stopped wants no answer.
+            let _ = sender.send(answer);
+        }
+    }
+}

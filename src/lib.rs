@@ -1,0 +1,80 @@
+//! fieldgate reads serial sensors, keeps every reading through an outage, runs an MQTT broker for the LAN, and
+//! hands the readings to an upstream broker that misses none of them.
+//!
+//! # The way of a reading
+//!
+//! ```text
+//!  serial line ──bytes──▶ io::serial ──▶ sensor::Port ──Reading──▶ ingest ──Message──┐   service thread
+//!  ──────────────────────────────────────────────────────────────── Mailbox ─────────┼─────────────────
+//!  LAN clients ◀──▶ io::connection ◀──▶ broker::Broker  ◀────────────────────────────┘   broker thread
+//!                                          │ matches a forward rule
+//!  ──────────────────────────────────────── Mailbox ────────────────────────────────────────────────────
+//!  upstream ◀──▶ io::upstream ◀──▶ bridge::Bridge: queue ▸ window ▸ link                 service thread
+//!                                     │ Commit, Read, Ack     ▲ Committed, Read
+//!  ────────────────────────────────── channel ────────────────┼─────────────────────────────────────────
+//!  disk ◀── write, flush, fdatasync ── io::store_task ▸ store::Store                     store thread
+//! ```
+//!
+//! A LAN PUBLISH takes the same way from `broker` on. Its acknowledgement leaves when each outbox that wants the
+//! message has it *safe*: on disk and synced, or acknowledged upstream ([`message::SafeToken`]).
+//!
+//! # Levels
+//!
+//! Imports point downward only; `tests/layering.rs` holds the rule as a table.
+//!
+//! | level | where | what |
+//! |---|---|---|
+//! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
+//! | 1 formats | [`mqtt`], [`message`], [`record`], [`payload`] | bytes to values and back |
+//! | 2 machines | [`sensor`], [`ingest`], [`broker`], [`bridge`], [`config`], [`health`] | every decision; pure |
+//! | 3 durable | [`store`] | the only folder that names sled |
+//! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
+//!
+//! # What is absent, and must stay so
+//!
+//! - A machine (level 2) has no socket, no file, no thread and no clock. Time is an argument ([`time::Now`]), and
+//!   what it wants done comes out as a value. So each of them runs in a test with invented time.
+//! - `sensor`, `broker` and `bridge` don't know one another. [`ingest`] alone knows a reading and a message,
+//!   [`health`] alone knows all their snapshots; [`io`] and [`app`] carry values between them.
+//! - `io` decides nothing about MQTT, sensors or durability. If a shell grows such an `if`, it belongs in a machine.
+//! - Nothing on the broker thread waits: not for the disk, not for a name server, not for a password hash, not for
+//!   an upstream.
+//! - Outside input never panics, and `unsafe` is forbidden.
+//!
+//! # What survives what
+//!
+//! | | readings | LAN messages with QoS ≥ 1 that go upstream | sessions and retained messages of LAN clients |
+//! |---|---|---|---|
+//! | an outage of the upstream, of any length within `buffer.max_size` | all | all | all |
+//! | `kill -9`, a power cut | all but those younger than `buffer.commit_interval` | all that were acknowledged | none: they are kept in memory |
+//!
+//! [`store`] says how; `tests/store_powercut.rs` proves it.
+
+// level 0: words
+pub mod limits;
+pub mod reading;
+pub mod secret;
+pub mod time;
+pub mod unit;
+
+// level 1: formats
+pub mod message;
+pub mod mqtt;
+pub mod payload;
+pub mod record;
+
+// level 2: machines
+pub mod bridge;
+pub mod broker;
+pub mod config;
+pub mod health;
+pub mod ingest;
+pub mod sensor;
+
+// level 3: durable
+pub mod store;
+
+// level 4: shells, and what puts it all together
+pub mod app;
+pub mod cli;
+pub mod io;

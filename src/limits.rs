@@ -1,0 +1,17 @@
+//! Bounds that no config changes, each with its unit, its reason, the worst memory it means and what happens
+//! there. Bounds that a config may change stand in the `Config` of their module.
+
+/// Bytes read from a connection or a port in one go: one shared scratch buffer per runtime thread. Longer input
+/// takes another turn.
+pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
+
+/// The longest config file, in bytes. A longer one is refused unread: nobody writes one by hand.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Bytes that may wait on the way from the service thread to the broker thread, and back. Worst memory: twice
+/// this. At the bound readings, and messages for which nobody waits, are dropped and counted (`handover_full`):
+/// some 40,000 readings, minutes of a thread that stands still.
+pub const HANDOVER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Connections that are accepted beyond the broker's own limit, so that it can refuse them in words.
+pub const CONNECTIONS_REFUSED_AT_ONCE_MAX: usize = 64;

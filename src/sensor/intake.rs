@@ -1,0 +1,173 @@
+//! A port's lines to its devices: who takes a line, and whose fault a bad one is.
+
+use std::collections::VecDeque;
+use std::str;
+use std::sync::Arc;
+
+use super::config::DeviceConfig;
+use super::device::{Beginning, Device};
+use super::fault::{Faults, LineError};
+use super::framing::{Frame, Framer};
+use super::port::Output;
+use crate::reading::Run;
+use crate::time::{BootId, Mono, Now};
+
+/// The devices of a port, and the bad lines that none of several takes.
+#[derive(Debug)]
+pub(super) struct Intake {
+    devices: Vec<Device>,
+    /// Of a port that several devices share.
+    faults: Faults,
+}
+
+/// Where a line stands after the opening of its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It follows another line.
+    Later,
+    /// It is the first after opening: dropped in silence when it doesn't decode, since a sensor may have been in
+    /// the middle of it.
+    First(Beginning),
+}
+
+impl Intake {
+    /// The devices, and one framer for each kind of line end among them.
+    pub(super) fn new(
+        port: Arc<str>,
+        configs: Vec<DeviceConfig>,
+        run: Run,
+        boot: BootId,
+    ) -> (Self, Vec<Framer>) {
+        let mut framers: Vec<Framer> = Vec::new();
+        let mut devices = Vec::with_capacity(configs.len());
+        for config in configs {
+            let lane = framers.iter_mut().position(|framer| framer.widen(&config.framing));
+            let lane = lane.unwrap_or_else(|| {
+                framers.push(Framer::new(&config.framing));
+                framers.len().saturating_sub(1)
+            });
+            devices.push(Device::new(config, lane, run, boot));
+        }
+        (Self { devices, faults: Faults::new(port) }, framers)
+    }
+
+    pub(super) fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    pub(super) fn devices_mut(&mut self) -> &mut [Device] {
+        &mut self.devices
+    }
+
+    /// Lines that none of several devices took.
+    pub(super) fn bad_lines(&self) -> u64 {
+        self.faults.total()
+    }
+
+    /// Takes what a framer found. False if it was an empty line, which is no line.
+    pub(super) fn frame(
+        &mut self,
+        now: Now,
+        lane: usize,
+        frame: Frame<'_>,
+        place: Place,
+        bytes_max: usize,
+        outputs: &mut VecDeque<Output>,
+    ) -> bool {
+        let bytes = match frame {
+            Frame::Line(bytes) => trim_nuls(bytes),
+            Frame::TooLong { start } => {
+                self.blame(now.mono, &LineError::TooLong { max: bytes_max }, start, outputs);
+                return true;
+            }
+        };
+        let error = match text(bytes) {
+            Ok(line) if line.trim().is_empty() => return false,
+            Ok(line) => match self.offer(now, lane, line, place, outputs) {
+                Ok(()) => return true,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if place == Place::Later {
+            self.blame(now.mono, &error, bytes, outputs);
+        }
+        true
+    }
+
+    /// Offers a line to each device of the lane; an error if none takes it.
+    fn offer(
+        &mut self,
+        now: Now,
+        lane: usize,
+        line: &str,
+        place: Place,
+        outputs: &mut VecDeque<Output>,
+    ) -> Result<(), LineError> {
+        let beginning = match place {
+            Place::Later => Beginning::Seen,
+            Place::First(beginning) => beginning,
+        };
+        let mut first_error = None;
+        let mut taken = false;
+        for device in self.devices.iter_mut().filter(|device| device.lane == lane) {
+            match device.offer(now, line, beginning) {
+                Ok(reading) => {
+                    taken = true;
+                    let notices = [device.faults.good(now.mono), device.freshen(now.mono)];
+                    outputs.extend(notices.into_iter().flatten().map(Output::Notice));
+                    outputs.push_back(Output::Reading(reading));
+                }
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        if taken {
+            outputs.extend(self.faults.good(now.mono).map(Output::Notice));
+            return Ok(());
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn blame(&mut self, now: Mono, error: &LineError, line: &[u8], outputs: &mut VecDeque<Output>) {
+        let notice = match self.devices.as_mut_slice() {
+            [only] => only.faults.bad(now, error, line),
+            _ => {
+                // What the first of several missed in it would mislead.
+                let told = match error {
+                    LineError::TooLong { .. } | LineError::Nul { .. } | LineError::NotUtf8 { .. } => error,
+                    _ => &LineError::NoTaker,
+                };
+                self.faults.bad(now, told, line)
+            }
+        };
+        outputs.extend(notice.map(Output::Notice));
+    }
+
+    /// Every device is told that the port is down.
+    pub(super) fn port_down(&mut self, outputs: &mut VecDeque<Output>) {
+        for device in &mut self.devices {
+            outputs.extend(device.port_down().map(Output::Notice));
+        }
+    }
+
+    /// Looks at the time.
+    pub(super) fn tick(&mut self, now: Mono, outputs: &mut VecDeque<Output>) {
+        for device in &mut self.devices {
+            outputs.extend(device.tick(now).map(Output::Notice));
+        }
+    }
+}
+
+/// Noise at switch-on reads as NULs around the first line.
+fn trim_nuls(bytes: &[u8]) -> &[u8] {
+    let Some(start) = bytes.iter().position(|&byte| byte != 0) else { return &[] };
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+    bytes.get(start..end).unwrap_or_default()
+}
+
+fn text(bytes: &[u8]) -> Result<&str, LineError> {
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(LineError::Nul { at });
+    }
+    str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })
+}

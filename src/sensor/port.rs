@@ -1,0 +1,315 @@
+//! The machine of one serial line: its state, when to reopen it, and the devices that hang on it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{DeviceConfig, PortConfig};
+use super::device::{Beginning, Device};
+use super::framing::Framer;
+use super::intake::{Intake, Place};
+use super::reopen::Reopen;
+use crate::reading::{Reading, Run};
+use crate::time::{BootId, Mono, Now, Timestamp};
+
+/// A port that was silent for this long after opening was between two lines: the first one is whole. Longer than
+/// a USB adapter holds bytes back (16 ms) and than a character lasts at 300 baud (37 ms).
+const QUIET_BEFORE_LINE: Duration = Duration::from_millis(100);
+
+/// What the shell tells the machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// The port is open.
+    Opened,
+    /// The port could not be opened.
+    OpenFailed {
+        /// Why, for people.
+        error: &'a str,
+    },
+    /// Bytes that were read.
+    Bytes(&'a [u8]),
+    /// The port is gone (end of file, EIO).
+    Lost {
+        /// Why, for people.
+        error: &'a str,
+    },
+    /// The deadline has passed.
+    Tick,
+}
+
+/// What the shell must do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Open the port now; answer with `Opened` or `OpenFailed`.
+    Open,
+    /// Pass it on.
+    Reading(Reading),
+    /// Log it, and publish health soon: a state changed.
+    Notice(Notice),
+}
+
+/// A change of state that people want to know of; one per episode, not one per line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The port opened.
+    PortOpened,
+    /// The port could not be opened, or was lost. Told once until it opens again.
+    PortDown {
+        /// Why.
+        error: String,
+    },
+    /// A device sends lines that can't be decoded. Told once per episode, which lasts until a good one comes 10 s
+    /// or more after the last bad one.
+    BadLines {
+        /// The device, or the port where several devices share it and none took the line.
+        source: Arc<str>,
+        /// What was wrong with the first.
+        error: String,
+        /// Its first bytes, printable.
+        sample: String,
+    },
+    /// Good lines again.
+    GoodAgain {
+        /// As in `BadLines`.
+        source: Arc<str>,
+        /// How many were bad in this episode.
+        bad: u64,
+    },
+    /// No good line for `stale_after`, or its port is down. Of a device that never sent a line, it is told when the
+    /// port was open for `stale_after`.
+    DeviceStale {
+        /// The device.
+        device: Arc<str>,
+    },
+    /// A good line after `DeviceStale` (not told for a very first line that came in time).
+    DeviceFresh {
+        /// The device.
+        device: Arc<str>,
+    },
+}
+
+/// What a port is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PortState {
+    /// Being opened for the first time or again.
+    Opening,
+    /// Open.
+    Open,
+    /// Down; the next attempt is due at the machine's deadline.
+    Down,
+}
+
+/// A snapshot for health and status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortStatus {
+    /// The port's name.
+    pub name: Arc<str>,
+    /// Its path.
+    pub path: String,
+    /// What it is doing.
+    pub state: PortState,
+    /// Since when it is open, or since when it is not.
+    pub since: Timestamp,
+    /// The last error while it is down.
+    pub error: Option<String>,
+    /// Bytes read since start.
+    pub bytes: u64,
+    /// Lines that no device could decode, where several share the port.
+    pub bad_lines: u64,
+    /// Times that the port was lost since start.
+    pub lost: u64,
+    /// Its devices.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// A snapshot of one device.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceStatus {
+    /// The device's name.
+    pub name: Arc<str>,
+    /// Its port.
+    pub port: Arc<str>,
+    /// Readings since start.
+    pub readings: u64,
+    /// Lines that could not be decoded since start.
+    pub bad_lines: u64,
+    /// What was wrong with the last bad line.
+    pub last_error: Option<String>,
+    /// The last reading.
+    pub last: Option<Reading>,
+    /// How long ago that was.
+    pub last_age: Option<Duration>,
+    /// No good line for `stale_after`, or the port is down.
+    pub stale: bool,
+    /// Stale only because nothing came yet: the port has not been open for `stale_after`.
+    pub waiting: bool,
+}
+
+/// The machine of one serial line.
+///
+/// ```text
+/// Opening ── Opened ──> Open ── Lost ──┐
+///    ^ └──── OpenFailed ──────────> Down
+///    └───── Tick at the deadline ──────┘
+/// ```
+#[derive(Debug)]
+pub struct Port {
+    config: PortConfig,
+    intake: Intake,
+    lanes: Vec<Lane>,
+    state: State,
+    /// Since when it is open, or is not.
+    since: Mono,
+    error: Option<String>,
+    reopen: Reopen,
+    bytes: u64,
+    lost: u64,
+    /// Drained after each input; what one input's lines make.
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Opening,
+    Open,
+    Down { until: Mono },
+}
+
+/// The devices of a port that agree on what ends a line.
+#[derive(Debug)]
+struct Lane {
+    framer: Framer,
+    /// Where the next line stands; `None` after opening, until bytes come.
+    place: Option<Place>,
+}
+
+impl Port {
+    /// A port that wants to be opened at once. `seed` spreads the reopen attempts.
+    #[must_use]
+    pub fn new(
+        config: PortConfig,
+        devices: Vec<DeviceConfig>,
+        run: Run,
+        boot: BootId,
+        seed: u64,
+        now: Now,
+    ) -> Self {
+        let (intake, framers) = Intake::new(config.name.clone(), devices, run, boot);
+        Self {
+            config,
+            intake,
+            lanes: framers.into_iter().map(|framer| Lane { framer, place: None }).collect(),
+            state: State::Opening,
+            since: now.mono,
+            error: None,
+            reopen: Reopen::new(seed),
+            bytes: 0,
+            lost: 0,
+            outputs: VecDeque::from([Output::Open]),
+        }
+    }
+
+    /// Takes one input. What doesn't fit the state (bytes of a port that is not open) is ignored. The outputs are to be
+    /// taken before the next input.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.intake.tick(now.mono, &mut self.outputs);
+        match (self.state, input) {
+            (State::Opening, Input::Opened) => self.opened(now.mono),
+            (State::Opening, Input::OpenFailed { error } | Input::Lost { error }) => {
+                self.down(now.mono, error)
+            }
+            (State::Open, Input::Bytes(bytes)) => self.read(now, bytes),
+            (State::Open, Input::Lost { error }) => {
+                self.lost = self.lost.saturating_add(1);
+                self.reopen.was_open(now.mono.since(self.since));
+                self.since = now.mono;
+                self.down(now.mono, error);
+            }
+            (State::Down { until }, Input::Tick) if until <= now.mono => {
+                self.state = State::Opening;
+                self.outputs.push_back(Output::Open);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When `Tick` is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let reopen = match self.state {
+            State::Down { until } => Some(until),
+            State::Opening | State::Open => None,
+        };
+        self.intake.devices().iter().filter_map(Device::deadline).chain(reopen).min()
+    }
+
+    /// A snapshot.
+    #[must_use]
+    pub fn status(&self, now: Now) -> PortStatus {
+        PortStatus {
+            name: self.config.name.clone(),
+            path: self.config.path.clone(),
+            state: match self.state {
+                State::Opening => PortState::Opening,
+                State::Open => PortState::Open,
+                State::Down { .. } => PortState::Down,
+            },
+            // From the monotonic clock: right also where the wall clock stepped since.
+            since: now.wall.minus(now.mono.since(self.since)),
+            error: self.error.clone(),
+            bytes: self.bytes,
+            bad_lines: self.intake.bad_lines(),
+            lost: self.lost,
+            devices: self.intake.devices().iter().map(|device| device.status(now.mono)).collect(),
+        }
+    }
+
+    fn opened(&mut self, now: Mono) {
+        self.state = State::Open;
+        self.since = now;
+        self.error = None;
+        for lane in &mut self.lanes {
+            lane.framer.reset();
+            lane.place = None;
+        }
+        for device in self.intake.devices_mut() {
+            device.opened(now);
+        }
+        self.outputs.push_back(Output::Notice(Notice::PortOpened));
+    }
+
+    fn down(&mut self, now: Mono, error: &str) {
+        self.state = State::Down { until: now + self.reopen.wait() };
+        if self.error.replace(error.to_owned()).is_none() {
+            self.outputs.push_back(Output::Notice(Notice::PortDown { error: error.to_owned() }));
+        }
+        self.intake.port_down(&mut self.outputs);
+    }
+
+    fn read(&mut self, now: Now, bytes: &[u8]) {
+        self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        if bytes.is_empty() {
+            return;
+        }
+        let quiet = now.mono.since(self.since) >= QUIET_BEFORE_LINE;
+        let beginning = if quiet { Beginning::Seen } else { Beginning::Unseen };
+        let Self { intake, lanes, outputs, .. } = self;
+        for (index, Lane { framer, place }) in lanes.iter_mut().enumerate() {
+            let place = place.get_or_insert(Place::First(beginning));
+            let bytes_max = framer.bytes_max();
+            framer.push(bytes, |frame| {
+                if intake.frame(now, index, frame, *place, bytes_max, outputs) {
+                    *place = Place::Later;
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

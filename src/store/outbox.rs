@@ -1,0 +1,523 @@
+//! One outbox: a series of generations, the newest written, the oldest read, and a cursor. Decides which generation
+//! is made, opened, sealed, dropped, deleted or set aside. What a generation looks like is not its concern.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use super::error::{StoreError, Trouble};
+use super::generation::{Backlog, Generation, Named, parse_name};
+use super::meta::{Cursor, CursorFile};
+use super::summary::Summary;
+use super::sync;
+use super::walk::Damage;
+use super::{Dropped, OutboxState, Usage};
+use crate::record::{RecordNo, StoredRecord};
+use crate::time::Timestamp;
+
+/// A generation's payload as stored: a sixteenth of the outbox, within these.
+const PAYLOAD_BYTES_MIN: u64 = 1024 * 1024;
+const PAYLOAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// A generation is full as well when it takes this many times its payload on disk: many tiny commits do that.
+const DISK_PER_PAYLOAD_MAX: u64 = 3;
+
+/// A drained generation larger than this is deleted even while it is the newest.
+const KEPT_DRAINED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The cursor is persisted at most this often, in milliseconds, unless something depends on it.
+const CURSOR_EVERY_MS: u64 = 1000;
+
+/// Generations that were set aside, at most; the oldest is deleted beyond it, as its loss is counted already.
+const QUARANTINED_MAX: usize = 4;
+
+/// An open outbox.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    dir: PathBuf,
+    bytes_max: u64,
+    cursor: CursorFile,
+    cursor_written: Timestamp,
+    acked: RecordNo,
+    /// The last record that was given to it, ever, as far as is known.
+    last: RecordNo,
+    /// Oldest first. All but the last one are sealed.
+    generations: VecDeque<Generation>,
+    /// The number of the generation that is read from.
+    reading: Option<u64>,
+    next_number: u64,
+    /// Set aside, oldest first, with the bytes on disk.
+    quarantined: VecDeque<(PathBuf, u64)>,
+    damage: Damage,
+    /// Dropped and not told yet.
+    dropped: Option<Dropped>,
+}
+
+impl Outbox {
+    /// Opens or makes the outbox in `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]. Damage is no error.
+    pub(super) fn open(
+        dir: &Path,
+        bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<(Self, OutboxState), StoreError> {
+        sync::create_dir(dir)?;
+        let cursor = CursorFile::open(dir)?;
+        let acked = cursor.persisted.acked;
+        let mut outbox = Self {
+            dir: dir.to_owned(),
+            bytes_max,
+            cursor,
+            cursor_written: now,
+            acked,
+            last: acked,
+            generations: VecDeque::new(),
+            reading: None,
+            next_number: 1,
+            quarantined: VecDeque::new(),
+            damage: Damage::default(),
+            dropped: None,
+        };
+        outbox.find_generations(now)?;
+        outbox.remove_drained(now)?;
+        let backlog = outbox.backlog(now)?;
+        outbox.close_unused();
+        let state = OutboxState {
+            acked,
+            last: outbox.last,
+            records: backlog.records,
+            bytes: backlog.bytes,
+            oldest: backlog.oldest,
+            damaged_segments: outbox.damage.segments,
+            damaged_records: outbox.damage.records,
+        };
+        Ok((outbox, state))
+    }
+
+    /// Looks at what is on disk, newest first: a later generation tells where an earlier one without a summary ends.
+    fn find_generations(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut numbers = Vec::new();
+        let mut summaries = Vec::new();
+        for name in sync::names(&self.dir)? {
+            let path = self.dir.join(&name);
+            match parse_name(&name) {
+                Named::Generation(number) => numbers.push(number),
+                Named::Summary(number) => summaries.push((number, path)),
+                Named::Trash => sync::remove(&path)?,
+                Named::Quarantine => self.quarantined.push_back((path.clone(), sync::disk_bytes(&path))),
+                Named::Other => {}
+            }
+        }
+        for (number, path) in summaries {
+            if !numbers.contains(&number) {
+                self.note_missing(number);
+                sync::remove(&path)?;
+            }
+        }
+        numbers.sort_unstable();
+        let watermark = self.cursor.persisted;
+        // A number is not used again while the cursor still speaks of it.
+        let used = numbers.last().copied().unwrap_or(0).max(watermark.generation);
+        self.next_number = used.saturating_add(1);
+        let mut newer_first = None;
+        for (index, number) in numbers.iter().rev().enumerate() {
+            let (mut generation, summary) = Generation::found(&self.dir, *number);
+            if let Some(first) = newer_first {
+                generation.end_at(first);
+            }
+            if watermark.generation == *number {
+                generation.told_at_least(watermark.last, watermark.records, watermark.segments);
+            }
+            if !matches!(summary, Summary::Sealed(_))
+                && !self.look_into(&mut generation, summary, index == 0, now)?
+            {
+                continue;
+            }
+            if generation.tally.first > RecordNo(0) {
+                newer_first = Some(generation.tally.first);
+            }
+            self.last = self.last.max(generation.tally.last);
+            self.generations.push_front(generation);
+        }
+        Ok(())
+    }
+
+    /// A summary whose generation is not there: it was being deleted, or it is lost.
+    fn note_missing(&mut self, number: u64) {
+        let (generation, _) = Generation::found(&self.dir, number);
+        if generation.tally.last > self.acked {
+            self.last = self.last.max(generation.tally.last);
+            self.note(generation.whole(self.acked), &generation);
+        }
+    }
+
+    /// Opens a generation that doesn't say what is in it. Whether it is to be used.
+    fn look_into(
+        &mut self,
+        generation: &mut Generation,
+        summary: Summary,
+        newest: bool,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match generation.open() {
+            Ok(damage) => self.note(damage, generation),
+            Err(Trouble::Unavailable(error)) => return Err(error),
+            Err(Trouble::Damaged(what)) if summary == Summary::Missing => {
+                // Most likely its creation was cut short; but what we don't know we don't delete.
+                tracing::warn!(path = %generation.path().display(), what, "a generation of the outbox is incomplete");
+                generation.quarantine(now)?;
+                return Ok(false);
+            }
+            Err(Trouble::Damaged(what)) => {
+                self.set_aside(generation, &what, now);
+                return Ok(false);
+            }
+        }
+        if generation.tally.records == 0 && summary == Summary::Missing {
+            // Its creation was cut short: nobody was told that anything is in it.
+            generation.remove()?;
+            return Ok(false);
+        }
+        if !newest {
+            generation.close();
+            if let Err(error) = generation.seal() {
+                tracing::warn!(%error, "a generation has no summary");
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes records and syncs them.
+    ///
+    /// # Errors
+    /// [`StoreError`]: none of them is promised.
+    pub(super) fn commit(
+        &mut self,
+        records: &[StoredRecord],
+        now: Timestamp,
+    ) -> Result<Option<Dropped>, StoreError> {
+        let Some(newest_no) = records.last().map(|record| record.no) else { return Ok(self.dropped.take()) };
+        let mut last =
+            self.generations.iter().map(|generation| generation.tally.last).max().unwrap_or_default();
+        for record in records {
+            if record.no <= last {
+                return Err(StoreError::OutOfOrder { given: record.no, last });
+            }
+            last = record.no;
+        }
+        let bytes: usize = records.iter().map(|record| record.bytes.len()).sum();
+        self.make_room(u64::try_from(bytes).unwrap_or(u64::MAX), now)?;
+        self.ready_newest(now)?;
+        let Some(newest) = self.generations.back_mut() else { return Ok(None) };
+        match newest.append(records, now) {
+            Ok(()) => {}
+            Err(Trouble::Unavailable(error)) => {
+                newest.abandon();
+                return Err(error);
+            }
+            Err(Trouble::Damaged(what)) => return Err(self.lose_newest(what, now)),
+        }
+        self.last = self.last.max(newest_no);
+        // The records are safe: what can't be dropped now is no reason to say otherwise.
+        if let Err(error) = self.make_room(0, now) {
+            tracing::warn!(%error, "the outbox takes more than it may, and nothing can be dropped");
+        }
+        Ok(self.dropped.take())
+    }
+
+    /// Makes sure that the newest generation can be written to: there is one, it is open, and it isn't full.
+    fn ready_newest(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let full = self.bytes_max.div_euclid(16).clamp(PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX);
+        if let Some(newest) = self.generations.back_mut().filter(|newest| !newest.sealed) {
+            if newest.tally.stored < full && newest.disk_bytes() < full.saturating_mul(DISK_PER_PAYLOAD_MAX) {
+                return match newest.open() {
+                    Ok(damage) => {
+                        self.note_newest(damage);
+                        Ok(())
+                    }
+                    Err(Trouble::Unavailable(error)) => Err(error),
+                    Err(Trouble::Damaged(what)) => Err(self.lose_newest(what, now)),
+                };
+            }
+            newest.seal()?;
+        }
+        match Generation::create(&self.dir, self.next_number) {
+            Ok(generation) => {
+                self.next_number = self.next_number.saturating_add(1);
+                self.generations.push_back(generation);
+                self.close_unused();
+                Ok(())
+            }
+            Err(Trouble::Unavailable(error)) => Err(error),
+            Err(Trouble::Damaged(what)) => Err(StoreError::Io {
+                doing: "create a database in",
+                path: self.dir.clone(),
+                source: std::io::Error::other(what),
+            }),
+        }
+    }
+
+    /// Records from `from` on, in order, about `bytes_max` bytes of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]. What is damaged is set aside, counted, and passed over.
+    pub(super) fn read(
+        &mut self,
+        from: RecordNo,
+        bytes_max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let (mut out, mut next, mut room) = (Vec::new(), from, bytes_max.max(1));
+        let mut index = 0;
+        while room > 0 {
+            let Some(generation) = self.generations.get_mut(index) else { break };
+            if generation.tally.records == 0 || generation.tally.last < next {
+                index += 1;
+                continue;
+            }
+            let number = generation.number;
+            let opened = generation.open();
+            let read = opened.and_then(|damage| generation.read(next, &mut room, &mut out).map(|()| damage));
+            next = out.last().map_or(next, |record: &StoredRecord| record.no.next());
+            match read {
+                Ok(damage) => {
+                    self.reading = Some(number);
+                    self.note_at(damage, index);
+                    index += 1;
+                }
+                Err(Trouble::Unavailable(error)) if out.is_empty() => return Err(error),
+                Err(Trouble::Unavailable(_)) => break,
+                Err(Trouble::Damaged(what)) => {
+                    if let Some(mut generation) = self.generations.remove(index) {
+                        self.set_aside(&mut generation, &what, now);
+                    }
+                }
+            }
+        }
+        self.close_unused();
+        Ok(out)
+    }
+
+    /// Moves the cursor.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn ack(&mut self, up_to: RecordNo, now: Timestamp, sync: bool) -> Result<(), StoreError> {
+        self.acked = self.acked.max(up_to);
+        let since = now.as_millis().abs_diff(self.cursor_written.as_millis());
+        if sync || since >= CURSOR_EVERY_MS {
+            self.write_cursor(now)?;
+        }
+        self.remove_drained(now)
+    }
+
+    fn write_cursor(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let mut cursor = Cursor { acked: self.acked, ..Cursor::default() };
+        if let Some(newest) = self.generations.back().filter(|newest| !newest.sealed) {
+            cursor.generation = newest.number;
+            cursor.last = newest.tally.last;
+            cursor.records = newest.tally.records;
+            cursor.segments = newest.tally.segments;
+        }
+        self.cursor.write(cursor)?;
+        self.cursor_written = now;
+        Ok(())
+    }
+
+    /// Deletes generations that hold nothing behind the cursor; the newest one only if it is worth it.
+    fn remove_drained(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        while let Some(oldest) = self.generations.front() {
+            let newest_kept = self.generations.len() == 1
+                && !oldest.sealed
+                && oldest.disk_bytes() <= KEPT_DRAINED_BYTES_MAX;
+            if oldest.tally.last > self.acked || newest_kept {
+                break;
+            }
+            self.remove_oldest(now)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the oldest generation. The cursor is persisted before: it must never point into what is gone.
+    fn remove_oldest(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let last = self.generations.front().map_or(RecordNo(0), |oldest| oldest.tally.last);
+        if self.cursor.persisted.acked < last {
+            self.write_cursor(now)?;
+        }
+        if let Some(oldest) = self.generations.front_mut() {
+            oldest.remove()?;
+        }
+        self.generations.pop_front();
+        Ok(())
+    }
+
+    /// Keeps the outbox within its bytes with `coming` more of them: deletes what was set aside, then the oldest
+    /// generations. If the newest is the only one, it goes too once a commit wants to write to it.
+    fn make_room(&mut self, coming: u64, now: Timestamp) -> Result<(), StoreError> {
+        while self.usage().disk_bytes.saturating_add(coming) > self.bytes_max {
+            if let Some((path, _)) = self.quarantined.front() {
+                sync::remove(path)?;
+                self.quarantined.pop_front();
+                continue;
+            }
+            let only = self.generations.len() == 1;
+            let Some(oldest) = self.generations.front_mut() else { break };
+            // Until it takes half of the outbox, the only generation isn't what is too large.
+            if only && (coming == 0 || oldest.disk_bytes() < self.bytes_max / 2) {
+                break;
+            }
+            self.drop_oldest(now)?;
+        }
+        Ok(())
+    }
+
+    fn drop_oldest(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let acked = self.acked;
+        let Some(oldest) = self.generations.front_mut() else { return Ok(()) };
+        if !oldest.sealed {
+            oldest.seal()?;
+        }
+        let up_to = oldest.tally.last;
+        let lost = match oldest.behind(acked) {
+            Ok(backlog) => backlog,
+            Err(Trouble::Unavailable(error)) => return Err(error),
+            Err(Trouble::Damaged(_)) => {
+                Backlog { records: oldest.whole(acked).records, ..Backlog::default() }
+            }
+        };
+        // What is gone needs no acknowledgement: the cursor passes it.
+        self.acked = self.acked.max(up_to);
+        self.remove_oldest(now)?;
+        if lost.records > 0 {
+            let dropped = self.dropped.get_or_insert_default();
+            dropped.up_to = dropped.up_to.max(up_to);
+            dropped.records = dropped.records.saturating_add(lost.records);
+            dropped.bytes = dropped.bytes.saturating_add(lost.bytes);
+        }
+        Ok(())
+    }
+
+    /// Records behind the cursor.
+    fn backlog(&mut self, now: Timestamp) -> Result<Backlog, StoreError> {
+        let mut backlog = Backlog::default();
+        let mut index = 0;
+        while let Some(generation) = self.generations.get_mut(index) {
+            let opened =
+                if generation.tally.first <= self.acked { generation.open() } else { Ok(Damage::default()) };
+            match opened.and_then(|damage| generation.behind(self.acked).map(|behind| (damage, behind))) {
+                Ok((damage, behind)) => {
+                    self.note_at(damage, index);
+                    backlog.add(behind);
+                    index += 1;
+                }
+                Err(Trouble::Unavailable(error)) => return Err(error),
+                Err(Trouble::Damaged(what)) => {
+                    if let Some(mut generation) = self.generations.remove(index) {
+                        self.set_aside(&mut generation, &what, now);
+                    }
+                }
+            }
+        }
+        Ok(backlog)
+    }
+
+    /// Closes all but what is written and what is read.
+    fn close_unused(&mut self) {
+        let newest = self.generations.back().map(|newest| newest.number);
+        for generation in &mut self.generations {
+            let used = newest == Some(generation.number) || self.reading == Some(generation.number);
+            if generation.is_open() && !used {
+                generation.close();
+            }
+        }
+    }
+
+    /// What it takes on disk.
+    pub(super) fn usage(&self) -> Usage {
+        let generations = self.generations.iter().map(Generation::disk_bytes);
+        let quarantined = self.quarantined.iter().map(|(_, bytes)| *bytes);
+        let beside = CursorFile::disk_bytes(&self.dir);
+        Usage {
+            disk_bytes: generations.chain(quarantined).fold(beside, u64::saturating_add),
+            generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What was found damaged since it was opened.
+    pub(super) fn damage(&self) -> Damage {
+        self.damage
+    }
+
+    fn note_newest(&mut self, damage: Damage) {
+        self.note_at(damage, self.generations.len().saturating_sub(1));
+    }
+
+    fn note_at(&mut self, damage: Damage, index: usize) {
+        let path = self.generations.get(index).map(Generation::path).unwrap_or_default();
+        self.note_path(damage, &path);
+    }
+
+    fn note(&mut self, damage: Damage, generation: &Generation) {
+        self.note_path(damage, &generation.path());
+    }
+
+    fn note_path(&mut self, damage: Damage, path: &Path) {
+        if !damage.is_none() {
+            tracing::error!(path = %path.display(), segments = damage.segments, records = damage.records,
+                "a part of the outbox is damaged; it is passed over");
+            self.damage.add(damage);
+        }
+    }
+
+    /// Sets the newest generation aside after a failed write to it, and tells so.
+    fn lose_newest(&mut self, what: String, now: Timestamp) -> StoreError {
+        let quarantine = match self.generations.pop_back() {
+            Some(mut newest) => self.set_aside(&mut newest, &what, now),
+            None => self.dir.clone(),
+        };
+        StoreError::Damaged { quarantine, what }
+    }
+
+    /// Sets a generation aside and counts what was in it. Gives where it is now.
+    fn set_aside(&mut self, generation: &mut Generation, what: &str, now: Timestamp) -> PathBuf {
+        let damage = generation.whole(self.acked);
+        self.damage.add(damage);
+        self.last = self.last.max(generation.tally.last);
+        let path = generation.path();
+        match generation.quarantine(now) {
+            Ok(quarantine) => {
+                tracing::error!(path = %path.display(), quarantine = %quarantine.display(), error = what,
+                    segments = damage.segments, records = damage.records,
+                    "a generation of the outbox is damaged; it was set aside");
+                self.quarantined.push_back((quarantine.clone(), sync::disk_bytes(&quarantine)));
+                self.limit_quarantined();
+                quarantine
+            }
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, what,
+                    "a generation of the outbox is damaged and can't be set aside; it is passed over");
+                path
+            }
+        }
+    }
+
+    fn limit_quarantined(&mut self) {
+        while self.quarantined.len() > QUARANTINED_MAX {
+            if let Some((path, _)) = self.quarantined.pop_front()
+                && let Err(error) = sync::remove(&path)
+            {
+                tracing::warn!(path = %path.display(), %error, "what was set aside can't be deleted");
+            }
+        }
+    }
+}
+
+impl Drop for Outbox {
+    /// A clean stop leaves an exact cursor; after any other end an older one is fine.
+    fn drop(&mut self) {
+        if let Err(error) = self.write_cursor(self.cursor_written) {
+            tracing::warn!(%error, "the outbox's cursor could not be written at the end");
+        }
+    }
+}

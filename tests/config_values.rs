@@ -1,0 +1,523 @@
+//! What good configs mean: each key arrives where it belongs, and what isn't said has its default.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "tests"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fieldgate::bridge::RetainRule;
+use fieldgate::config::*;
+use fieldgate::message::OutboxId;
+use fieldgate::mqtt::{QoS, Version};
+use fieldgate::secret::SecretRef;
+use fieldgate::sensor::*;
+
+fn good(text: &str) -> Config {
+    good_files(&[text])
+}
+
+fn good_files(texts: &[&str]) -> Config {
+    let sources: Vec<Source> = texts
+        .iter()
+        .enumerate()
+        .map(|(n, text)| Source { file: format!("{n}.toml"), text: (*text).into() })
+        .collect();
+    parse(&sources, &Facts { default_id: "fg-1a2b".into() }).unwrap_or_else(|m| panic!("{}", render(&m)))
+}
+
+#[test]
+fn an_empty_file_is_a_working_gateway() {
+    for config in [good(""), good_files(&[]), good("# nothing\n"), good("\u{feff}")] {
+        assert_eq!(config.gateway.id, "fg-1a2b");
+        assert_eq!(&*config.gateway.base_topic, "fieldgate/fg-1a2b");
+        assert_eq!(config.gateway.site, None);
+        assert_eq!(config.gateway.data_dir, PathBuf::from("/var/lib/fieldgate"));
+        assert_eq!(config.gateway.control_socket, PathBuf::from("/run/fieldgate/control.sock"));
+        assert_eq!(config.time.trust, TimeTrust::Auto);
+        assert_eq!(config.log.level, LogLevel::Info);
+        assert_eq!(config.health.every, Duration::from_secs(30));
+        assert_eq!(config.buffer.max_size, 256 << 20);
+        assert_eq!(config.buffer.commit_interval, Duration::from_secs(1));
+        assert_eq!(config.buffer.memory, 4 << 20);
+        assert!(config.ports.is_empty() && config.devices.is_empty() && config.upstreams.is_empty());
+        assert_eq!(config.listeners.len(), 1);
+        assert_eq!(
+            (&*config.listeners[0].name, config.listeners[0].bind.to_string().as_str()),
+            ("mqtt", "127.0.0.1:1883")
+        );
+        assert!(config.broker.listeners[0].allow_anonymous);
+        assert!(config.users.is_empty() && config.broker.forward.is_empty());
+    }
+}
+
+#[test]
+fn the_defaults_of_the_broker_are_those_of_its_module() {
+    let base = fieldgate::broker::Config {
+        base: "fieldgate/fg-1a2b".into(),
+        listeners: good("").broker.listeners,
+        ..fieldgate::broker::Config::default()
+    };
+    assert_eq!(format!("{:?}", good("").broker), format!("{base:?}"));
+}
+
+#[test]
+fn ten_lines_make_a_gateway() {
+    let config = good(
+        r#"
+[[port]]
+name = "usb0"
+path = "/dev/ttyUSB0"
+[[device]]
+name = "weather"
+port = "usb0"
+decode = "json"
+points = "*"
+[[upstream]]
+host = "broker.example"
+"#,
+    );
+    let port = PortConfig {
+        name: "usb0".into(),
+        path: "/dev/ttyUSB0".into(),
+        baud: 9600,
+        data_bits: DataBits::Eight,
+        parity: Parity::None,
+        stop_bits: StopBits::One,
+        flow_control: FlowControl::None,
+        dtr: None,
+        rts: None,
+    };
+    assert_eq!(config.ports, [port]);
+    let device = &config.devices[0];
+    assert_eq!((&*device.name, &*device.port), ("weather", "usb0"));
+    assert_eq!(device.framing, FramingConfig::Line { end: LineEnd::Any, bytes_max: 4096 });
+    assert!(matches!(device.decode, DecodeConfig::Json) && matches!(device.points, Points::All));
+    assert_eq!(device.stale_after, Duration::from_secs(60));
+    let upstream = &config.upstreams[0];
+    assert_eq!(
+        (&*upstream.name, upstream.host.as_str(), upstream.port),
+        ("broker.example", "broker.example", 1883)
+    );
+    assert_eq!((upstream.client_id.as_str(), upstream.version), ("fg-1a2b", Version::V311));
+    assert_eq!((&upstream.tls, &upstream.user_name, &upstream.password), (&None, &None, &None));
+    assert_eq!((upstream.keep_alive, upstream.inflight_max), (Duration::from_secs(30), 20));
+    assert_eq!(
+        (upstream.backoff_min, upstream.backoff_max),
+        (Duration::from_secs(1), Duration::from_secs(60))
+    );
+    assert_eq!(upstream.maps.len(), 1);
+    let map = &upstream.maps[0];
+    assert_eq!(
+        (map.filter.as_str(), map.qos_max, map.retain),
+        ("fieldgate/fg-1a2b/data/#", QoS::AtLeastOnce, RetainRule::Keep)
+    );
+    assert_eq!((map.local_prefix.as_str(), map.remote_prefix.as_str()), ("", ""));
+    assert_eq!(config.broker.forward.len(), 1);
+    assert_eq!(config.broker.forward[0].filter.as_str(), "fieldgate/fg-1a2b/data/#");
+    assert_eq!(config.broker.forward[0].outbox, OutboxId(0));
+}
+
+#[test]
+fn the_gateway_takes_what_it_is_told() {
+    let config = good(
+        r#"
+gateway = { id = "barn-7", site = " North ", base_topic = "site/barn", data_dir = "/data", control_socket = "/tmp/c" }
+time.trust = "always"
+log.level = "trace"
+health.every = "5min"
+buffer = { max_size = "1 GiB", commit_interval = "10s", memory = "64 KiB" }
+"#,
+    );
+    let gateway = Gateway {
+        id: "barn-7".into(),
+        site: Some("North".into()),
+        base_topic: "site/barn".into(),
+        data_dir: "/data".into(),
+        control_socket: "/tmp/c".into(),
+    };
+    assert_eq!(config.gateway, gateway);
+    assert_eq!(&*config.broker.base, "site/barn");
+    assert_eq!(config.time.trust, TimeTrust::Always);
+    assert_eq!(config.log.level, LogLevel::Trace);
+    assert_eq!(config.health.every, Duration::from_secs(300));
+    let buffer = Buffer { max_size: 1 << 30, commit_interval: Duration::from_secs(10), memory: 64 << 10 };
+    assert_eq!(config.buffer, buffer);
+}
+
+#[test]
+fn each_word_of_a_line_setting_means_itself() {
+    for (text, expected) in [("none", Parity::None), ("odd", Parity::Odd), ("even", Parity::Even)] {
+        assert_eq!(port(&format!("parity = \"{text}\"")).parity, expected);
+    }
+    for (text, expected) in [
+        ("none", FlowControl::None),
+        ("software", FlowControl::Software),
+        ("hardware", FlowControl::Hardware),
+    ] {
+        assert_eq!(port(&format!("flow_control = \"{text}\"")).flow_control, expected);
+    }
+    for (bits, expected) in
+        [(5, DataBits::Five), (6, DataBits::Six), (7, DataBits::Seven), (8, DataBits::Eight)]
+    {
+        assert_eq!(port(&format!("data_bits = {bits}")).data_bits, expected);
+    }
+    for (bits, expected) in [(1, StopBits::One), (2, StopBits::Two)] {
+        assert_eq!(port(&format!("stop_bits = {bits}")).stop_bits, expected);
+    }
+    let port = port("baud = 1_000_000\ndtr = false\nrts = true");
+    assert_eq!((port.baud, port.dtr, port.rts), (1_000_000, Some(false), Some(true)));
+    for (text, expected) in [
+        ("error", LogLevel::Error),
+        ("warn", LogLevel::Warn),
+        ("info", LogLevel::Info),
+        ("debug", LogLevel::Debug),
+        ("trace", LogLevel::Trace),
+    ] {
+        assert_eq!(good(&format!("log.level = \"{text}\"")).log.level, expected);
+    }
+}
+
+fn port(lines: &str) -> PortConfig {
+    good(&format!("[[port]]\nname = \"a\"\npath = \"/dev/a\"\n{lines}\n")).ports.remove(0)
+}
+
+fn device(lines: &str) -> DeviceConfig {
+    let text = format!(
+        "[[port]]\nname = \"p\"\npath = \"/dev/p\"\n[[device]]\nname = \"d\"\nport = \"p\"\n{lines}\n"
+    );
+    good(&text).devices.remove(0)
+}
+
+#[test]
+fn frames_and_decoders_are_read_in_each_of_their_forms() {
+    let framed =
+        |framing: &str| device(&format!("decode = \"json\"\npoints = \"*\"\nframing = {framing}")).framing;
+    let line = |end: LineEnd, bytes_max| FramingConfig::Line { end, bytes_max };
+    assert_eq!(framed("\"line\""), line(LineEnd::Any, 4096));
+    assert_eq!(framed("{ kind = \"line\", end = \"\\r\\n\" }"), line(LineEnd::Exact(b"\r\n".to_vec()), 4096));
+    assert_eq!(framed("{ kind = \"line\", max = \"64 B\" }"), line(LineEnd::Any, 64));
+
+    let decoded =
+        |decode: &str| format!("{:?}", device(&format!("points = \"*\"\ndecode = {decode}")).decode);
+    for (text, expected) in [
+        ("\"json\"", "Json"),
+        ("{ kind = \"json\" }", "Json"),
+        ("\"key-value\"", "KeyValue { pair: '=', separator: None }"),
+        (
+            "{ kind = \"key-value\", pair = \":\", separator = \"|\" }",
+            "KeyValue { pair: ':', separator: Some('|') }",
+        ),
+        ("\"csv\"", "Csv { separator: ',', columns: [] }"),
+        (
+            "{ kind = \"csv\", separator = \";\", columns = [\"a\", \"b\"] }",
+            "Csv { separator: ';', columns: [\"a\", \"b\"] }",
+        ),
+        ("{ kind = \"csv\", separator = \"\\t\" }", "Csv { separator: '\\t', columns: [] }"),
+        ("{ kind = \"regex\", pattern = '(?<w>\\d+) kg' }", "Regex(Regex(\"(?<w>\\\\d+) kg\"))"),
+    ] {
+        assert_eq!(decoded(text), expected, "{text}");
+    }
+    assert_eq!(
+        device("decode = \"json\"\npoints = \"*\"\nstale_after = \"2h\"").stale_after,
+        Duration::from_secs(7200)
+    );
+}
+
+fn points(lines: &str) -> Vec<PointConfig> {
+    match device(lines).points {
+        Points::List(points) => points,
+        Points::All => panic!("expected a list"),
+    }
+}
+
+#[test]
+fn a_point_keeps_every_digit_of_its_scale() {
+    for (scale, expected) in [
+        ("0.1", "0.1"),
+        ("-0.01", "-0.01"),
+        ("2", "2"),
+        ("1e-3", "0.001"),
+        ("\"0.30\"", "0.30"),
+        ("0.1000000000000000055511151231", "0.1000000000000000055511151231"),
+        ("1_000.5", "1000.5"),
+        ("0x10", "16"),
+        ("12345678901234567890", "12345678901234567890"),
+    ] {
+        let points = points(&format!(
+            "decode = \"json\"\npoints = [{{ name = \"a\", scale = {scale}, offset = {scale} }}]"
+        ));
+        assert_eq!(
+            (points[0].scale.to_string(), points[0].offset.to_string()),
+            (expected.into(), expected.into())
+        );
+    }
+}
+
+#[test]
+fn points_have_their_defaults_and_take_what_they_are_told() {
+    let lines = r#"decode = "json"
+[[device.points]]
+name = "plain"
+[[device.points]]
+name = "full"
+from = "/a/b"
+type = "integer"
+scale = 10
+offset = -5
+unit = " Cel "
+min = -40
+max = 85.5
+optional = true
+[[device.points]]
+name = "on"
+type = "bool"
+[[device.points]]
+name = "word"
+type = "text"
+[[device.points]]
+name = "third"
+from = 3
+type = "number"
+"#;
+    let points = points(lines);
+    let plain = &points[0];
+    assert_eq!((&*plain.name, plain.from.as_str(), plain.kind), ("plain", "plain", PointType::Number));
+    assert_eq!((plain.scale.to_string(), plain.offset.to_string()), ("1".into(), "0".into()));
+    assert_eq!((&plain.unit, plain.min, plain.max, plain.optional), (&None, None, None, false));
+    let full = &points[1];
+    assert_eq!((&*full.name, full.from.as_str(), full.kind), ("full", "/a/b", PointType::Integer));
+    assert_eq!((full.scale.to_string(), full.offset.to_string()), ("10".into(), "-5".into()));
+    assert_eq!(full.unit.as_deref(), Some("Cel"));
+    assert_eq!((full.min, full.max, full.optional), (Some(-40.0), Some(85.5), true));
+    assert_eq!(
+        (points[2].kind, points[3].kind, points[4].kind),
+        (PointType::Bool, PointType::Text, PointType::Number)
+    );
+    assert_eq!(points[4].from, "3");
+}
+
+#[test]
+fn listeners_let_the_nameless_in_on_loopback_alone() {
+    let config = good(
+        r#"
+[[broker.user]]
+name = "plc"
+password = { file = "/etc/fieldgate/secrets/plc" }
+[[broker.user]]
+name = "b"
+password = { env = "B_1" }
+[[broker.user]]
+name = "c"
+password = { credential = "c.d-e" }
+[[broker.listener]]
+name = "local"
+[[broker.listener]]
+name = "six"
+bind = "[::1]:1883"
+[[broker.listener]]
+name = "mapped"
+bind = "[::ffff:127.0.0.1]:1885"
+[[broker.listener]]
+name = "lan"
+bind = "192.0.2.1:1883"
+[[broker.listener]]
+name = "open"
+bind = "0.0.0.0:1884"
+allow_anonymous = true
+[[broker.listener]]
+name = "closed"
+bind = "127.0.0.1:1886"
+allow_anonymous = false
+"#,
+    );
+    let seen: Vec<(&str, String, bool)> = config
+        .listeners
+        .iter()
+        .zip(&config.broker.listeners)
+        .map(|(listener, policy)| {
+            assert_eq!(listener.name, policy.name);
+            (&*listener.name, listener.bind.to_string(), policy.allow_anonymous)
+        })
+        .collect();
+    let row = |name, bind: &str, anonymous| (name, bind.to_owned(), anonymous);
+    assert_eq!(
+        seen,
+        [
+            row("local", "127.0.0.1:1883", true),
+            row("six", "[::1]:1883", true),
+            row("mapped", "[::ffff:127.0.0.1]:1885", true),
+            row("lan", "192.0.2.1:1883", false),
+            row("open", "0.0.0.0:1884", true),
+            row("closed", "127.0.0.1:1886", false),
+        ]
+    );
+    let user = |name: &str, password| User { name: name.into(), password };
+    assert_eq!(
+        config.users,
+        [
+            user("plc", SecretRef::File("/etc/fieldgate/secrets/plc".into())),
+            user("b", SecretRef::Env("B_1".into())),
+            user("c", SecretRef::Credential("c.d-e".into())),
+        ]
+    );
+    let open = good("[[broker.listener]]\nbind = \"0.0.0.0:1883\"\nallow_anonymous = true");
+    assert!(open.broker.listeners[0].allow_anonymous && open.users.is_empty());
+}
+
+#[test]
+fn each_bound_of_the_broker_arrives_in_its_own_place() {
+    let config = good(
+        r#"
+[broker]
+packet_max = "1 MiB"
+first_packet_max = "2 KiB"
+connect_timeout = "3s"
+connections_max = 4
+inflight_max = 5
+receive_max = 6
+queue_messages_max = 7
+queue_max = "8 KiB"
+out_buffer_max = "9 KiB"
+out_buffer_stall_max = "10min"
+client_id_max = "111 B"
+topic_max = "112 B"
+topic_levels_max = 13
+subscriptions_max = 14
+topic_alias_max = 0
+retained_messages_max = 16
+retained_max = "17 KiB"
+sessions_max = 18
+session_expiry_max = "19d"
+"#,
+    );
+    let expected = fieldgate::broker::Config {
+        base: "fieldgate/fg-1a2b".into(),
+        listeners: config.broker.listeners.clone(),
+        forward: Vec::new(),
+        packet_bytes_max: 1 << 20,
+        first_packet_bytes_max: 2048,
+        connect_timeout: Duration::from_secs(3),
+        connections_max: 4,
+        inflight_max: 5,
+        receive_max: 6,
+        queue_messages_max: 7,
+        queue_bytes_max: 8 << 10,
+        out_buffer_bytes_max: 9 << 10,
+        out_buffer_stall_max: Duration::from_secs(600),
+        client_id_bytes_max: 111,
+        topic_bytes_max: 112,
+        topic_levels_max: 13,
+        subscriptions_max: 14,
+        topic_alias_max: 0,
+        retained_max: 16,
+        retained_bytes_max: 17 << 10,
+        sessions_max: 18,
+        session_expiry_max: Some(Duration::from_secs(19 * 86_400)),
+    };
+    assert_eq!(format!("{:?}", config.broker), format!("{expected:?}"));
+}
+
+#[test]
+fn a_small_packet_bound_takes_the_default_for_first_packets_with_it() {
+    assert_eq!(good("broker.packet_max = \"4 KiB\"").broker.first_packet_bytes_max, 4096);
+}
+
+#[test]
+fn upstreams_take_what_they_are_told_and_each_map_becomes_a_rule() {
+    let config = good(
+        r#"
+[[upstream]]
+host = "a.example"
+tls = true
+
+[[upstream]]
+name = "second"
+host = "2001:db8::1"
+port = 2883
+client_id = "me"
+version = "5"
+user_name = "u"
+password = { credential = "x" }
+keep_alive = "10s"
+inflight_max = 1000
+backoff_min = "500ms"
+backoff_max = "10min"
+[upstream.tls]
+ca = "/ca.pem"
+server_name = "b.example"
+cert = "/c.pem"
+key = "/k.pem"
+[[upstream.map]]
+filter = "fieldgate/+/data/#"
+local_prefix = "fieldgate/"
+remote_prefix = "x/"
+qos = 0
+retain = "never"
+[[upstream.map]]
+filter = "lan/#"
+"#,
+    );
+    let [first, second] = &config.upstreams[..] else { panic!("two") };
+    assert_eq!((first.port, first.tls.as_ref()), (8883, Some(&UpstreamTls::default())));
+    assert_eq!((&*second.name, second.host.as_str(), second.port), ("second", "2001:db8::1", 2883));
+    assert_eq!((second.client_id.as_str(), second.version), ("me", Version::V5));
+    assert_eq!(
+        (second.user_name.as_deref(), &second.password),
+        (Some("u"), &Some(SecretRef::Credential("x".into())))
+    );
+    assert_eq!((second.keep_alive, second.inflight_max), (Duration::from_secs(10), 1000));
+    assert_eq!(
+        (second.backoff_min, second.backoff_max),
+        (Duration::from_millis(500), Duration::from_secs(600))
+    );
+    let tls = UpstreamTls {
+        ca: Some("/ca.pem".into()),
+        server_name: Some("b.example".into()),
+        cert: Some("/c.pem".into()),
+        key: Some("/k.pem".into()),
+    };
+    assert_eq!(second.tls, Some(tls));
+    let map = &second.maps[0];
+    assert_eq!(
+        (map.filter.as_str(), map.local_prefix.as_str(), map.remote_prefix.as_str()),
+        ("fieldgate/+/data/#", "fieldgate/", "x/")
+    );
+    assert_eq!((map.qos_max, map.retain), (QoS::AtMostOnce, RetainRule::Never));
+    let rules: Vec<(&str, u16)> =
+        config.broker.forward.iter().map(|rule| (rule.filter.as_str(), rule.outbox.0)).collect();
+    assert_eq!(rules, [("fieldgate/fg-1a2b/data/#", 0), ("fieldgate/+/data/#", 1), ("lan/#", 1)]);
+    assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = false").upstreams[0].tls, None);
+    assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = {}").upstreams[0].tls, Some(UpstreamTls::default()));
+}
+
+#[test]
+fn lists_of_several_files_add_up_and_tables_join() {
+    let config = good_files(&[
+        "gateway.id = \"a\"\n[[port]]\nname = \"p\"\npath = \"/dev/p\"\n[broker]\nconnections_max = 7\n",
+        "[gateway]\nsite = \"x\"\n[[port]]\nname = \"q\"\npath = \"/dev/q\"\n[broker]\nsessions_max = 9\n",
+        "[[device]]\nname = \"d\"\nport = \"q\"\ndecode = \"json\"\npoints = \"*\"\n[[broker.listener]]\nname = \"l\"\n",
+    ]);
+    assert_eq!((config.gateway.id.as_str(), config.gateway.site.as_deref()), ("a", Some("x")));
+    assert_eq!(config.ports.iter().map(|port| &*port.name).collect::<Vec<_>>(), ["p", "q"]);
+    assert_eq!(&*config.devices[0].port, "q");
+    assert_eq!((config.broker.connections_max, config.broker.sessions_max), (7, 9));
+    assert_eq!(&*config.listeners[0].name, "l");
+}
+
+#[test]
+fn a_machine_id_that_no_topic_can_hold_is_made_fit() {
+    for (machine, expected) in
+        [("a/b+c", "a-b-c"), ("", "gateway"), ("ä", "-"), (&*"x".repeat(70), &*"x".repeat(64))]
+    {
+        let config = parse(&[], &Facts { default_id: machine.into() }).unwrap();
+        assert_eq!(config.gateway.id, expected);
+        assert_eq!(*config.gateway.base_topic, format!("fieldgate/{expected}"));
+    }
+}

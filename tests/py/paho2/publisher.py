@@ -1,0 +1,42 @@
+"""Publishes a number of messages and goes, written as scripts for paho-mqtt 2 are."""
+
+import argparse
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+parser = argparse.ArgumentParser()
+parser.add_argument("port", type=int)
+parser.add_argument("client_id")
+parser.add_argument("topic")
+parser.add_argument("payload")
+parser.add_argument("--protocol", type=int, default=4)
+parser.add_argument("--count", type=int, default=1)
+parser.add_argument("--qos", type=int, default=1)
+parser.add_argument("--retain", action="store_true")
+args = parser.parse_args()
+
+published = 0
+
+
+def on_connect(client, userdata, flags, reason_code, properties):
+    print("connected", reason_code)
+    for number in range(args.count):
+        client.publish(args.topic, f"{args.payload}{number}", qos=args.qos, retain=args.retain)
+
+
+def on_publish(client, userdata, mid, reason_code, properties):
+    global published
+    published += 1
+    if published == args.count:
+        client.disconnect()
+
+
+client = mqtt.Client(
+    CallbackAPIVersion.VERSION2, client_id=args.client_id, protocol=MQTTProtocolVersion(args.protocol)
+)
+client.on_connect = on_connect
+client.on_publish = on_publish
+client.connect("127.0.0.1", args.port)
+client.loop_forever()
+print("published", published)

@@ -1,0 +1,86 @@
+//! Certificates of a private authority, made with the openssl command.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Process;
+
+/// An authority in a folder.
+pub struct Certificates {
+    dir: PathBuf,
+}
+
+/// A certificate and its key, PEM.
+pub struct Issued {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Certificates {
+    /// Makes an authority; `name` is its folder's.
+    pub fn new(parent: &Path, name: &str) -> Self {
+        let dir = parent.join(name);
+        std::fs::create_dir(&dir).unwrap();
+        let issuer = Self { dir };
+        std::fs::write(issuer.dir.join("index"), "").unwrap();
+        std::fs::write(issuer.dir.join("serial"), "01\n").unwrap();
+        let config = format!(
+            "[ca]\ndefault_ca = own\n[own]\ndir = {0}\ndatabase = {0}/index\nserial = {0}/serial\n\
+             new_certs_dir = {0}\ncertificate = {0}/ca.pem\nprivate_key = {0}/ca.key\ndefault_md = sha256\n\
+             policy = any\nunique_subject = no\n[any]\ncommonName = supplied\n\
+             [req]\ndistinguished_name = name\n[name]\n",
+            issuer.dir.display()
+        );
+        std::fs::write(issuer.dir.join("openssl.cnf"), config).unwrap();
+        issuer.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout ca.key -out ca.pem -days 2 \
+             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -config openssl.cnf",
+            &["-subj", &format!("/CN=fieldgate test authority {name}")],
+        );
+        issuer
+    }
+
+    /// The authority's own certificate, PEM.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    /// A server's certificate for a name (`DNS:localhost`, `IP:127.0.0.1`), valid for a day.
+    pub fn issue(&self, file: &str, name: &str) -> Issued {
+        self.issue_with(file, name, "-days 1")
+    }
+
+    /// One that ended on 2020-02-01.
+    pub fn issue_expired(&self, file: &str, name: &str) -> Issued {
+        self.issue_with(file, name, "-startdate 20200101000000Z -enddate 20200201000000Z")
+    }
+
+    fn issue_with(&self, file: &str, name: &str, validity: &str) -> Issued {
+        let extensions =
+            format!("basicConstraints = CA:FALSE\nsubjectAltName = {name}\nextendedKeyUsage = serverAuth\n");
+        std::fs::write(self.dir.join(format!("{file}.ext")), extensions).unwrap();
+        self.openssl(
+            &format!(
+                "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout {file}.key -out {file}.csr \
+                 -subj /CN=server -config openssl.cnf"
+            ),
+            &[],
+        );
+        self.openssl(
+            &format!(
+                "ca -batch -notext -config openssl.cnf -in {file}.csr -out {file}.pem -extfile {file}.ext {validity}"
+            ),
+            &[],
+        );
+        Issued {
+            certificate: self.dir.join(format!("{file}.pem")),
+            key: self.dir.join(format!("{file}.key")),
+        }
+    }
+
+    fn openssl(&self, arguments: &str, more: &[&str]) {
+        let mut command = Command::new("openssl");
+        command.current_dir(&self.dir).args(arguments.split_whitespace()).args(more);
+        Process::run_well("openssl", &mut command);
+    }
+}

@@ -1,0 +1,204 @@
+//! The built gateway as a process, with a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use fieldgate::io::control;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use super::{LOOK, PATIENCE, Process, free_port};
+
+/// A clean stop commits and says goodbye to every upstream within this.
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// A gateway, running or not.
+pub struct Gateway {
+    // First, so that the process is gone before its folder.
+    process: Option<Process>,
+    logs: String,
+    environment: Vec<(String, String)>,
+    pub lan_port: u16,
+    pub dir: TempDir,
+}
+
+impl Gateway {
+    /// Its id, the first part of all its topics' second level.
+    pub const ID: &'static str = "gw";
+
+    /// One that has a `[gateway]` and a listener, and `rest`; not started.
+    pub fn new(rest: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let gateway =
+            Self { dir, lan_port: free_port(), process: None, logs: String::new(), environment: Vec::new() };
+        gateway.configure(rest);
+        gateway
+    }
+
+    /// One that has been started.
+    pub fn start(rest: &str) -> Self {
+        let mut gateway = Self::new(rest);
+        gateway.start_again();
+        gateway
+    }
+
+    /// Writes the config anew.
+    pub fn configure(&self, rest: &str) {
+        let text = format!(
+            "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\ncontrol_socket = \"{}\"\n\n[time]\ntrust = \"always\"\n\n\
+             [[broker.listener]]\nbind = \"127.0.0.1:{}\"\n\n{rest}",
+            Self::ID,
+            self.data_dir().display(),
+            self.socket().display(),
+            self.lan_port,
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Sets an environment variable for the next start.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The config file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("fieldgate.toml")
+    }
+
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A topic of the gateway: `fieldgate/gw/<rest>`.
+    pub fn topic(rest: &str) -> String {
+        format!("fieldgate/{}/{rest}", Self::ID)
+    }
+
+    /// Starts it, and waits until it answers.
+    pub fn start_again(&mut self) {
+        self.launch();
+        self.wait("the gateway answers", |_| true);
+    }
+
+    /// Starts it.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "the gateway runs already");
+        let mut command = fieldgate();
+        command.arg("run").arg("--config").arg(self.config()).envs(self.environment.iter().cloned());
+        self.process = Some(Process::start("fieldgate", &mut command));
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill9(&mut self) {
+        let mut process = self.process.take().expect("the gateway runs");
+        process.kill9();
+        self.logs += &process.text();
+    }
+
+    /// Stops it with SIGTERM; it must end with exit code 0.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("the gateway runs");
+        let status = process.terminate(STOP_MAX);
+        self.logs += &process.text();
+        assert!(status.success(), "the gateway did not stop cleanly: {status}\n{}", process.text());
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait_end(&mut self) -> (ExitStatus, String) {
+        let mut process = self.process.take().expect("the gateway runs");
+        let status = process.wait_end(PATIENCE);
+        self.logs += &process.text();
+        (status, process.text())
+    }
+
+    /// What it has logged, in all its runs.
+    pub fn log(&self) -> String {
+        self.logs.clone() + &self.process.as_ref().map(Process::text).unwrap_or_default()
+    }
+
+    /// What the control socket answers to `op`.
+    pub fn ask(&self, op: &str) -> Json {
+        control::ask(&self.socket(), op).unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+    }
+
+    /// Waits until the status is as `wanted`; returns it.
+    pub fn wait(&mut self, what: &str, mut wanted: impl FnMut(&Json) -> bool) -> Json {
+        let socket = self.socket();
+        let process = self.process.as_mut().expect("the gateway runs");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = control::ask(&socket, "status");
+            if let Ok(status) = &answer
+                && wanted(status)
+            {
+                return status.clone();
+            }
+            let running = process.is_running();
+            if !running || Instant::now() > deadline {
+                let why = if running { "in time" } else { "before the gateway ended" };
+                let last = answer.map_or_else(|error| error, |status| format!("{status:#}"));
+                panic!("did not happen {why}: {what}; the last status: {last}");
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until the only upstream is online.
+    pub fn wait_online(&mut self) -> Json {
+        self.wait("the upstream is online", |status| status["upstreams"][0]["state"] == "online")
+    }
+
+    /// Waits until nothing waits for the only upstream.
+    pub fn wait_drained(&mut self) -> Json {
+        self.wait("the backlog is empty", |status| {
+            let upstream = &status["upstreams"][0];
+            upstream["state"] == "online" && upstream["backlog"]["messages"] == 0
+        })
+    }
+
+    /// Waits until a device has this many readings.
+    pub fn wait_readings(&mut self, device: &str, count: u64) -> Json {
+        self.wait(&format!("{device} has {count} readings"), |status| {
+            let readings = find(&status["devices"], device)["readings"].as_u64();
+            readings.is_some_and(|readings| readings >= count)
+        })
+    }
+}
+
+/// The entry of a list that has this name; null if there is none.
+pub fn find<'a>(list: &'a Json, name: &str) -> &'a Json {
+    let found = list.as_array().and_then(|list| list.iter().find(|entry| entry["name"] == name));
+    found.unwrap_or(&Json::Null)
+}
+
+/// The built program.
+pub fn fieldgate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fieldgate"));
+    // Whoever runs the tests may have set something of their own.
+    command.env_remove("JOURNAL_STREAM").env_remove("RUST_LOG");
+    command
+}
+
+/// A `[[port]]` with one device of that name that decodes JSON lines and takes what there is.
+pub fn json_device(name: &str, path: &Path) -> String {
+    format!(
+        "[[port]]\nname = \"{name}-port\"\npath = \"{}\"\nbaud = 115200\n\n\
+         [[device]]\nname = \"{name}\"\nport = \"{name}-port\"\ndecode = \"json\"\npoints = \"*\"\n\n",
+        path.display()
+    )
+}
+
+/// An `[[upstream]]` on this machine that is tried again soon.
+pub fn upstream(port: u16) -> String {
+    format!(
+        "[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {port}\nbackoff_min = \"100ms\"\n\
+         backoff_max = \"500ms\"\n"
+    )
+}

@@ -1,0 +1,45 @@
+//! Python scripts with paho-mqtt, the client library that most people at the other end use.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::Process;
+
+/// A Python with one generation of paho-mqtt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Python {
+    /// paho-mqtt 1.6.1: the old `Client(client_id)`.
+    Paho1,
+    /// paho-mqtt 2.
+    Paho2,
+}
+
+impl Python {
+    /// The folder of its scripts under tests/py, and of its environment under the build folder.
+    fn folders(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Paho1 => ("paho1", "venv-paho1"),
+            Self::Paho2 => ("paho2", "venv-paho2"),
+        }
+    }
+
+    fn interpreter(self) -> PathBuf {
+        // The build folder's `tmp`, whatever the build folder is called.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+        let python = target.join(self.folders().1).join("bin/python");
+        assert!(
+            python.exists(),
+            "{} is missing; ./tests/run (or tests/install-peers) makes it",
+            python.display()
+        );
+        python
+    }
+
+    /// Starts a script of tests/py.
+    pub fn start(self, script: &str, arguments: &[&str]) -> Process {
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py").join(self.folders().0);
+        let mut command = Command::new(self.interpreter());
+        command.arg("-u").arg(scripts.join(script)).args(arguments);
+        Process::start(script, &mut command)
+    }
+}
