@@ -8,19 +8,19 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
 use tokio::sync::{Notify, mpsc as answers, oneshot, watch};
 use tokio::task::{JoinHandle as Task, LocalSet, spawn_local};
 use tracing::{error, info, warn};
 
 use crate::bridge::{self, Backlog, Bridge};
-use crate::broker::Broker;
-use crate::config::{Config, Upstream, User};
+use crate::broker::{self, Broker};
+use crate::config::{Config, Upstream};
 use crate::io::clock::{self, Clock};
 use crate::io::control;
 use crate::io::files;
 use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
+use crate::io::pump::{self, Access};
 use crate::io::reporter::{self, Reporter};
 use crate::io::serial;
 use crate::io::shard::{self, FromBroker, ToBroker};
@@ -30,7 +30,6 @@ use crate::io::upstream::{self, SharedBridge};
 use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDOVER_BYTES_MAX};
 use crate::message::OutboxId;
 use crate::reading::Run;
-use crate::secret::Secret;
 use crate::sensor::Port;
 use crate::store::{self, OutboxState, Store, StoreError};
 use crate::time::BootId;
@@ -58,6 +57,7 @@ pub fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), String>
 struct Gateway {
     config: Arc<Config>,
     reporter: Rc<Reporter>,
+    pump: Task<()>,
     broker: Arc<Mailbox<ToBroker>>,
     from_broker: Arc<Mailbox<FromBroker>>,
     broker_thread: Watched,
@@ -95,8 +95,9 @@ impl Gateway {
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
         let forwards_dropped = Arc::new(AtomicU64::new(0));
         let listeners = Arc::new(Mutex::new(listener_statuses(&config)));
+        let access = Access::open(&config, &ground.clock)?;
         let broker_thread =
-            start_broker(&config, &ground, &broker, &from_broker, &listeners, &forwards_dropped)?;
+            start_broker(&config, &access, &ground, &broker, &from_broker, &listeners, &forwards_dropped)?;
         let (answer_senders, answer_receivers): (Vec<_>, Vec<_>) =
             config.upstreams.iter().map(|_| answers::unbounded_channel()).unzip();
         let store_error = ground.store.as_ref().err().cloned();
@@ -142,15 +143,18 @@ impl Gateway {
             listeners,
             broker: broker.clone(),
             jobs: jobs.clone(),
+            access_errors: access.errors.clone(),
             store_error,
             readings_dropped,
             forwards_dropped,
             data_dir: config.gateway.data_dir.clone(),
             clock,
         });
+        let pump = start_pump(access, &from_broker, &reporter, &changed);
         Ok(Self {
             config,
             reporter,
+            pump,
             broker,
             from_broker,
             broker_thread,
@@ -172,13 +176,6 @@ impl Gateway {
             base = %self.config.gateway.base_topic,
             "started"
         );
-        let pump = spawn_local(pump(
-            self.from_broker.clone(),
-            self.broker.clone(),
-            self.reporter.bridges.clone(),
-            self.reporter.clock.clone(),
-            passwords(&self.config.users),
-        ));
         let reporting = spawn_local(reporter::run(
             self.reporter.clone(),
             self.config.health.every,
@@ -203,7 +200,6 @@ impl Gateway {
         }
         self.stop().await;
         reporting.abort();
-        pump.abort();
         result.map_err(str::to_owned)
     }
 
@@ -240,6 +236,7 @@ impl Gateway {
         }
         self.broker.force(ToBroker::Stop);
         let _ = self.broker_thread.thread.join();
+        self.pump.abort();
         drop(self.reporter);
         drop(self.jobs);
         info!("stopped");
@@ -295,7 +292,7 @@ fn outbox_id(index: usize) -> OutboxId {
 fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
     let status = |listener: &crate::config::Listener| ListenerStatus {
         name: listener.name.clone(),
-        address: listener.bind,
+        address: listener.bind.clone(),
         error: None,
     };
     config.listeners.iter().map(status).collect()
@@ -303,6 +300,7 @@ fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
 
 fn start_broker(
     config: &Config,
+    access: &Access,
     ground: &Ground,
     inbox: &Arc<Mailbox<ToBroker>>,
     outbox: &Arc<Mailbox<FromBroker>>,
@@ -310,10 +308,14 @@ fn start_broker(
     forwards_dropped: &Arc<AtomicU64>,
 ) -> Result<Watched, String> {
     let setup = shard::Setup {
-        broker: Broker::new(config.broker.clone(), fastrand::u64(..)),
+        broker: Broker::new(
+            broker::Config { acl: access.acl.clone(), ..config.broker.clone() },
+            fastrand::u64(..),
+        ),
         listeners: config.listeners.clone(),
         connections_max: config.broker.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
         out_buffer_bytes_max: config.broker.out_buffer_bytes_max,
+        sys_interval: config.broker.sys_interval,
         clock: ground.clock.clone(),
         inbox: inbox.clone(),
         outbox: outbox.clone(),
@@ -332,6 +334,22 @@ fn start_broker(
         })
         .map_err(|error| format!("can't start the broker thread: {error}"))?;
     Ok(Watched { thread, ended })
+}
+
+fn start_pump(
+    access: Access,
+    from_broker: &Arc<Mailbox<FromBroker>>,
+    reporter: &Reporter,
+    changed: &Rc<Notify>,
+) -> Task<()> {
+    spawn_local(pump::run(pump::Setup {
+        from_broker: from_broker.clone(),
+        broker: reporter.broker.clone(),
+        bridges: reporter.bridges.clone(),
+        clock: reporter.clock.clone(),
+        access,
+        changed: changed.clone(),
+    }))
 }
 
 /// Word of the store thread's end, from a thread that does nothing but wait for it.
@@ -466,50 +484,4 @@ fn start_upstreams(
         }))
     };
     bridges.into_iter().zip(answers).enumerate().map(start).collect()
-}
-
-/// Carries the broker thread's batches to the outboxes, and answers its questions.
-async fn pump(
-    from_broker: Arc<Mailbox<FromBroker>>,
-    broker: Arc<Mailbox<ToBroker>>,
-    bridges: Vec<SharedBridge>,
-    clock: Clock,
-    passwords: Vec<(String, Option<Secret>)>,
-) {
-    let mut batch = Vec::new();
-    while from_broker.take(&mut batch).await {
-        let now = clock.now();
-        for item in batch.drain(..) {
-            match item {
-                FromBroker::Forward { outbox, message, token } => {
-                    if let Some(bridge) = bridges.get(usize::from(outbox.0)) {
-                        bridge.machine.borrow_mut().handle(now, bridge::Input::Append { message, token });
-                        bridge.bell.notify_one();
-                    }
-                }
-                FromBroker::Authenticate { conn, generation, user_name, password } => {
-                    let accepted = is_right(&passwords, &user_name, &password);
-                    broker.force(ToBroker::Authenticated { conn, generation, accepted });
-                }
-            }
-        }
-    }
-}
-
-/// A user whose password can't be read stays in the list and is refused.
-fn passwords(users: &[User]) -> Vec<(String, Option<Secret>)> {
-    let read = |user: &User| {
-        let secret = files::secret(&user.password).map_err(|error| {
-            error!(user = user.name, error, "this user's password can't be read; the user is refused");
-        });
-        (user.name.clone(), secret.ok())
-    };
-    users.iter().map(read).collect()
-}
-
-/// Compares in the same time whether or not the user exists.
-fn is_right(passwords: &[(String, Option<Secret>)], user_name: &str, password: &Secret) -> bool {
-    let found = passwords.iter().find(|(name, _)| name == user_name).and_then(|(_, secret)| secret.as_ref());
-    let expected = found.map_or(&[][..], Secret::expose);
-    bool::from(expected.ct_eq(password.expose())) && found.is_some()
 }

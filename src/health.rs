@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub broker: Option<broker::Stats>,
     /// Listeners: name, address, error.
     pub listeners: Vec<(String, String, Option<String>)>,
+    /// What is wrong with the files that say who may do what.
+    pub access_errors: Vec<String>,
     /// Why nothing can be kept on disk.
     pub store_error: Option<String>,
     /// Readings that found the way to the broker thread full.
@@ -85,6 +87,7 @@ impl Snapshot {
                 problems.push(format!("listener {name}: {error}"));
             }
         }
+        problems.extend(self.access_errors.iter().cloned());
         if self.handover_dropped > 0 {
             problems
                 .push(format!("{} readings were dropped: the gateway was overloaded", self.handover_dropped));
@@ -281,6 +284,7 @@ fn broker_json(stats: &broker::Stats) -> Json {
             "too_large": stats.dropped_too_large,
             "expired": stats.dropped_expired,
             "denied": stats.publish_denied,
+            "revoked": stats.dropped_revoked,
             "retained_full": stats.retained_refused,
         },
     })

@@ -26,7 +26,7 @@
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`payload`] | bytes to values and back |
-//! | 2 machines | [`sensor`], [`ingest`], [`broker`], [`bridge`], [`config`], [`health`] | every decision; pure |
+//! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`health`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
@@ -34,7 +34,7 @@
 //!
 //! - A machine (level 2) has no socket, no file, no thread and no clock. Time is an argument ([`time::Now`]), and
 //!   what it wants done comes out as a value. So each of them runs in a test with invented time.
-//! - `sensor`, `broker` and `bridge` don't know one another. [`ingest`] alone knows a reading and a message,
+//! - `sensor`, `auth`, `broker` and `bridge` don't know one another. [`ingest`] alone knows a reading and a message,
 //!   [`health`] alone knows all their snapshots; [`io`] and [`app`] carry values between them.
 //! - `io` decides nothing about MQTT, sensors or durability. If a shell grows such an `if`, it belongs in a machine.
 //! - Nothing on the broker thread waits: not for the disk, not for a name server, not for a password hash, not for
@@ -64,6 +64,7 @@ pub mod payload;
 pub mod record;
 
 // level 2: machines
+pub mod auth;
 pub mod bridge;
 pub mod broker;
 pub mod config;

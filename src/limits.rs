@@ -15,3 +15,13 @@ pub const HANDOVER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Connections that are accepted beyond the broker's own limit, so that it can refuse them in words.
 pub const CONNECTIONS_REFUSED_AT_ONCE_MAX: usize = 64;
+
+/// Connections of one listener that are being greeted: proxy header, TLS handshake, WebSocket request. Each costs up to
+/// some 30 KB, so 8 MB a listener at worst. At the bound the one that has been at it for longest is dropped and
+/// counted: whoever is slow makes room for whoever comes, and a storm of slow ones keeps nobody out.
+pub const GREETINGS_MAX: usize = 256;
+
+/// Steps of TLS handshakes that are computed between two turns of the broker thread. Each takes up to some
+/// milliseconds, tens on a small board with an RSA key, and the clients that are connected wait that long. Further
+/// steps wait for their turn, bounded by [`GREETINGS_MAX`].
+pub const HANDSHAKE_STEPS_AT_ONCE_MAX: usize = 1;

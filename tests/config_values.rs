@@ -9,10 +9,11 @@
     reason = "tests"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fieldgate::bridge::RetainRule;
+use fieldgate::broker::ListenerPolicy;
 use fieldgate::config::*;
 use fieldgate::message::OutboxId;
 use fieldgate::mqtt::{QoS, Version};
@@ -372,6 +373,90 @@ allow_anonymous = false
 }
 
 #[test]
+fn what_is_said_of_a_listener_arrives_in_its_own_place() {
+    let config = good(
+        r#"
+[[broker.listener]]
+name = "plain"
+bind = "[::1]:1"
+[[broker.listener]]
+name = "devices"
+bind = "0.0.0.0:8883"
+versions = ["5", "3.1.1"]
+connections_max = 40
+[broker.listener.tls]
+cert = "/c.pem"
+key = "/k.pem"
+client_ca = "/ca.pem"
+crl = "/crl.pem"
+user_from_cert = "san"
+[[broker.listener]]
+name = "pages"
+bind = "0.0.0.0:8084"
+allow_anonymous = true
+proxy_protocol = true
+tls = { cert = "/c.pem", key = "/k.pem", client_ca = "/ca.pem", client_cert = "optional", user_from_cert = "cn" }
+websocket = { path = "/x", origins = ["https://Panel.example", "*"] }
+[[broker.listener]]
+name = "local"
+bind = "unix:/run/fieldgate/mqtt.sock"
+websocket = true
+"#,
+    );
+    let tls = |client_ca, crl: Option<&str>, user_from_cert| ListenerTls {
+        cert: "/c.pem".into(),
+        key: "/k.pem".into(),
+        client_ca,
+        crl: crl.map(Into::into),
+        user_from_cert,
+    };
+    let listener =
+        |name: &str, bind| Listener { bind, ..Listener::plain(name.into(), "[::1]:1".parse().unwrap()) };
+    let tcp = |address: &str| Bind::Tcp(address.parse().unwrap());
+    let websocket = |path: &str, origins: &[&str]| {
+        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+        Some(WebSocket { path: path.into(), origins })
+    };
+    let required = Some(("/ca.pem".into(), ClientCertificate::Required));
+    let optional = Some(("/ca.pem".into(), ClientCertificate::Optional));
+    assert_eq!(
+        config.listeners,
+        [
+            listener("plain", tcp("[::1]:1")),
+            Listener {
+                tls: Some(tls(required, Some("/crl.pem"), Some(CertificateName::Alternative))),
+                ..listener("devices", tcp("0.0.0.0:8883"))
+            },
+            Listener {
+                tls: Some(tls(optional, None, Some(CertificateName::Common))),
+                websocket: websocket("/x", &["https://panel.example", "*"]),
+                proxy_protocol: true,
+                ..listener("pages", tcp("0.0.0.0:8084"))
+            },
+            Listener {
+                websocket: websocket("/mqtt", &[]),
+                ..listener("local", Bind::Unix("/run/fieldgate/mqtt.sock".into()))
+            },
+        ]
+    );
+    let policy =
+        |name: &str| ListenerPolicy { name: name.into(), allow_anonymous: true, ..ListenerPolicy::default() };
+    assert_eq!(
+        config.broker.listeners,
+        [
+            policy("plain"),
+            ListenerPolicy {
+                versions: vec![Version::V5, Version::V311],
+                connections_max: Some(40),
+                ..policy("devices")
+            },
+            policy("pages"),
+            policy("local"),
+        ]
+    );
+}
+
+#[test]
 fn each_bound_of_the_broker_arrives_in_its_own_place() {
     let config = good(
         r#"
@@ -384,6 +469,7 @@ inflight_max = 5
 receive_max = 6
 queue_messages_max = 7
 queue_max = "8 KiB"
+queues_max = "20 KiB"
 out_buffer_max = "9 KiB"
 out_buffer_stall_max = "10min"
 client_id_max = "111 B"
@@ -391,15 +477,22 @@ topic_max = "112 B"
 topic_levels_max = 13
 subscriptions_max = 14
 topic_alias_max = 0
+user_properties_max = 21
+properties_max = "22 KiB"
+keep_alive_max = "23s"
 retained_messages_max = 16
 retained_max = "17 KiB"
 sessions_max = 18
 session_expiry_max = "19d"
+client_id_prefixes = ["meter-", "gauge-"]
+sys_interval = "20s"
 "#,
     );
     let expected = fieldgate::broker::Config {
         base: "fieldgate/fg-1a2b".into(),
         listeners: config.broker.listeners.clone(),
+        acl: std::sync::Arc::default(),
+        client_id_prefixes: vec!["meter-".into(), "gauge-".into()],
         forward: Vec::new(),
         packet_bytes_max: 1 << 20,
         first_packet_bytes_max: 2048,
@@ -409,6 +502,7 @@ session_expiry_max = "19d"
         receive_max: 6,
         queue_messages_max: 7,
         queue_bytes_max: 8 << 10,
+        queues_bytes_max: 20 << 10,
         out_buffer_bytes_max: 9 << 10,
         out_buffer_stall_max: Duration::from_secs(600),
         client_id_bytes_max: 111,
@@ -416,12 +510,65 @@ session_expiry_max = "19d"
         topic_levels_max: 13,
         subscriptions_max: 14,
         topic_alias_max: 0,
+        properties: fieldgate::mqtt::PropertyLimits { user_max: 21, bytes_max: 22 << 10 },
+        keep_alive_max: Some(Duration::from_secs(23)),
         retained_max: 16,
         retained_bytes_max: 17 << 10,
         sessions_max: 18,
         session_expiry_max: Some(Duration::from_secs(19 * 86_400)),
+        sys_interval: Duration::from_secs(20),
     };
     assert_eq!(format!("{:?}", config.broker), format!("{expected:?}"));
+}
+
+#[test]
+fn rules_and_files_of_who_may_do_what_arrive() {
+    use fieldgate::broker::acl::{Access, Rule, Who};
+    use fieldgate::mqtt::topic::TopicFilter;
+    let config = good(
+        r##"
+[broker]
+password_file = "/etc/fieldgate/passwd"
+acl_file = "/etc/fieldgate/acl"
+[[broker.acl]]
+user = "plc"
+allow = [{ topic = "plc/%c/#" }, { topic = "all", access = "read" }]
+deny = [{ topic = "plc/secret", access = "write" }]
+[[broker.acl]]
+client_id = "meter-*"
+allow = [{ topic = "meters/+", access = "subscribe" }]
+[[broker.acl]]
+anonymous = true
+deny = [{ topic = "#" }]
+[[broker.acl]]
+[[broker.acl.allow]]
+topic = "everyone"
+access = "readwrite"
+[[broker.listener]]
+bind = "0.0.0.0:1883"
+"##,
+    );
+    assert_eq!(config.password_file.as_deref(), Some(Path::new("/etc/fieldgate/passwd")));
+    assert_eq!(config.acl_file.as_deref(), Some(Path::new("/etc/fieldgate/acl")));
+    let rule = |who: &Who, allow, access, filter: &str| Rule {
+        who: who.clone(),
+        allow,
+        access,
+        filter: TopicFilter::parse(filter).unwrap(),
+        substitutes: true,
+    };
+    let plc = Who::User("plc".into());
+    let expected = [
+        rule(&plc, true, Access::READ_WRITE, "plc/%c/#"),
+        rule(&plc, true, Access::READ, "all"),
+        rule(&plc, false, Access::WRITE, "plc/secret"),
+        rule(&Who::ClientId("meter-*".into()), true, Access::SUBSCRIBE, "meters/+"),
+        rule(&Who::Anonymous, false, Access::READ_WRITE, "#"),
+        rule(&Who::Everyone, true, Access::READ_WRITE, "everyone"),
+    ];
+    assert_eq!(config.broker.acl.rules(), Some(&expected[..]));
+    assert_eq!(good("").broker.acl.rules(), None, "nothing is said, everything is allowed");
+    assert_eq!(good("[[broker.acl]]\n").broker.acl.rules(), Some(&[][..]), "nothing is allowed");
 }
 
 #[test]

@@ -13,7 +13,7 @@ struct Rule {
 
 const WORDS: &[&str] = &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limits.rs"];
 const FORMATS: &[&str] = &["mqtt", "message.rs", "record.rs", "record_tests.rs", "payload"];
-const MACHINES: &[&str] = &["sensor", "ingest.rs", "broker", "bridge", "config", "health.rs"];
+const MACHINES: &[&str] = &["sensor", "ingest.rs", "auth", "broker", "bridge", "config", "health.rs"];
 const SHELLS: &[&str] = &["crate::io", "crate::app", "crate::cli", "crate::web"];
 
 const RULES: &[Rule] = &[
@@ -75,8 +75,21 @@ const RULES: &[Rule] = &[
         instead: "a Reading: ingest makes the message",
     },
     Rule {
+        places: &["auth"],
+        what: &[
+            "crate::sensor",
+            "crate::broker",
+            "crate::bridge",
+            "crate::config",
+            "crate::ingest",
+            "crate::mqtt",
+            "crate::message",
+        ],
+        instead: "an attempt that io carries",
+    },
+    Rule {
         places: &["broker"],
-        what: &["crate::sensor", "crate::bridge", "crate::config", "crate::ingest"],
+        what: &["crate::auth", "crate::sensor", "crate::bridge", "crate::config", "crate::ingest"],
         instead: "an event that io carries",
     },
     Rule {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::acl::Acl;
 use crate::message::OutboxId;
 use crate::mqtt::topic::TopicFilter;
+use crate::mqtt::{PropertyLimits, Version};
 
 /// The broker's settings.
 #[derive(Clone, Debug)]
@@ -13,6 +15,12 @@ pub struct Config {
     pub base: Arc<str>,
     /// In the order of [`super::ListenerId`].
     pub listeners: Vec<ListenerPolicy>,
+    /// Who may publish and subscribe to what, at the start; later [`super::Input::Access`] says. Default:
+    /// everyone everything.
+    pub acl: Arc<Acl>,
+    /// A client identifier must begin with one of these; also one that the broker assigned (`auto-…`). Others:
+    /// 0x85 / 2. Default none: any will do.
+    pub client_id_prefixes: Vec<String>,
     /// What goes to an outbox.
     pub forward: Vec<ForwardRule>,
     /// The largest packet taken in. Default 256 KiB, at most 16 MiB. 5.0: told in CONNACK, DISCONNECT 0x95.
@@ -33,6 +41,9 @@ pub struct Config {
     pub queue_messages_max: usize,
     /// Their bytes (topic and payload). Default 1 MiB.
     pub queue_bytes_max: usize,
+    /// The bytes of all such queues together. Default 32 MiB; above it the session with the largest queue pays: its
+    /// oldest messages are dropped and counted.
+    pub queues_bytes_max: usize,
     /// Bytes in a connection's out buffer above which its QoS 0 publishers are paused and QoS 1 and 2 wait in the
     /// session. At twice that, QoS 0 towards it is dropped and counted. Default 256 KiB.
     pub out_buffer_bytes_max: usize,
@@ -47,8 +58,14 @@ pub struct Config {
     pub topic_levels_max: usize,
     /// Subscriptions of a session. Default 128; more: SUBACK 0x97 / 0x80.
     pub subscriptions_max: usize,
-    /// Topic aliases that a client may set. Default 16.
+    /// Topic aliases that a client may set, and that we set towards a client that allows more. Default 16.
+    /// 0: none in either direction.
     pub topic_alias_max: u16,
+    /// User properties and bytes of properties in a packet of 5.0. Default 32 and 8 KiB; more: 0x97.
+    pub properties: PropertyLimits,
+    /// The longest keep alive (3.1.2.10). A 5.0 client that asks for more, or for none, is told ours; a 3.x client,
+    /// which can't be told, is refused with return code 2. `None`: whatever the client says. Default none.
+    pub keep_alive_max: Option<Duration>,
     /// Retained messages. Default 10,000; more are delivered but not kept.
     pub retained_max: usize,
     /// Their bytes. Default 16 MiB.
@@ -58,6 +75,8 @@ pub struct Config {
     /// Caps the session expiry that a client asks for; also what a persistent 3.x session gets. `None`: no cap,
     /// and 3.x sessions stay for ever. Default none.
     pub session_expiry_max: Option<Duration>,
+    /// How often the `$SYS` topics that have changed are published. Default 10 s; 0: never.
+    pub sys_interval: Duration,
 }
 
 impl Default for Config {
@@ -65,6 +84,8 @@ impl Default for Config {
         Self {
             base: Arc::from("fieldgate/gateway"),
             listeners: Vec::new(),
+            acl: Arc::new(Acl::open()),
+            client_id_prefixes: Vec::new(),
             forward: Vec::new(),
             packet_bytes_max: 256 * 1024,
             first_packet_bytes_max: 16 * 1024,
@@ -74,6 +95,7 @@ impl Default for Config {
             receive_max: 32,
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
+            queues_bytes_max: 32 * 1024 * 1024,
             out_buffer_bytes_max: 256 * 1024,
             out_buffer_stall_max: Duration::from_secs(10),
             client_id_bytes_max: 128,
@@ -81,10 +103,13 @@ impl Default for Config {
             topic_levels_max: 128,
             subscriptions_max: 128,
             topic_alias_max: 16,
+            properties: PropertyLimits { user_max: 32, bytes_max: 8 * 1024 },
+            keep_alive_max: None,
             retained_max: 10_000,
             retained_bytes_max: 16 * 1024 * 1024,
             sessions_max: 2_000,
             session_expiry_max: None,
+            sys_interval: Duration::from_secs(10),
         }
     }
 }
@@ -96,6 +121,21 @@ pub struct ListenerPolicy {
     pub name: Arc<str>,
     /// Whether a client without user name gets in.
     pub allow_anonymous: bool,
+    /// The protocol versions that get in. Default all.
+    pub versions: Vec<Version>,
+    /// Clients that come in here, at most; also bounded by [`Config::connections_max`]. Default none.
+    pub connections_max: Option<usize>,
+}
+
+impl Default for ListenerPolicy {
+    fn default() -> Self {
+        Self {
+            name: Arc::from(""),
+            allow_anonymous: false,
+            versions: vec![Version::V31, Version::V311, Version::V5],
+            connections_max: None,
+        }
+    }
 }
 
 /// Messages whose topic matches go to an outbox.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tracing::{debug, info};
 
 use super::access::may_publish;
+use super::alias::OutAliases;
 use super::connection::Phase;
 use super::session::SessionIdx;
 use super::timer::Owner;
 use super::will::Will;
-use super::{Broker, ConnId, Cx, Event, Sink};
+use super::{Broker, ConnId, Cx, Event, ListenerId, Sink, count};
 use crate::mqtt::{
     ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode,
     Version,
@@ -33,32 +34,44 @@ pub(super) struct Request {
     expiry_capped: bool,
     receive_max: Option<u32>,
     packet_bytes_max: Option<u32>,
+    topic_alias_max: u16,
 }
 
 impl Broker {
     /// The first packet of a connection.
     pub(super) fn connect_in<S: Sink>(&mut self, conn: ConnId, connect: &Connect<'_>, cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get_mut(conn) else { return };
+        self.stats.connects_received += 1;
         c.version = connect.version;
+        // What a CONNACK may say depends on them.
+        c.problem_information = connect.properties.number(PropertyId::RequestProblemInformation) != Some(0);
         c.last_seen = cx.now;
-        let listener = usize::from(c.listener.0);
-        let allow_anonymous =
-            self.config.listeners.get(listener).is_some_and(|policy| policy.allow_anonymous);
-        let request = match self.check(connect) {
+        let certified = c.certified.clone();
+        let config = Arc::clone(&self.config);
+        let policy = config.listeners.get(usize::from(c.listener.0));
+        if policy.is_some_and(|policy| !policy.versions.contains(&connect.version)) {
+            return self.refuse(conn, ReasonCode::UnsupportedProtocolVersion, cx);
+        }
+        let allow_anonymous = policy.is_some_and(|policy| policy.allow_anonymous);
+        // Whoever has proved a name by certificate can't call itself anything else.
+        let named = certified.as_deref().or(connect.user_name);
+        let request = match self.check(connect, named) {
             Ok(request) => request,
             Err(reason) => return self.refuse(conn, reason, cx),
         };
         match connect.user_name {
+            _ if certified.is_some() => self.establish(conn, request, cx),
             None if allow_anonymous => self.establish(conn, request, cx),
             None => self.refuse(conn, ReasonCode::NotAuthorized, cx),
             Some(user_name) => {
-                if let Some(c) = self.conns.get_mut(conn) {
-                    c.phase = Phase::Authenticating(Box::new(request));
-                    c.pause.authenticating = true;
-                }
+                let Some(c) = self.conns.get_mut(conn) else { return };
+                c.phase = Phase::Authenticating(Box::new(request));
+                c.pause.authenticating = true;
+                let peer = c.peer.clone();
                 self.arm_conn(conn);
                 self.events.push_back(Event::Authenticate {
                     conn,
+                    peer,
                     user_name: user_name.to_owned(),
                     password: Secret::new(connect.password.unwrap_or_default().to_vec()),
                 });
@@ -68,7 +81,7 @@ impl Broker {
     }
 
     /// What can be judged without knowing who it is. Nothing is changed yet.
-    fn check(&mut self, connect: &Connect<'_>) -> Result<Request, ReasonCode> {
+    fn check(&mut self, connect: &Connect<'_>, user_name: Option<&str>) -> Result<Request, ReasonCode> {
         let config = Arc::clone(&self.config);
         let properties = connect.properties;
         if properties.string(PropertyId::AuthenticationMethod).is_some() {
@@ -82,8 +95,11 @@ impl Broker {
         if connect.client_id.len() > config.client_id_bytes_max {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
-        if connect.user_name.is_some_and(|name| name.len() > config.client_id_bytes_max) {
+        if user_name.is_some_and(|name| name.len() > config.client_id_bytes_max) {
             return Err(ReasonCode::BadUserNameOrPassword);
+        }
+        if connect.version != Version::V5 && keep_alive(connect.keep_alive, config.keep_alive_max).1 {
+            return Err(ReasonCode::ClientIdentifierNotValid);
         }
         let assigned = connect.client_id.is_empty();
         let may_assign = match connect.version {
@@ -104,17 +120,27 @@ impl Broker {
         }
         let wanted = wanted_expiry(connect);
         let expiry = cap_expiry(wanted, config.session_expiry_max);
+        let client_id = if assigned { self.assign_client_id() } else { connect.client_id.to_owned() };
+        let prefixes = &config.client_id_prefixes;
+        if !prefixes.is_empty() && !prefixes.iter().any(|prefix| client_id.starts_with(prefix.as_str())) {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
         Ok(Request {
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
-            client_id: if assigned { self.assign_client_id() } else { connect.client_id.to_owned() },
+            client_id,
             assigned,
-            user_name: connect.user_name.map(Arc::from),
+            user_name: user_name.map(Arc::from),
             will: connect.will.as_ref().map(|will| Box::new(Will::from_connect(will))),
             expiry,
             expiry_capped: expiry != wanted,
             receive_max,
             packet_bytes_max,
+            topic_alias_max: properties
+                .number(PropertyId::TopicAliasMaximum)
+                .and_then(|max| u16::try_from(max).ok())
+                .unwrap_or(0)
+                .min(config.topic_alias_max),
         })
     }
 
@@ -144,6 +170,16 @@ impl Broker {
         }
     }
 
+    /// Nobody can say now whether name and password are right.
+    pub(super) fn not_judged<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get_mut(conn) else { return };
+        if matches!(c.phase, Phase::Authenticating(_)) {
+            c.phase = Phase::Fresh;
+            c.pause.authenticating = false;
+            self.refuse(conn, ReasonCode::ServerBusy, cx);
+        }
+    }
+
     /// The client is who it says: finds or makes its session, and takes it from an older connection.
     fn establish<S: Sink>(&mut self, conn: ConnId, request: Request, cx: &mut Cx<'_, S>) {
         let existing = self.sessions.find(&request.client_id).and_then(|idx| self.sessions.get(idx));
@@ -151,8 +187,18 @@ impl Broker {
             // Another user's session is not to be taken over, nor ended.
             return self.refuse(conn, ReasonCode::ClientIdentifierNotValid, cx);
         }
+        if let Some(will) = &request.will {
+            let rights = self.sessions.rights(&request.client_id, request.user_name.as_deref());
+            if !rights.may_write(&will.message.topic) {
+                return self.refuse(conn, ReasonCode::NotAuthorized, cx);
+            }
+        }
         let taken_over = existing.and_then(|session| session.conn);
         if taken_over.is_none() && self.conns.ready >= self.config.connections_max {
+            return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
+        }
+        let taken_over_here = taken_over.is_some_and(|old| self.listener_of(old) == self.listener_of(conn));
+        if !taken_over_here && self.is_listener_full(conn) {
             return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
         }
         if let Some(old) = taken_over {
@@ -183,6 +229,17 @@ impl Broker {
         self.pump(idx, cx);
     }
 
+    fn listener_of(&self, conn: ConnId) -> Option<ListenerId> {
+        self.conns.get(conn).map(|c| c.listener)
+    }
+
+    fn is_listener_full(&self, conn: ConnId) -> bool {
+        let Some(listener) = self.listener_of(conn) else { return false };
+        let policy = self.config.listeners.get(usize::from(listener.0));
+        let max = policy.and_then(|policy| policy.connections_max);
+        max.is_some_and(|max| self.conns.ready_of(listener) >= max)
+    }
+
     fn begin<S: Sink>(
         &mut self,
         conn: ConnId,
@@ -193,19 +250,22 @@ impl Broker {
     ) {
         let properties = self.connack_properties(&request);
         let inflight_max = self.config.inflight_max;
+        let (keep_alive, _) = keep_alive(request.keep_alive, self.config.keep_alive_max);
         let Some(c) = self.conns.get_mut(conn) else { return };
         c.phase = Phase::Ready;
         c.session = Some(idx);
         c.last_seen = cx.now;
-        c.silence_max =
-            (request.keep_alive > 0).then(|| Duration::from_millis(u64::from(request.keep_alive) * 1_500));
+        c.silence_max = (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1_500));
+        c.aliases_out = OutAliases::new(request.topic_alias_max).map(Box::new);
         c.packet_bytes_max = request.packet_bytes_max.and_then(|max| usize::try_from(max).ok());
         let wanted = request.receive_max.and_then(|max| u16::try_from(max).ok()).unwrap_or(u16::MAX);
         c.window = usize::from(inflight_max.min(wanted));
         c.will = request.will;
         let version = c.version;
-        info!(conn = conn.0, peer = &*c.peer, client_id = request.client_id, "client connected");
+        let user = request.user_name.as_deref().unwrap_or_default();
+        info!(conn = conn.0, peer = &*c.peer, client_id = request.client_id, user, "client connected");
         self.conns.ready += 1;
+        self.stats.clients_maximum = self.stats.clients_maximum.max(count(self.conns.ready));
         let properties = if version == Version::V5 { properties.as_properties() } else { Properties::EMPTY };
         // 3.1 has no session present flag.
         let session_present = present && version != Version::V31;
@@ -227,6 +287,11 @@ impl Broker {
         properties.push(Property::U32(PropertyId::MaximumPacketSize, packet_bytes_max));
         if request.assigned {
             properties.push(Property::Str(PropertyId::AssignedClientIdentifier, &request.client_id));
+        }
+        let (keep_alive, is_ours) = keep_alive(request.keep_alive, config.keep_alive_max);
+        if is_ours {
+            // The client must use it instead of its own (3.2.2-21).
+            properties.push(Property::U16(PropertyId::ServerKeepAlive, keep_alive));
         }
         if config.topic_alias_max > 0 {
             properties.push(Property::U16(PropertyId::TopicAliasMaximum, config.topic_alias_max));
@@ -253,7 +318,10 @@ impl Broker {
     /// CONNECT of a protocol version that doesn't exist (3.1.2-2): the answer that the oldest clients understand.
     pub(super) fn refuse_version<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
         self.stats.connects_refused += 1;
-        cx.sink.raw(conn, &[0x20, 0x02, 0x00, 0x01]);
+        let connack = [0x20, 0x02, 0x00, 0x01];
+        cx.sink.raw(conn, &connack);
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += count(connack.len());
         self.close(conn, None, cx);
     }
 
@@ -280,11 +348,32 @@ impl Broker {
 
     /// Ends a connection that broke the protocol.
     pub(super) fn fail<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, cx: &mut Cx<'_, S>) {
+        self.fail_for(conn, reason, reason.words(), cx);
+    }
+
+    /// As [`Broker::fail`], with a cause that says more than the reason code.
+    pub(super) fn fail_for<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        reason: ReasonCode,
+        why: &str,
+        cx: &mut Cx<'_, S>,
+    ) {
         if let Some(c) = self.conns.get(conn) {
-            debug!(conn = conn.0, peer = &*c.peer, reason = reason.words(), "connection broke the protocol");
+            debug!(conn = conn.0, peer = &*c.peer, reason = why, "connection broke the protocol");
             self.stats.protocol_errors += 1;
         }
-        self.close(conn, Some(reason), cx);
+        self.say_goodbye(conn, reason, why, cx);
+        self.close(conn, None, cx);
+    }
+
+    /// DISCONNECT, for a client of 5.0 that has got its CONNACK (3.14.0-1).
+    fn say_goodbye<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, why: &str, cx: &mut Cx<'_, S>) {
+        let Some(c) = self.conns.get(conn) else { return };
+        if let (Version::V5, Phase::Ready) = (c.version, &c.phase) {
+            let disconnect = Disconnect { reason, properties: Properties::EMPTY };
+            self.send_with_words(conn, &Packet::Disconnect(disconnect), Some(why), cx);
+        }
     }
 
     /// Ends a connection from our side. 5.0 is told why, if it has got its CONNACK (3.14.0-1).
@@ -303,8 +392,8 @@ impl Broker {
         if c.is_closing() {
             return;
         }
-        if let (Some(reason), Version::V5, Phase::Ready) = (reason, c.version, &c.phase) {
-            self.send(conn, &Packet::Disconnect(Disconnect { reason, properties: Properties::EMPTY }), cx);
+        if let Some(reason) = reason {
+            self.say_goodbye(conn, reason, reason.words(), cx);
         }
         let Some(c) = self.conns.get_mut(conn) else { return };
         let gone = c.gone;
@@ -356,6 +445,7 @@ impl Broker {
     pub(super) fn session_due<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
         let Some(session) = self.sessions.get_mut(idx) else { return };
         if session.ends_at.is_some_and(|at| at <= cx.now) {
+            self.stats.sessions_expired += 1;
             return self.end_session(idx, cx);
         }
         if session.will_at.is_some_and(|at| at <= cx.now) {
@@ -377,7 +467,9 @@ impl Broker {
         if let Some(will) = session.will.take() {
             self.publish_will(*will, idx, cx);
         }
-        self.sessions.remove(idx);
+        if let Some(session) = self.sessions.remove(idx) {
+            self.queued.note(session.queue_bytes(), 0);
+        }
     }
 
     fn arm_session(&mut self, idx: SessionIdx) {
@@ -405,6 +497,15 @@ fn wanted_expiry(connect: &Connect<'_>) -> Option<Duration> {
         }
         _ if connect.clean_start => Some(Duration::ZERO),
         _ => None,
+    }
+}
+
+/// The keep alive that holds, in seconds, and whether it is ours instead of the client's.
+fn keep_alive(wanted: u16, max: Option<Duration>) -> (u16, bool) {
+    let max = max.map(|max| u16::try_from(max.as_secs()).unwrap_or(u16::MAX).max(1));
+    match max {
+        Some(max) if wanted == 0 || wanted > max => (max, true),
+        _ => (wanted, false),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alias::OutAliases;
 use super::connect::Request;
 use super::route::Memo;
 use super::session::SessionIdx;
@@ -62,6 +63,8 @@ pub(super) struct Connection {
     pub(super) listener: ListenerId,
     /// For logs.
     pub(super) peer: Box<str>,
+    /// The user name that its certificate has proved.
+    pub(super) certified: Option<Arc<str>>,
     pub(super) version: Version,
     pub(super) phase: Phase,
     /// Present exactly while the phase is `Ready`.
@@ -78,7 +81,12 @@ pub(super) struct Connection {
     pub(super) packet_bytes_max: Option<usize>,
     /// Unacknowledged messages that may be under way to the client.
     pub(super) window: usize,
+    /// Set by the client.
     pub(super) aliases: Vec<Option<Arc<str>>>,
+    /// Towards the client, if it allows any.
+    pub(super) aliases_out: Option<Box<OutAliases>>,
+    /// Whether the client wants to be told in words (3.1.2.11.7).
+    pub(super) problem_information: bool,
     pub(super) will: Option<Box<Will>>,
     pub(super) memo: Option<Memo>,
     pub(super) pause: Pause,
@@ -99,6 +107,7 @@ impl Connection {
         Self {
             listener,
             peer: peer.into(),
+            certified: None,
             version: Version::V311,
             phase: Phase::Fresh,
             session: None,
@@ -110,6 +119,8 @@ impl Connection {
             packet_bytes_max: None,
             window: 0,
             aliases: Vec::new(),
+            aliases_out: None,
+            problem_information: true,
             will: None,
             memo: None,
             pause: Pause::default(),
@@ -173,6 +184,12 @@ impl Connections {
 
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Connection> {
         self.slots.get_mut(usize::try_from(id.0).ok()?)?.as_deref_mut()
+    }
+
+    /// Clients with a session that came in through a listener.
+    pub(super) fn ready_of(&self, listener: ListenerId) -> usize {
+        let is_here = |c: &&Connection| c.listener == listener && c.session.is_some();
+        self.slots.iter().flatten().map(Box::as_ref).filter(is_here).count()
     }
 
     /// All numbers in use.

@@ -29,6 +29,8 @@ impl Broker {
                         session.armed = None;
                     }
                     self.session_due(idx, cx);
+                    // Retained messages may have had to wait for others.
+                    self.pump(idx, cx);
                 }
             }
         }

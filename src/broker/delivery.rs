@@ -2,12 +2,20 @@
 //! client's answers to them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tracing::debug;
+
+use super::alias::name;
 use super::message::{Kept, Outgoing, publish_len};
 use super::route::{Grant, Group, Route};
 use super::session::{Exchange, Inflight, Outbound, SessionIdx};
-use super::{Broker, ConnId, Cx, Delivery, Sink};
+use super::timer::Owner;
+use super::{Broker, ConnId, Cx, Delivery, Sink, count};
 use crate::mqtt::{Ack, Packet, PacketId, Properties, PropertiesBuf, QoS, ReasonCode, Version};
+
+/// Retained messages that go to one client before others have their turn: each costs a few microseconds.
+const RETAINED_AT_ONCE_MAX: usize = 250;
 
 impl Broker {
     /// Hands a message to all whom its route names.
@@ -67,10 +75,7 @@ impl Broker {
         if session.queue.is_empty() && session.walks.is_empty() && self.has_room(idx) {
             self.transmit(idx, outbound, cx);
         } else {
-            let (messages_max, bytes_max) = (self.config.queue_messages_max, self.config.queue_bytes_max);
-            if let Some(session) = self.sessions.get_mut(idx) {
-                self.stats.dropped_queue_full += session.enqueue(outbound, messages_max, bytes_max);
-            }
+            self.enqueue(idx, outbound);
         }
     }
 
@@ -82,13 +87,15 @@ impl Broker {
         identifiers: &PropertiesBuf,
         cx: &mut Cx<'_, S>,
     ) {
-        let Some(c) = self.conns.get(conn) else { return };
+        let Some(c) = self.conns.get_mut(conn) else { return };
         let version = c.version;
-        let own_properties = identifiers.as_properties();
+        let mut len = 0;
         if let Some(max) = c.packet_bytes_max {
-            let properties = message.properties.as_bytes().len() + own_properties.as_bytes().len();
-            let topic = message.topic.len();
-            if publish_len(version, QoS::AtMostOnce, topic, properties, message.payload.len()) > max {
+            let properties =
+                message.properties.as_bytes().len() + identifiers.as_properties().as_bytes().len();
+            let (topic, payload) = (message.topic.len(), message.payload.len());
+            len = publish_len(version, QoS::AtMostOnce, topic, properties, payload);
+            if len > max {
                 self.stats.dropped_too_large += 1;
                 return;
             }
@@ -98,7 +105,9 @@ impl Broker {
             self.stats.dropped_queue_full += 1;
             return;
         }
-        let buffered = cx.sink.publish(
+        let mut own = std::mem::take(&mut self.own_scratch);
+        let (topic, own_properties) = name(c, message.topic, identifiers, len, &mut own);
+        let buffered = self.put(
             conn,
             &Delivery {
                 version,
@@ -106,13 +115,14 @@ impl Broker {
                 qos: QoS::AtMostOnce,
                 retain,
                 packet_id: None,
-                topic: message.topic,
+                topic,
                 properties: message.properties,
                 own_properties,
                 payload: message.payload,
             },
+            cx,
         );
-        self.stats.publish_sent += 1;
+        self.own_scratch = own;
         if buffered > mark {
             self.now_full(conn, cx.now);
             if let Some(from) = message.from {
@@ -154,12 +164,7 @@ impl Broker {
     fn fits(&self, idx: SessionIdx, outbound: &Outbound) -> bool {
         let session = self.sessions.get(idx);
         let Some(c) = session.and_then(|session| self.conns.get(session.conn?)) else { return true };
-        let message = &outbound.kept.message;
-        let properties = message.properties.as_properties().as_bytes().len()
-            + outbound.identifiers.as_properties().as_bytes().len();
-        let len =
-            publish_len(c.version, outbound.qos, message.topic.len(), properties, message.payload.len());
-        c.packet_bytes_max.is_none_or(|max| len <= max)
+        c.packet_bytes_max.is_none_or(|max| outbound.packet_len(c.version) <= max)
     }
 
     fn write<S: Sink>(
@@ -170,26 +175,42 @@ impl Broker {
         dup: bool,
         cx: &mut Cx<'_, S>,
     ) {
-        let Some(c) = self.conns.get(conn) else { return };
+        let Some(c) = self.conns.get_mut(conn) else { return };
         let message = &outbound.kept.message;
-        let aged = if c.version == Version::V5 { outbound.kept.aged_properties(cx.now) } else { None };
+        let version = c.version;
+        let len = c.packet_bytes_max.map_or(0, |_| outbound.packet_len(version));
+        let mut own = std::mem::take(&mut self.own_scratch);
+        let (topic, own_properties) = name(c, &message.topic, &outbound.identifiers, len, &mut own);
+        let aged = if version == Version::V5 { outbound.kept.aged_properties(cx.now) } else { None };
         let properties = aged.as_ref().unwrap_or(&message.properties).as_properties();
         let delivery = Delivery {
-            version: c.version,
+            version,
             dup,
             qos: outbound.qos,
             retain: outbound.retain,
             packet_id: Some(packet_id),
-            topic: &message.topic,
+            topic,
             properties,
-            own_properties: outbound.identifiers.as_properties(),
+            own_properties,
             payload: &message.payload,
         };
-        let buffered = cx.sink.publish(conn, &delivery);
-        self.stats.publish_sent += 1;
+        let buffered = self.put(conn, &delivery, cx);
+        self.own_scratch = own;
         if buffered > self.config.out_buffer_bytes_max {
             self.now_full(conn, cx.now);
         }
+    }
+
+    /// Hands a PUBLISH to the sink and counts it. Returns the buffer's bytes from now on.
+    fn put<S: Sink>(&mut self, conn: ConnId, delivery: &Delivery<'_>, cx: &mut Cx<'_, S>) -> usize {
+        debug!(conn = conn.0, packet = %delivery.packet().describe(), "sent");
+        let before = cx.sink.buffered(conn);
+        let buffered = cx.sink.publish(conn, delivery);
+        self.stats.packets_sent += 1;
+        self.stats.publish_sent += 1;
+        self.stats.publish_bytes_sent += count(delivery.payload.len());
+        self.stats.bytes_sent += count(buffered.saturating_sub(before));
+        buffered
     }
 
     /// Sends what waits, in order: what was under way before a reconnect, then the queue, then retained messages
@@ -199,9 +220,12 @@ impl Broker {
             return;
         }
         while self.has_room(idx) {
-            let Some(outbound) = self.sessions.get_mut(idx).and_then(|session| session.dequeue()) else {
-                break;
-            };
+            let Some(outbound) = self.dequeue(idx) else { break };
+            // It may have waited while rights were taken away.
+            if !self.sessions.may_read(idx, &outbound.kept.message.topic) {
+                self.stats.dropped_revoked += 1;
+                continue;
+            }
             cx.sink.begin();
             self.transmit(idx, outbound, cx);
         }
@@ -225,6 +249,10 @@ impl Broker {
                     inflight.sent = true;
                     self.acknowledge_with(conn, AckKind::PubRel, packet_id, ReasonCode::Success, cx);
                 }
+                Exchange::Published(outbound) if !session.rights.may_read(&outbound.kept.message.topic) => {
+                    self.stats.dropped_revoked += 1;
+                    self.finish_exchange(idx, packet_id);
+                }
                 Exchange::Published(_) if full || open >= c.window => return false,
                 Exchange::Published(outbound) => {
                     let outbound = Outbound {
@@ -247,9 +275,9 @@ impl Broker {
         }
     }
 
-    /// Goes on with the retained messages that new subscriptions still have to get.
+    /// Goes on with the retained messages that new subscriptions still have to get, some at a time.
     fn walk_retained<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
-        loop {
+        for _ in 0..RETAINED_AT_ONCE_MAX {
             let Some(session) = self.sessions.get_mut(idx) else { return };
             let Some(conn) = session.conn else { return };
             let Some(walk) = session.walks.front_mut() else { return };
@@ -258,6 +286,10 @@ impl Broker {
                 session.walks.pop_front();
                 continue;
             };
+            if !session.rights.may_read(&kept.message.topic) {
+                walk.after = Some(Arc::clone(&kept.message.topic));
+                continue;
+            }
             let qos = walk.qos.min(kept.message.qos);
             let identifiers = walk.identifiers.clone();
             let full = self.conns.get(conn).is_none_or(|c| c.full_since.is_some());
@@ -275,6 +307,11 @@ impl Broker {
                 // Sent because of a subscription: RETAIN 1 (3.3.1-8), whatever Retain As Published says.
                 self.transmit(idx, Outbound { kept, qos, retain: true, identifiers }, cx);
             }
+        }
+        if let Some(session) = self.sessions.get_mut(idx) {
+            // The rest has its turn after the others.
+            let soon = cx.now + Duration::from_nanos(1);
+            self.timers.arm_no_later_than(&mut session.armed, Owner::Session(idx), soon);
         }
     }
 
@@ -361,6 +398,16 @@ impl Broker {
             AckKind::PubComp => Packet::PubComp(ack),
         };
         self.send(conn, &packet, cx);
+    }
+}
+
+impl Outbound {
+    /// Bytes of its PUBLISH with the full topic.
+    fn packet_len(&self, version: Version) -> usize {
+        let message = &self.kept.message;
+        let shared = message.properties.as_properties().as_bytes().len();
+        let properties = shared + self.identifiers.as_properties().as_bytes().len();
+        publish_len(version, self.qos, message.topic.len(), properties, message.payload.len())
     }
 }
 

@@ -1,10 +1,17 @@
 //! Bytes of connections to whole packets, in order, as far as the connection may be read; packets other than
 //! PUBLISH back. What a packet means is decided elsewhere.
 
+use std::sync::Arc;
+
+use tracing::debug;
+
 use super::connection::{Connection, Held, Phase};
-use super::{Broker, ConnId, Cx, Event, ListenerId, Sink};
+use super::{Broker, ConnId, Cx, Event, ListenerId, Sink, count};
 use crate::limits::READ_SCRATCH_BYTES;
-use crate::mqtt::{DecodeError, Frame, Packet, ReasonCode, decode, encode, frame};
+use crate::mqtt::{
+    Ack, ConnAck, DecodeError, Disconnect, Frame, Packet, Properties, PropertiesBuf, Property, PropertyId,
+    ReasonCode, SubAck, Version, decode_within, encode, frame,
+};
 
 /// The first byte of CONNECT (3.1.1).
 const CONNECT_FIRST_BYTE: u8 = 0x10;
@@ -14,12 +21,16 @@ impl Broker {
         conn: ConnId,
         listener: ListenerId,
         peer: &str,
+        certified: Option<&str>,
         cx: &mut Cx<'_, S>,
     ) {
         if self.conns.get(conn).is_some() {
             self.closed(conn, cx);
         }
-        if self.conns.insert(conn, Connection::new(listener, peer, cx.now)) {
+        self.stats.sockets_opened += 1;
+        let connection =
+            Connection { certified: certified.map(Arc::from), ..Connection::new(listener, peer, cx.now) };
+        if self.conns.insert(conn, connection) {
             self.arm_conn(conn);
         } else {
             self.events.push_back(Event::Close { conn });
@@ -28,6 +39,7 @@ impl Broker {
 
     pub(super) fn bytes<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get(conn) else { return };
+        self.stats.bytes_received += count(bytes.len());
         let rest =
             if c.held.is_empty() || !c.takes_packets() { bytes } else { self.complete_cut(conn, bytes, cx) };
         let used = self.feed(conn, rest, cx);
@@ -107,7 +119,7 @@ impl Broker {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.fail(conn, error.reason(), cx);
+                    self.fail_for(conn, error.reason(), &error.to_string(), cx);
                     break;
                 }
             }
@@ -117,12 +129,14 @@ impl Broker {
 
     fn packet<S: Sink>(&mut self, conn: ConnId, frame: Frame<'_>, cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get_mut(conn) else { return };
+        self.stats.packets_received += 1;
         let is_first = matches!(c.phase, Phase::Fresh);
-        let packet = match decode(frame, c.version) {
+        let packet = match decode_within(frame, c.version, self.config.properties) {
             Ok(packet) => packet,
             Err(DecodeError::UnsupportedVersion) if is_first => return self.refuse_version(conn, cx),
-            Err(error) => return self.fail(conn, error.reason(), cx),
+            Err(error) => return self.fail_for(conn, error.reason(), &error.to_string(), cx),
         };
+        debug!(conn = conn.0, packet = %packet.describe(), "received");
         // Any whole packet shows that the client lives (3.1.2-22); its deadline moves when it is reached.
         c.last_seen = cx.now;
         match &packet {
@@ -147,21 +161,48 @@ impl Broker {
         self.conns.remove(conn);
     }
 
-    /// Writes a packet other than PUBLISH. One that the client is too small for is not sent (3.1.2-24).
+    /// Writes a packet other than PUBLISH.
     pub(super) fn send<S: Sink>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, S>) {
+        let why = refusal(packet).map(ReasonCode::words);
+        self.send_with_words(conn, packet, why, cx);
+    }
+
+    /// Writes a packet other than PUBLISH; `why` goes along as its reason string where the client wants to know and
+    /// has room for it (3.1.2-29, 3.4.2-2). A packet that the client is too small for is not sent (3.1.2-24).
+    pub(super) fn send_with_words<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        packet: &Packet<'_>,
+        why: Option<&str>,
+        cx: &mut Cx<'_, S>,
+    ) {
         let Some(c) = self.conns.get(conn) else { return };
         if c.gone || c.is_closing() {
             return;
         }
+        let max = c.packet_bytes_max.unwrap_or(usize::MAX);
+        let why = why.filter(|_| c.version == Version::V5 && c.problem_information);
         self.scratch.clear();
-        if encode(packet, c.version, &mut self.scratch).is_err() {
-            return;
+        let told = why.is_some_and(|why| {
+            let mut properties = PropertiesBuf::new();
+            properties.push(Property::Str(PropertyId::ReasonString, why));
+            with_properties(packet, properties.as_properties())
+                .is_some_and(|packet| encode(&packet, c.version, &mut self.scratch).is_ok())
+        });
+        if !told || self.scratch.len() > max {
+            self.scratch.clear();
+            if encode(packet, c.version, &mut self.scratch).is_err() {
+                return;
+            }
         }
-        if c.packet_bytes_max.is_some_and(|max| self.scratch.len() > max) {
+        if self.scratch.len() > max {
             self.stats.dropped_too_large += 1;
             return;
         }
+        debug!(conn = conn.0, packet = %packet.describe(), "sent");
         let buffered = cx.sink.raw(conn, &self.scratch);
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += count(self.scratch.len());
         let is_last = matches!(packet, Packet::Disconnect(_));
         if buffered > self.config.out_buffer_bytes_max && !is_last {
             // It asks without reading the answers.
@@ -169,4 +210,29 @@ impl Broker {
             self.hold_publisher(conn, conn);
         }
     }
+}
+
+/// The failure that a packet tells.
+fn refusal(packet: &Packet<'_>) -> Option<ReasonCode> {
+    let reason = match packet {
+        Packet::ConnAck(packet) => packet.reason,
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => ack.reason,
+        Packet::Disconnect(packet) => packet.reason,
+        _ => return None,
+    };
+    reason.is_error().then_some(reason)
+}
+
+/// The packet with these properties instead of its own; `None` where a reason string has no place.
+fn with_properties<'a>(packet: &Packet<'a>, properties: Properties<'a>) -> Option<Packet<'a>> {
+    Some(match packet {
+        Packet::ConnAck(packet) => Packet::ConnAck(ConnAck { properties, ..packet.clone() }),
+        Packet::PubAck(ack) => Packet::PubAck(Ack { properties, ..*ack }),
+        Packet::PubRec(ack) => Packet::PubRec(Ack { properties, ..*ack }),
+        Packet::PubRel(ack) => Packet::PubRel(Ack { properties, ..*ack }),
+        Packet::PubComp(ack) => Packet::PubComp(Ack { properties, ..*ack }),
+        Packet::SubAck(packet) => Packet::SubAck(SubAck { properties, ..packet.clone() }),
+        Packet::Disconnect(packet) => Packet::Disconnect(Disconnect { properties, ..packet.clone() }),
+        _ => return None,
+    })
 }

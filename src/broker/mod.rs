@@ -2,6 +2,8 @@
 //! and no clock; what is not a packet (close, authenticate, forward) comes out of [`Broker::poll_event`].
 
 mod access;
+pub mod acl;
+mod alias;
 pub mod config;
 mod connect;
 mod connection;
@@ -11,10 +13,12 @@ mod flow;
 mod intake;
 mod message;
 mod publish;
+mod queues;
 mod retained;
 mod route;
 mod session;
 mod subscribe;
+pub mod sys;
 mod timer;
 mod will;
 
@@ -25,11 +29,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::message::{Message, OutboxId, SafeToken};
-use crate::mqtt::{PacketId, Properties, QoS, Version};
+use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Publish, QoS, Version};
 use crate::secret::Secret;
 use crate::time::{Mono, Now};
+use acl::Acl;
 use connection::Connections;
 use flow::Tokens;
+use queues::Queued;
 use retained::Retained;
 use route::{Memo, Routes};
 use session::Sessions;
@@ -56,6 +62,8 @@ pub enum Input<'a> {
         listener: ListenerId,
         /// Its address, for logs.
         peer: &'a str,
+        /// The user name that its certificate has proved. Such a client is asked for no password.
+        certified: Option<&'a str>,
     },
     /// Bytes from a client, in order, cut anywhere.
     Bytes {
@@ -91,6 +99,14 @@ pub enum Input<'a> {
         /// Whether name and password are right.
         accepted: bool,
     },
+    /// The other answer to [`Event::Authenticate`]: it can't be said now. The client is told that the server is
+    /// busy (5.0: 0x89, 3.x: 3).
+    NotJudged {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// The rules from now on, for everything that is not sent yet. Nobody is disconnected.
+    Access(Arc<Acl>),
     /// A message of the gateway itself: a reading, status, health. Routed like any PUBLISH, but may use the
     /// gateway's own topics; retained if it says so.
     Local(Message),
@@ -122,6 +138,8 @@ pub enum Event {
     Authenticate {
         /// Whose.
         conn: ConnId,
+        /// Its address, as in [`Input::Open`].
+        peer: Box<str>,
         /// The user name.
         user_name: String,
         /// The password, empty if none was sent.
@@ -151,21 +169,37 @@ pub struct Delivery<'a> {
     pub retain: bool,
     /// Present exactly when `qos` > 0.
     pub packet_id: Option<PacketId>,
-    /// The full topic.
+    /// The full topic; empty where `own_properties` has an alias that the receiver knows.
     pub topic: &'a str,
     /// The properties that travel with the message. Ignored before 5.0.
     pub properties: Properties<'a>,
-    /// Properties of this receiver's copy alone (subscription identifiers). Ignored before 5.0.
+    /// Properties of this receiver's copy alone (subscription identifiers, topic alias). Ignored before 5.0.
     pub own_properties: Properties<'a>,
     /// The application message.
     pub payload: &'a [u8],
+}
+
+impl<'a> Delivery<'a> {
+    /// The packet that it becomes, without the properties of this copy alone.
+    const fn packet(&self) -> Packet<'a> {
+        Packet::Publish(Publish {
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
+            topic: self.topic,
+            packet_id: self.packet_id,
+            properties: self.properties,
+            payload: self.payload,
+        })
+    }
 }
 
 /// Where packets go: the shell's out buffers, or a test's record. Nothing here blocks or fails; what doesn't fit
 /// on the socket waits in the connection's buffer.
 pub trait Sink {
     /// A new message is about to be delivered: what was encoded for the one before is of no more use. Between
-    /// two calls, deliveries differ only in version, dup, QoS, retain, packet id and own properties.
+    /// two calls, deliveries differ only in version, dup, QoS, retain, packet id, own properties and, where
+    /// there are own properties, in whether the topic is left out.
     fn begin(&mut self);
 
     /// Appends a PUBLISH to a connection's buffer. Returns the buffer's bytes from now on.
@@ -178,7 +212,7 @@ pub trait Sink {
     fn buffered(&self, conn: ConnId) -> usize;
 }
 
-/// Counters for health and `$SYS`; all since start except the first four.
+/// Counters for health and `$SYS`; all since start except the first seven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Clients that are connected (CONNACK 0 sent).
@@ -189,6 +223,32 @@ pub struct Stats {
     pub subscriptions: u64,
     /// Retained messages.
     pub retained: u64,
+    /// Those of them that are shared.
+    pub shared_subscriptions: u64,
+    /// Messages that are kept: retained, queued, under way.
+    pub stored_messages: u64,
+    /// The bytes of those that are retained or queued.
+    pub stored_bytes: u64,
+    /// The most clients that were connected at once.
+    pub clients_maximum: u64,
+    /// Sessions that ended because their client was away for too long.
+    pub sessions_expired: u64,
+    /// Connections taken in.
+    pub sockets_opened: u64,
+    /// CONNECT packets taken in.
+    pub connects_received: u64,
+    /// Bytes taken in.
+    pub bytes_received: u64,
+    /// Bytes handed to connections.
+    pub bytes_sent: u64,
+    /// Packets of any type taken in.
+    pub packets_received: u64,
+    /// Packets of any type handed to connections.
+    pub packets_sent: u64,
+    /// The payloads' bytes of PUBLISH packets taken in.
+    pub publish_bytes_received: u64,
+    /// The payloads' bytes of PUBLISH packets handed to connections.
+    pub publish_bytes_sent: u64,
     /// PUBLISH packets taken in.
     pub publish_received: u64,
     /// PUBLISH packets handed to connections.
@@ -203,6 +263,8 @@ pub struct Stats {
     pub dropped_too_large: u64,
     /// Messages dropped because they expired.
     pub dropped_expired: u64,
+    /// Messages dropped because their receiver may no longer read them.
+    pub dropped_revoked: u64,
     /// PUBLISH packets refused: own topics, ACL.
     pub publish_denied: u64,
     /// Retained messages not kept because the store of retained messages is full.
@@ -224,6 +286,7 @@ pub struct Broker {
     sessions: Sessions,
     routes: Routes,
     retained: Retained,
+    queued: Queued,
     tokens: Tokens,
     timers: Timers,
     events: VecDeque<Event>,
@@ -232,6 +295,8 @@ pub struct Broker {
     local_memo: Option<Memo>,
     /// For packets other than PUBLISH.
     scratch: Vec<u8>,
+    /// For the properties of one receiver's copy.
+    own_scratch: PropertiesBuf,
     stats: Stats,
 }
 
@@ -248,15 +313,17 @@ impl Broker {
         Self {
             rng: fastrand::Rng::with_seed(seed),
             conns: Connections::default(),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(Arc::clone(&config.acl)),
             routes: Routes::new(Arc::clone(&config)),
             retained: Retained::new(config.retained_max, config.retained_bytes_max),
+            queued: Queued::default(),
             tokens: Tokens::default(),
             timers: Timers::default(),
             events: VecDeque::new(),
             resumable: Vec::new(),
             local_memo: None,
             scratch: Vec::new(),
+            own_scratch: PropertiesBuf::new(),
             stats: Stats::default(),
             config,
         }
@@ -266,18 +333,26 @@ impl Broker {
     pub fn handle<S: Sink>(&mut self, now: Now, input: Input<'_>, sink: &mut S) {
         let cx = &mut Cx { now: now.mono, sink };
         match input {
-            Input::Open { conn, listener, peer } => self.open(conn, listener, peer, cx),
+            Input::Open { conn, listener, peer, certified } => self.open(conn, listener, peer, certified, cx),
             Input::Bytes { conn, bytes } => self.bytes(conn, bytes, cx),
             Input::Closed { conn } => self.closed(conn, cx),
             Input::Drained { conn } => self.drained(conn, cx),
             Input::Safe { token } => self.settle(token, true, cx),
             Input::Refused { token } => self.settle(token, false, cx),
             Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
+            Input::NotJudged { conn } => self.not_judged(conn, cx),
+            Input::Access(acl) => self.set_access(acl),
             Input::Local(message) => self.publish_local(message, cx),
             Input::Shutdown => self.shutdown(cx),
             Input::Tick => self.tick(cx),
         }
         self.resume_ready(cx);
+    }
+
+    /// New rules hold for what is routed, taken from a queue or sent again from now on. Subscriptions stay.
+    fn set_access(&mut self, acl: Arc<Acl>) {
+        self.sessions.set_acl(acl);
+        self.routes.forget_routes();
     }
 
     /// The next thing to do, until `None`.
@@ -294,13 +369,21 @@ impl Broker {
     /// A snapshot.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let (waiting, waiting_bytes) = self.sessions.waiting();
         Stats {
             clients_connected: count(self.conns.ready),
             sessions_offline: count(self.sessions.offline()),
             subscriptions: count(self.routes.len()),
             retained: count(self.retained.len()),
+            shared_subscriptions: count(self.routes.shared()),
+            stored_messages: count(self.retained.len().saturating_add(waiting)),
+            stored_bytes: count(self.retained.bytes().saturating_add(waiting_bytes)),
             ..self.stats.clone()
         }
     }
+}
+
+/// A length as a counter.
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -9,7 +9,7 @@ use super::flow::Publisher;
 use super::message::{Kept, Outgoing};
 use super::route::{Memo, Route};
 use super::session::{Incoming, SessionIdx};
-use super::{Broker, ConnId, Cx, Event, Sink};
+use super::{Broker, ConnId, Cx, Event, Sink, count};
 use crate::message::{Message, SafeToken};
 use crate::mqtt::{
     Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
@@ -23,6 +23,7 @@ impl Broker {
     /// A client's PUBLISH.
     pub(super) fn publish_in<S: Sink>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, S>) {
         self.stats.publish_received += 1;
+        self.stats.publish_bytes_received += count(publish.payload.len());
         let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
         let mut own = PropertiesBuf::new();
         let mut properties = publish.properties;
@@ -30,7 +31,8 @@ impl Broker {
         if !properties.is_empty() {
             if properties.number(PropertyId::SubscriptionIdentifier).is_some() {
                 // Only the server's copies carry it (3.3.4-6).
-                return self.fail(conn, ReasonCode::ProtocolError, cx);
+                let why = "a subscription identifier in a client's PUBLISH";
+                return self.fail_for(conn, ReasonCode::ProtocolError, why, cx);
             }
             alias = properties.number(PropertyId::TopicAlias);
             if alias.is_some() {
@@ -39,10 +41,14 @@ impl Broker {
                 properties = own.as_properties();
             }
         }
-        let memo = match self.topic_of(conn, publish.topic, alias) {
+        let mut memo = match self.topic_of(conn, publish.topic, alias) {
             Ok(memo) => memo,
             Err(reason) => return self.fail(conn, reason, cx),
         };
+        if memo.may_write.is_none() {
+            // On the topic that was meant, behind the alias.
+            memo.may_write = Some(self.sessions.may_write(idx, &memo.topic));
+        }
         self.accept(conn, idx, publish, properties, &memo, cx);
         if let Some(c) = self.conns.get_mut(conn)
             && memo.route.access != Access::TopicNameInvalid
@@ -59,7 +65,7 @@ impl Broker {
             if topic.is_empty() {
                 return Err(ReasonCode::ProtocolError);
             }
-            return Ok(self.routes.resolve(memo, topic));
+            return Ok(self.routes.resolve(memo, topic, &self.sessions));
         };
         let alias = usize::try_from(alias).unwrap_or(usize::MAX);
         if alias == 0 || alias > usize::from(self.config.topic_alias_max) {
@@ -68,9 +74,9 @@ impl Broker {
         if topic.is_empty() {
             let known = c.aliases.get(alias - 1).and_then(Clone::clone);
             let known = known.ok_or(ReasonCode::ProtocolError)?;
-            return Ok(self.routes.resolve(memo, &known));
+            return Ok(self.routes.resolve(memo, &known, &self.sessions));
         }
-        let memo = self.routes.resolve(memo, topic);
+        let memo = self.routes.resolve(memo, topic, &self.sessions);
         if memo.route.access != Access::TopicNameInvalid {
             if c.aliases.len() < alias {
                 c.aliases.resize(alias, None);
@@ -99,6 +105,9 @@ impl Broker {
         if let Some(reason) = memo.route.access.refusal() {
             return self.deny(conn, idx, publish, reason, cx);
         }
+        if memo.may_write != Some(true) {
+            return self.deny(conn, idx, publish, ReasonCode::NotAuthorized, cx);
+        }
         let by = publish.packet_id.and_then(|packet_id| {
             let serial = self.sessions.get(idx)?.serial;
             Some(Publisher { session: idx, serial, packet_id, qos: publish.qos })
@@ -118,7 +127,11 @@ impl Broker {
             {
                 incoming.token = token;
             }
-            self.acknowledge(conn, ack_kind(publish.qos), id, token, ReasonCode::Success, cx);
+            let reason = match memo.route.is_deaf() {
+                true => ReasonCode::NoMatchingSubscribers,
+                false => ReasonCode::Success,
+            };
+            self.acknowledge(conn, ack_kind(publish.qos), id, token, reason, cx);
         }
     }
 
@@ -207,7 +220,7 @@ impl Broker {
     /// A message of the gateway itself.
     pub(super) fn publish_local<S: Sink>(&mut self, message: Message, cx: &mut Cx<'_, S>) {
         let kept = Arc::new(Kept::new(message, cx.now));
-        let memo = self.routes.resolve(self.local_memo.take(), &kept.message.topic);
+        let memo = self.routes.resolve(self.local_memo.take(), &kept.message.topic, &self.sessions);
         let mut message = Outgoing::owned(&kept, None, cx.now);
         self.publish(&mut message, &memo.route, None, cx);
         self.local_memo = Some(memo);

@@ -13,6 +13,8 @@ use crate::time::Mono;
 #[derive(Debug)]
 pub(super) struct Retained {
     messages: BTreeMap<Arc<str>, Arc<Kept>>,
+    /// Those of `$SYS`, which take no room from others: their names are fixed, so they are few.
+    sys: usize,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
@@ -20,11 +22,17 @@ pub(super) struct Retained {
 
 impl Retained {
     pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, messages_max, bytes_max }
+        Self { messages: BTreeMap::new(), sys: 0, bytes: 0, messages_max, bytes_max }
     }
 
+    /// Those that are not `$SYS`.
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
+        self.messages.len().saturating_sub(self.sys)
+    }
+
+    /// The bytes of those that are not `$SYS`.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Keeps a message in place of the one before. `false` if there is no room for it: then the one before is
@@ -32,6 +40,11 @@ impl Retained {
     pub(super) fn set(&mut self, message: Arc<Kept>, now: Mono) -> bool {
         self.clear(&message.message.topic);
         let bytes = message.bytes();
+        if is_sys(&message.message.topic) {
+            self.sys += 1;
+            self.messages.insert(Arc::clone(&message.message.topic), message);
+            return true;
+        }
         if !self.has_room_for(bytes) {
             self.drop_expired(now);
         }
@@ -46,17 +59,22 @@ impl Retained {
     /// An empty retained payload removes the topic's message (3.3.1-6, -7).
     pub(super) fn clear(&mut self, topic: &str) {
         if let Some(old) = self.messages.remove(topic) {
-            self.bytes = self.bytes.saturating_sub(old.bytes());
+            if is_sys(topic) {
+                self.sys = self.sys.saturating_sub(1);
+            } else {
+                self.bytes = self.bytes.saturating_sub(old.bytes());
+            }
         }
     }
 
     fn has_room_for(&self, bytes: usize) -> bool {
-        self.messages.len() < self.messages_max && self.bytes.saturating_add(bytes) <= self.bytes_max
+        self.len() < self.messages_max && self.bytes.saturating_add(bytes) <= self.bytes_max
     }
 
     fn drop_expired(&mut self, now: Mono) {
         self.messages.retain(|_, message| !message.is_expired(now));
-        self.bytes = self.messages.values().map(|message| message.bytes()).sum();
+        let others = self.messages.iter().filter(|(topic, _)| !is_sys(topic));
+        self.bytes = others.map(|(_, message)| message.bytes()).sum();
     }
 
     /// The first message after the topic `after` that the filter matches and that has not expired.
@@ -74,6 +92,11 @@ impl Retained {
             .find(|(topic, message)| filter.matches(topic) && !message.is_expired(now))
             .map(|(_, message)| message)
     }
+}
+
+/// Only the gateway itself publishes there, and never with an expiry.
+fn is_sys(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }
 
 /// What every topic that the filter matches begins with: `a/#` matches `a` too, so its `/` is no part of it.
@@ -116,6 +139,10 @@ mod tests {
         assert!(retained.set(kept("c", 10, None), Mono::from_nanos(5)), "a has expired");
         assert!(retained.set(kept("b", 80, None), Mono::ZERO), "it replaces the smaller one");
         assert!(!retained.set(kept("b", 200, None), Mono::ZERO));
+        assert!(retained.set(kept("$SYS/a", 500, None), Mono::ZERO), "it takes no room from others");
+        assert!(retained.set(kept("$SYS/a", 600, None), Mono::ZERO));
+        assert_eq!((retained.bytes(), retained.len()), (kept("c", 10, None).bytes(), 1));
+        retained.clear("$SYS/a");
         assert_eq!(retained.len(), 1, "what could not be kept does not leave the outdated one behind");
     }
 }

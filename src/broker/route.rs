@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::access::{Access, bypasses_outbox, may_publish};
 use super::config::Config;
-use super::session::SessionIdx;
+use super::session::{SessionIdx, Sessions};
 use crate::message::OutboxId;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{PropertiesBuf, Property, PropertyId, QoS, SubscribeOptions};
@@ -97,12 +97,21 @@ pub(super) struct Route {
     pub(super) outboxes: Vec<OutboxId>,
 }
 
+impl Route {
+    /// Whether nobody gets what is published there.
+    pub(super) const fn is_deaf(&self) -> bool {
+        self.receivers.is_empty() && self.groups.is_empty() && self.outboxes.is_empty()
+    }
+}
+
 /// A connection's last topic with its route.
 #[derive(Clone, Debug)]
 pub(super) struct Memo {
     generation: u64,
     pub(super) topic: Arc<str>,
     pub(super) route: Arc<Route>,
+    /// Whether the connection's client may publish there, once that was asked.
+    pub(super) may_write: Option<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +135,8 @@ pub(super) struct Routes {
     nodes: Vec<Node>,
     free: Vec<u32>,
     len: usize,
+    /// Those of them that are shared.
+    shared: usize,
     generation: u64,
     cache: HashMap<Arc<str>, Arc<Route>>,
     cache_bytes: usize,
@@ -138,6 +149,7 @@ impl Routes {
             nodes: vec![Node::default()],
             free: Vec::new(),
             len: 0,
+            shared: 0,
             generation: 0,
             cache: HashMap::new(),
             cache_bytes: 0,
@@ -147,6 +159,11 @@ impl Routes {
     /// Subscriptions in all.
     pub(super) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Shared subscriptions.
+    pub(super) const fn shared(&self) -> usize {
+        self.shared
     }
 
     /// Adds a subscription or replaces the session's one with the same filter (3.8.4-3). Tells whether there
@@ -172,6 +189,7 @@ impl Routes {
         }
         subscriptions.push(subscription);
         self.len += 1;
+        self.shared += usize::from(filter.share().is_some());
         Some(false)
     }
 
@@ -191,13 +209,15 @@ impl Routes {
             return false;
         }
         self.len -= 1;
+        self.shared -= usize::from(filter.share().is_some());
         self.prune(&path);
         self.forget_routes();
         true
     }
 
-    /// The route of a topic name; `memo` is used if it is still right.
-    pub(super) fn resolve(&mut self, memo: Option<Memo>, topic: &str) -> Memo {
+    /// The route of a topic name; `memo` is used if it is still right. Only sessions that may read the topic are
+    /// in it, so that rights cost nothing per message.
+    pub(super) fn resolve(&mut self, memo: Option<Memo>, topic: &str, sessions: &Sessions) -> Memo {
         if let Some(memo) = memo
             && memo.generation == self.generation
             && *memo.topic == *topic
@@ -206,14 +226,15 @@ impl Routes {
         }
         let generation = self.generation;
         if let Some((topic, route)) = self.cache.get_key_value(topic) {
-            return Memo { generation, topic: Arc::clone(topic), route: Arc::clone(route) };
+            let (topic, route) = (Arc::clone(topic), Arc::clone(route));
+            return Memo { generation, topic, route, may_write: None };
         }
         let topic: Arc<str> = Arc::from(topic);
-        let route = Arc::new(self.walk(&topic));
+        let route = Arc::new(self.walk(&topic, sessions));
         if route.access != Access::TopicNameInvalid {
             self.remember(&topic, &route);
         }
-        Memo { generation, topic, route }
+        Memo { generation, topic, route, may_write: None }
     }
 
     fn remember(&mut self, topic: &Arc<str>, route: &Arc<Route>) {
@@ -227,15 +248,17 @@ impl Routes {
         self.cache.insert(Arc::clone(topic), Arc::clone(route));
     }
 
-    fn forget_routes(&mut self) {
+    /// Every route is found anew, and every memo is out of date.
+    pub(super) fn forget_routes(&mut self) {
         self.generation += 1;
         self.cache.clear();
         self.cache_bytes = 0;
     }
 
-    fn walk(&self, topic: &str) -> Route {
+    fn walk(&self, topic: &str, sessions: &Sessions) -> Route {
         let config = &self.config;
         let mut found = self.matching(topic);
+        found.retain(|(_, subscription)| sessions.may_read(subscription.session, topic));
         found.sort_by(|(a_node, a), (b_node, b)| {
             (&a.share, a_node, a.session).cmp(&(&b.share, b_node, b.session))
         });

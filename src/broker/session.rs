@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnId;
+use super::acl::{Acl, Rights};
 use super::message::Kept;
 use super::will::Will;
 use crate::message::SafeToken;
@@ -71,6 +72,8 @@ pub(super) struct Session {
     pub(super) client_id: Arc<str>,
     /// Who owns it: another user can't take it over.
     pub(super) user_name: Option<Arc<str>>,
+    /// What its client may do.
+    pub(super) rights: Rights,
     pub(super) conn: Option<ConnId>,
     /// How long it outlives its connection; `None`: for ever.
     pub(super) expiry: Option<Duration>,
@@ -108,6 +111,11 @@ impl Session {
             dropped += 1;
         }
         dropped
+    }
+
+    /// Topic, payload and properties of all that is queued.
+    pub(super) const fn queue_bytes(&self) -> usize {
+        self.queue_bytes
     }
 
     /// Takes the oldest message of the queue.
@@ -161,8 +169,9 @@ impl Session {
 }
 
 /// All sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sessions {
+    acl: Arc<Acl>,
     slots: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     by_client_id: HashMap<Arc<str>, SessionIdx>,
@@ -170,12 +179,40 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    pub(super) fn new(acl: Arc<Acl>) -> Self {
+        Self { acl, slots: Vec::new(), free: Vec::new(), by_client_id: HashMap::new(), last_serial: 0 }
+    }
+
+    /// What a client may do, with or without a session.
+    pub(super) fn rights(&self, client_id: &str, user_name: Option<&str>) -> Rights {
+        self.acl.rights(client_id, user_name)
+    }
+
+    /// New rules for all sessions.
+    pub(super) fn set_acl(&mut self, acl: Arc<Acl>) {
+        self.acl = acl;
+        for session in self.slots.iter_mut().flatten() {
+            session.rights = self.acl.rights(&session.client_id, session.user_name.as_deref());
+        }
+    }
+
+    /// Whether a session's client may read a topic.
+    pub(super) fn may_read(&self, idx: SessionIdx, topic: &str) -> bool {
+        self.get(idx).is_some_and(|session| session.rights.may_read(topic))
+    }
+
+    /// Whether a session's client may publish to a topic.
+    pub(super) fn may_write(&self, idx: SessionIdx, topic: &str) -> bool {
+        self.get(idx).is_some_and(|session| session.rights.may_write(topic))
+    }
+
     /// A new session of `client_id`, which has none.
     pub(super) fn create(&mut self, client_id: Arc<str>, user_name: Option<Arc<str>>) -> SessionIdx {
         self.last_serial += 1;
         let session = Session {
             serial: self.last_serial,
             client_id: Arc::clone(&client_id),
+            rights: self.acl.rights(&client_id, user_name.as_deref()),
             user_name,
             conn: None,
             expiry: Some(Duration::ZERO),
@@ -222,9 +259,27 @@ impl Sessions {
         self.slots.get_mut(usize::try_from(idx.0).ok()?)?.as_deref_mut()
     }
 
+    /// Messages that are queued or under way in all sessions, and the bytes of the queued ones.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let sessions = self.slots.iter().flatten();
+        sessions.fold((0, 0), |(messages, bytes), session| {
+            let under_way = session.inflight.len().saturating_add(session.queue.len());
+            (messages.saturating_add(under_way), bytes.saturating_add(session.queue_bytes))
+        })
+    }
+
     /// Those without a connection.
     pub(super) fn offline(&self) -> usize {
         self.slots.iter().flatten().filter(|session| session.conn.is_none()).count()
+    }
+
+    /// The one with the most bytes in its queue, if there is any.
+    pub(super) fn largest_queue(&self) -> Option<(SessionIdx, usize)> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(at, slot)| Some((SessionIdx(at), slot.as_deref()?.queue_bytes())))
+            .filter(|(_, bytes)| *bytes > 0)
+            .max_by_key(|(_, bytes)| *bytes)
     }
 
     /// The one that is offline for longest.

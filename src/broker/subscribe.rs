@@ -32,19 +32,19 @@ impl Broker {
         }
         let id = id.and_then(NonZeroU32::new);
         let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut why = None;
         for filter in &subscribe.filters {
             codes.push(match self.subscribe(idx, filter, id) {
                 Ok(granted) => granted,
-                Err(reason) if version == Version::V5 => reason.as_u8(),
-                Err(_) => 0x80,
+                Err(reason) => {
+                    why = why.or(Some(reason.words()));
+                    if version == Version::V5 { reason.as_u8() } else { 0x80 }
+                }
             });
         }
         let packet_id = subscribe.packet_id;
-        self.send(
-            conn,
-            &Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, codes: &codes }),
-            cx,
-        );
+        let suback = Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, codes: &codes });
+        self.send_with_words(conn, &suback, why, cx);
         self.pump(idx, cx);
     }
 
@@ -60,6 +60,9 @@ impl Broker {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         let session = self.sessions.get_mut(idx).ok_or(ReasonCode::UnspecifiedError)?;
+        if !session.rights.may_subscribe(filter.as_str()) {
+            return Err(ReasonCode::NotAuthorized);
+        }
         if session.filters.len() >= config.subscriptions_max && !session.filters.contains(&filter) {
             return Err(ReasonCode::QuotaExceeded);
         }

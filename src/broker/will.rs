@@ -38,10 +38,14 @@ impl Will {
 }
 
 impl Broker {
-    /// Publishes a will. Its topic was judged when it came; nobody waits for an acknowledgement.
+    /// Publishes a will, if its client may still publish there; nobody waits for an acknowledgement.
     pub(super) fn publish_will<S: Sink>(&mut self, will: Will, publisher: SessionIdx, cx: &mut Cx<'_, S>) {
         let kept = Arc::new(Kept::new(will.message, cx.now));
-        let memo = self.routes.resolve(None, &kept.message.topic);
+        if !self.sessions.may_write(publisher, &kept.message.topic) {
+            self.stats.publish_denied += 1;
+            return;
+        }
+        let memo = self.routes.resolve(None, &kept.message.topic, &self.sessions);
         let mut message = Outgoing::owned(&kept, Some(publisher), cx.now);
         self.publish(&mut message, &memo.route, None, cx);
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{DEFAULT_CONFIG, complain, say};
 use crate::config::{self, Config};
-use crate::io::files;
+use crate::io::{access, files};
 
 /// Arguments of `fieldgate check`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,7 @@ pub struct Args {
 /// Exit code 0 if the config is right, 2 if it isn't.
 pub fn execute(args: &Args) -> ExitCode {
     let path = args.file.as_ref().unwrap_or(&args.config);
-    match load(path) {
+    match load(path).and_then(with_access_files) {
         Ok(config) => {
             say(format_args!("{}: right: {}", path.display(), summary(&config)));
             ExitCode::SUCCESS
@@ -40,6 +40,15 @@ pub fn execute(args: &Args) -> ExitCode {
 pub fn load(path: &Path) -> Result<Config, String> {
     let sources = files::config_sources(path)?;
     config::parse(&sources, &files::facts()).map_err(|mistakes| config::render(&mistakes))
+}
+
+/// Reads the password file and the ACL file too: what is wrong in them closes the broker.
+fn with_access_files(config: Config) -> Result<Config, String> {
+    let users = config.password_file.as_deref().map(access::read_users);
+    let rules = config.acl_file.as_deref().map(access::read_rules);
+    let mistakes: Vec<String> =
+        [users.and_then(Result::err), rules.and_then(Result::err)].into_iter().flatten().collect();
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes.join("\nfieldgate: ")) }
 }
 
 fn summary(config: &Config) -> String {

@@ -1,9 +1,13 @@
 //! The command line: one file per subcommand.
 
 pub mod check;
+mod client;
 pub mod demo;
+pub mod passwd;
+pub mod publish;
 pub mod run;
 pub mod status;
+pub mod subscribe;
 
 use std::process::ExitCode;
 
@@ -28,18 +32,28 @@ enum Command {
     Check(check::Args),
     /// Show what a running gateway is doing.
     Status(status::Args),
+    /// Publish messages to an MQTT broker.
+    Pub(Box<publish::Args>),
+    /// Print the messages of an MQTT broker.
+    Sub(Box<subscribe::Args>),
+    /// Make and change a file of users and passwords.
+    Passwd(passwd::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
 }
 
 impl Cli {
-    /// Does what was asked. Exit codes: 0 done, 1 failed, 2 wrong arguments or config.
+    /// Does what was asked. Exit codes: 0 done, 1 failed, 2 wrong arguments or config; `sub` has one of its
+    /// own.
     #[must_use]
     pub fn execute(self) -> ExitCode {
         match self.command {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
             Command::Status(args) => status::execute(&args),
+            Command::Pub(args) => publish::execute(&args),
+            Command::Sub(args) => subscribe::execute(&args),
+            Command::Passwd(args) => passwd::execute(&args),
             Command::Demo(args) => demo::execute(&args),
         }
     }

@@ -20,6 +20,9 @@ pub struct Args {
     /// How much is logged, whatever the config says.
     #[arg(long, value_enum, value_name = "LEVEL")]
     log: Option<Level>,
+    /// Log each packet of the broker's clients, without payloads; the same as --log debug.
+    #[arg(short, long, conflicts_with = "log")]
+    verbose: bool,
 }
 
 /// The levels by the names that the config uses.
@@ -41,7 +44,8 @@ pub fn execute(args: &Args) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    start_log(args.log.map_or_else(|| filter(config.log.level), Level::filter));
+    let level = if args.verbose { Some(Level::Debug) } else { args.log };
+    start_log(level.map_or_else(|| filter(config.log.level), Level::filter));
     match app::run(config, stop_signal()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -63,6 +67,8 @@ fn start_log(level: LevelFilter) {
 }
 
 async fn stop_signal() {
+    // SIGHUP makes listeners read their certificates again; without a handler it would end the process.
+    let _hangup = signal(SignalKind::hangup());
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -1,26 +1,23 @@
-//! `[broker]`, `[[broker.listener]]` and `[[broker.user]]`: the broker for the LAN, and who gets in.
+//! `[broker]` and `[[broker.user]]`: the broker for the LAN, its bounds, and who gets in. Where it listens is read in
+//! `listener`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use super::User;
+use super::acl::ACL;
 use super::gateway::YEAR_MS;
-use super::mistake::{Mistakes, Span, quoted};
-use super::names::{unique, unique_texts};
-use super::schema::Effect::{Live, Reconnect};
-use super::schema::{Kind, Table, computed, duration, key, required, several};
+use super::listener::{LISTENER, Listener, listeners};
+use super::mistake::Mistakes;
+use super::names::unique;
+use super::schema::Effect::{Live, Reconnect, Restart};
+use super::schema::{Kind, Table, computed, duration, key, optional, required, several};
 use super::section::{Section, Value};
-use super::{Listener, User};
 use crate::broker::{Config, ListenerPolicy};
+use crate::mqtt::PropertyLimits;
 use crate::secret::SecretRef;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-
-/// Where the broker listens if the file says nothing: for this machine alone.
-const DEFAULT_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
-
-/// The name of a listener that has none.
-const DEFAULT_NAME: &str = "mqtt";
 
 /// `[broker]`
 pub static BROKER: Table = Table {
@@ -29,6 +26,25 @@ pub static BROKER: Table = Table {
     keys: &[
         several("listener", &LISTENER, 16, Reconnect),
         several("user", &USER, 1_000, Live),
+        several("acl", &ACL, 1_000, Live),
+        optional(
+            "password_file",
+            Kind::Path,
+            Restart,
+            "More users, in Mosquitto's format; made with fieldgate passwd. Changes count at once.",
+        ),
+        optional(
+            "acl_file",
+            Kind::Path,
+            Restart,
+            "More rules, in Mosquitto's format. Changes count at once.",
+        ),
+        optional(
+            "client_id_prefixes",
+            Kind::Texts { count_max: 64 },
+            Live,
+            "What client identifiers must begin with, one of these.",
+        ),
         key(
             "packet_max",
             Kind::Size { min: KIB, max: 16 * MIB },
@@ -86,6 +102,13 @@ pub static BROKER: Table = Table {
             "Their bytes, topic and payload; 1 KiB to 1 GiB.",
         ),
         key(
+            "queues_max",
+            Kind::Size { min: KIB, max: 1 << 30 },
+            "\"32 MiB\"",
+            Live,
+            "Bytes that wait for all clients together; 1 KiB to 1 GiB.",
+        ),
+        key(
             "out_buffer_max",
             Kind::Size { min: 4 * KIB, max: 64 * MIB },
             "\"256 KiB\"",
@@ -132,7 +155,28 @@ pub static BROKER: Table = Table {
             Kind::Integer { min: 0, max: 65_535 },
             "16",
             Live,
-            "Topic aliases that a client may set (MQTT 5); 0 to 65535.",
+            "Topic aliases per client, in each direction (MQTT 5); 0 to 65535.",
+        ),
+        key(
+            "user_properties_max",
+            Kind::Integer { min: 0, max: 10_000 },
+            "32",
+            Live,
+            "User properties of a packet (MQTT 5); 0 to 10000.",
+        ),
+        key(
+            "properties_max",
+            Kind::Size { min: 256, max: MIB },
+            "\"8 KiB\"",
+            Live,
+            "Bytes of all properties of a packet (MQTT 5); 256 B to 1 MiB.",
+        ),
+        computed(
+            "keep_alive_max",
+            duration(1_000, 65_535_000),
+            "whatever the client says",
+            Live,
+            "The longest keep alive; 1s to 65535s.",
         ),
         key(
             "retained_messages_max",
@@ -162,34 +206,12 @@ pub static BROKER: Table = Table {
             Live,
             "How long the session of an absent client is kept at most; 1s to 3650d.",
         ),
-    ],
-};
-
-/// `[[broker.listener]]`
-pub static LISTENER: Table = Table {
-    name: "[[broker.listener]]",
-    doc: "Where the broker listens; without any, 127.0.0.1:1883 for this machine alone.",
-    keys: &[
-        computed(
-            "name",
-            Kind::Id { bytes_max: 64 },
-            "mqtt",
-            Reconnect,
-            "What logs call it; unique among the listeners.",
-        ),
         key(
-            "bind",
-            Kind::Address,
-            "\"127.0.0.1:1883\"",
-            Reconnect,
-            "Address and port; 0.0.0.0 is every IPv4 interface.",
-        ),
-        computed(
-            "allow_anonymous",
-            Kind::Bool,
-            "true on loopback, else false",
-            Live,
-            "Whether a client without user name gets in.",
+            "sys_interval",
+            duration(0, 86_400_000),
+            "\"10s\"",
+            Restart,
+            "How often $SYS topics are published; 0s (never) to 1d.",
         ),
     ],
 };
@@ -218,8 +240,8 @@ pub(super) fn broker(
 ) -> (Config, Vec<Listener>, Vec<User>) {
     let users = section.tables("user");
     unique(mistakes, "[[broker.user]]", "name", users);
-    let (policies, listeners) =
-        listeners(section, !users.is_empty() || section.is_mistaken("user"), mistakes);
+    let has_users = !users.is_empty() || section.is_mistaken("user") || section.is_given("password_file");
+    let (policies, listeners) = listeners(section, has_users, mistakes);
     let config = limits(section, base, policies);
     if config.first_packet_bytes_max > config.packet_bytes_max && section.is_given("first_packet_max") {
         let sizes_read = !section.is_mistaken("packet_max") && !section.is_mistaken("first_packet_max");
@@ -233,9 +255,15 @@ pub(super) fn broker(
 fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) -> Config {
     let packet_bytes_max = section.memory_size("packet_max");
     let first = section.memory_size("first_packet_max");
+    let prefixes = match section.value("client_id_prefixes") {
+        Some(Value::Texts(texts)) => texts.iter().map(|(text, _)| text.clone()).collect(),
+        _ => Vec::new(),
+    };
     Config {
         base: Arc::clone(base),
         listeners,
+        acl: Arc::default(),
+        client_id_prefixes: prefixes,
         forward: Vec::new(),
         packet_bytes_max,
         // A default that is larger than what was asked for all packets gives way.
@@ -250,6 +278,7 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         receive_max: section.integer("receive_max"),
         queue_messages_max: section.integer("queue_messages_max"),
         queue_bytes_max: section.memory_size("queue_max"),
+        queues_bytes_max: section.memory_size("queues_max"),
         out_buffer_bytes_max: section.memory_size("out_buffer_max"),
         out_buffer_stall_max: section.duration("out_buffer_stall_max"),
         client_id_bytes_max: section.memory_size("client_id_max"),
@@ -257,10 +286,16 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         topic_levels_max: section.integer("topic_levels_max"),
         subscriptions_max: section.integer("subscriptions_max"),
         topic_alias_max: section.integer("topic_alias_max"),
+        properties: PropertyLimits {
+            user_max: section.integer("user_properties_max"),
+            bytes_max: section.memory_size("properties_max"),
+        },
+        keep_alive_max: section.optional_duration("keep_alive_max"),
         retained_max: section.integer("retained_messages_max"),
         retained_bytes_max: section.memory_size("retained_max"),
         sessions_max: section.integer("sessions_max"),
         session_expiry_max: section.optional_duration("session_expiry_max"),
+        sys_interval: section.duration("sys_interval"),
     }
 }
 
@@ -269,75 +304,5 @@ fn user(section: &Section) -> User {
     User {
         name: section.string("name"),
         password: section.secret("password").cloned().unwrap_or_else(nowhere),
-    }
-}
-
-fn listeners(
-    broker: &Section,
-    has_users: bool,
-    mistakes: &mut Mistakes<'_>,
-) -> (Vec<ListenerPolicy>, Vec<Listener>) {
-    let sections = broker.tables("listener");
-    if sections.is_empty() {
-        let name: Arc<str> = Arc::from(DEFAULT_NAME);
-        let policy = ListenerPolicy { name: Arc::clone(&name), allow_anonymous: true };
-        return (vec![policy], vec![Listener { name, bind: DEFAULT_BIND }]);
-    }
-    let named = sections.iter().filter(|section| !section.is_mistaken("name"));
-    let names = named.map(|section| (section.text("name").unwrap_or(DEFAULT_NAME), section.span("name")));
-    unique_texts(mistakes, "[[broker.listener]]", "name", names);
-    let mut bound: Vec<(SocketAddr, Span)> = Vec::new();
-    let mut policies = Vec::new();
-    let mut listeners = Vec::new();
-    for section in sections {
-        let name: Arc<str> = Arc::from(section.text("name").unwrap_or(DEFAULT_NAME));
-        let bind = match section.value("bind") {
-            Some(Value::Address(bind)) => Some(*bind),
-            _ => None,
-        };
-        let is_loopback = bind.is_none_or(|bind| bind.ip().to_canonical().is_loopback());
-        let allow_anonymous = section.bool("allow_anonymous").unwrap_or(is_loopback);
-        if let Some(bind) = bind {
-            clash(section, bind, &bound, mistakes);
-            bound.push((bind, section.span("bind")));
-            if !has_users && !allow_anonymous && !section.is_mistaken("allow_anonymous") {
-                nobody_gets_in(section, bind, is_loopback, mistakes);
-            }
-        }
-        policies.push(ListenerPolicy { name: Arc::clone(&name), allow_anonymous });
-        listeners.push(Listener { name, bind: bind.unwrap_or(DEFAULT_BIND) });
-    }
-    (policies, listeners)
-}
-
-/// Notes a listener that faces the LAN, or refuses the nameless, while there are no users.
-fn nobody_gets_in(section: &Section, bind: SocketAddr, is_loopback: bool, mistakes: &mut Mistakes<'_>) {
-    const HELP: &str = "add [[broker.user]] with name = \"…\" and password = { file = \"/etc/fieldgate/secrets/…\" }, \
-                        or write allow_anonymous = true here to let everyone in";
-    if is_loopback {
-        let message = "allow_anonymous: without a [[broker.user]] nobody could get in";
-        mistakes.add_with_help(section.span("allow_anonymous"), message, HELP);
-    } else {
-        let message = format!("bind: {bind} faces the network, but there is no [[broker.user]] to let in");
-        mistakes.add_with_help(section.span("bind"), message, HELP);
-    }
-}
-
-/// Notes an address that another listener holds. Port 0 lets the system choose, so it never clashes.
-fn clash(section: &Section, bind: SocketAddr, bound: &[(SocketAddr, Span)], mistakes: &mut Mistakes<'_>) {
-    let holds = |other: &SocketAddr| {
-        let everywhere =
-            |a: &SocketAddr, b: &SocketAddr| a.ip().is_unspecified() && (a.is_ipv6() || b.is_ipv4());
-        other.port() == bind.port()
-            && bind.port() != 0
-            && (other.ip() == bind.ip() || everywhere(other, &bind) || everywhere(&bind, other))
-    };
-    if let Some((other, span)) = bound.iter().find(|(other, _)| holds(other)) {
-        let place = mistakes.place(*span);
-        let message = match *other == bind {
-            true => format!("bind: {bind} is taken by the [[broker.listener]] at {place}"),
-            false => format!("bind: {bind} is covered by {} at {place}", quoted(&other.to_string())),
-        };
-        mistakes.add(section.span("bind"), message);
     }
 }

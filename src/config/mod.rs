@@ -1,7 +1,6 @@
 //! The config file: text to a complete, checked [`Config`], or the full list of [`Mistake`]s. Pure: reading the
 //! files and the secrets is the shell's business.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +9,13 @@ use crate::mqtt::Version;
 use crate::secret::SecretRef;
 use crate::{bridge, sensor};
 
+mod acl;
 mod broker;
 mod decimal;
 mod device;
 pub(crate) mod duration;
 mod gateway;
+mod listener;
 mod mistake;
 mod names;
 mod pattern;
@@ -31,6 +32,7 @@ mod upstream;
 mod value;
 mod walk;
 
+pub use listener::{Bind, CertificateName, ClientCertificate, Listener, ListenerTls, WebSocket};
 pub use mistake::Mistake;
 pub use render::render;
 
@@ -60,6 +62,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// `[[broker.user]]`
     pub users: Vec<User>,
+    /// `broker.password_file`: more users, in Mosquitto's format.
+    pub password_file: Option<PathBuf>,
+    /// `broker.acl_file`: more rules than those in `broker.acl`, in Mosquitto's format.
+    pub acl_file: Option<PathBuf>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
 }
@@ -132,15 +138,6 @@ pub struct Buffer {
     pub commit_interval: Duration,
     /// Bytes kept in memory per upstream. Default 4 MiB.
     pub memory: usize,
-}
-
-/// `[[broker.listener]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Default `mqtt`.
-    pub name: Arc<str>,
-    /// Default 127.0.0.1:1883. Anything but loopback needs users, or `allow_anonymous = true`.
-    pub bind: SocketAddr,
 }
 
 /// `[[broker.user]]`
@@ -239,6 +236,8 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
     let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, mistakes);
     let (mut broker, listeners, users) = broker::broker(table("broker"), &gateway.base_topic, mistakes);
     broker.forward = upstream::forward(&upstreams);
+    broker.acl = Arc::new(acl::acl(table("broker").tables("acl"), mistakes));
+    let path = |key: &str| table("broker").text(key).map(PathBuf::from);
     Config {
         time: gateway::time(table("time")),
         log: gateway::log(table("log")),
@@ -246,6 +245,8 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
         buffer: gateway::buffer(table("buffer"), mistakes),
         ports: port::ports(root.tables("port"), mistakes),
         devices: device::devices(root.tables("device"), ports, mistakes),
+        password_file: path("password_file"),
+        acl_file: path("acl_file"),
         gateway,
         broker,
         listeners,

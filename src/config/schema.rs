@@ -132,8 +132,8 @@ pub enum Kind {
     TopicPrefix,
     /// A topic filter, not of a shared subscription.
     Filter,
-    /// An IP address and a port.
-    Address,
+    /// An IP address and a port, or `unix:` and an absolute path.
+    Bind,
     /// A host name or an IP address, without port.
     Host,
     /// A regular expression with named groups.

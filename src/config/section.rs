@@ -2,12 +2,13 @@
 //! give a harmless stand-in: the mistake is noted already, so nobody will see what is built from it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
 use rust_decimal::Decimal;
 
+use super::listener::Bind;
 use super::mistake::Span;
 use super::schema::Table;
 use crate::mqtt::topic::TopicFilter;
@@ -26,7 +27,7 @@ pub(super) enum Value {
     Word(&'static str),
     Char(char),
     Filter(TopicFilter),
-    Address(SocketAddr),
+    Bind(Bind),
     Pattern(Regex),
     Secret(SecretRef),
     Texts(Vec<(String, Span)>),
@@ -168,6 +169,18 @@ impl Section {
         match self.value(key) {
             Some(Value::Secret(secret)) => Some(secret),
             _ => None,
+        }
+    }
+
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        self.text(key).map(PathBuf::from)
+    }
+
+    /// The texts of a list and where each stands.
+    pub(super) fn texts(&self, key: &str) -> &[(String, Span)] {
+        match self.value(key) {
+            Some(Value::Texts(texts)) => texts,
+            _ => &[],
         }
     }
 

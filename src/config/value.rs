@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use toml::de::{DeInteger, DeValue};
 
+use super::listener::Bind;
 use super::mistake::{Mistakes, Span, quoted};
 use super::schema::{Key, Kind};
 use super::section::Value;
@@ -155,7 +156,7 @@ fn from_string(
             }
         }
         Kind::Decimal => decimal(string),
-        Kind::Address => address(string),
+        Kind::Bind => bind(string).map(Value::Bind),
         Kind::Pattern => Ok(pattern::compile(walker, key, string, span)),
         _ => Err((format!("expected {}, found string {}", expected(kind), quoted(string)), None)),
     }
@@ -200,8 +201,15 @@ fn within<T: PartialOrd>(value: &T, min: &T, max: &T, print: impl Fn(&T) -> Stri
     Ok(())
 }
 
-fn address(written: &str) -> Result<Value, Refusal> {
-    written.parse::<SocketAddr>().map(Value::Address).map_err(|_| {
+fn bind(written: &str) -> Result<Bind, Refusal> {
+    match written.strip_prefix("unix:") {
+        Some(path) => text::path(path).map(|()| Bind::Unix(path.into())),
+        None => address(written).map(Bind::Tcp),
+    }
+}
+
+fn address(written: &str) -> Result<SocketAddr, Refusal> {
+    written.parse::<SocketAddr>().map_err(|_| {
         let help = match written.parse::<IpAddr>() {
             Ok(ip) => format!("add the port: \"{}\"", SocketAddr::new(ip, 1883)),
             Err(_) => "write one such as \"127.0.0.1:1883\", \"0.0.0.0:1883\" or \"[::1]:1883\"".to_owned(),
@@ -284,7 +292,7 @@ fn expected(kind: &Kind) -> String {
         Kind::Char => "one character in quotes",
         Kind::Topic | Kind::TopicPrefix => "a topic in quotes",
         Kind::Filter => "a topic filter in quotes",
-        Kind::Address => "an address such as \"127.0.0.1:1883\"",
+        Kind::Bind => "an address such as \"127.0.0.1:1883\"",
         Kind::Host => "a host name in quotes",
         Kind::Pattern => "a regular expression in quotes",
         Kind::Secret => "a reference to a secret",

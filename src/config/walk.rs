@@ -11,6 +11,9 @@ use super::section::{Entry, Section, Value};
 use super::suggest::nearest;
 use super::value;
 
+/// What people call pre-shared keys, Mosquitto's words among them.
+const PRE_SHARED_KEY: [&str; 4] = ["psk", "psk_file", "psk_hint", "psk_identity"];
+
 /// A key or value as the TOML parser gives it.
 pub(super) type Spanned<T> = toml::Spanned<T>;
 
@@ -162,6 +165,9 @@ impl Walker<'_, '_> {
                     let value = self.value(key, &key.kind, spanned);
                     section.entries.insert(key.name, Entry { key: key_span, span, value, given: true });
                 }
+                None if PRE_SHARED_KEY.contains(&name.get_ref().as_ref()) => {
+                    self.pre_shared_key(&mut section, name, span);
+                }
                 None => {
                     if let Some(meant) = self.unknown(table, name, spanned) {
                         // What was meant isn't missing as well.
@@ -172,6 +178,23 @@ impl Walker<'_, '_> {
             }
         }
         section
+    }
+
+    /// Notes a key that asks for TLS with pre-shared keys: one mistake, whatever else is missing beside it.
+    fn pre_shared_key(&mut self, section: &mut Section, name: &Spanned<toml::de::DeString<'_>>, value: Span) {
+        let key = self.span(name);
+        let message = format!("{}: TLS with pre-shared keys (TLS-PSK) is not available", name.get_ref());
+        self.mistakes.add_with_help(
+            key,
+            message,
+            "give each device a certificate of its own: client_ca = \"/etc/fieldgate/devices-ca.pem\" and \
+             user_from_cert = \"cn\" in [broker.listener.tls]",
+        );
+        let required = section.table.keys.iter().filter(|key| matches!(key.absent, Absent::Required(_)));
+        for missing in required {
+            let entry = Entry { key, span: value, value: Value::Mistaken, given: true };
+            section.entries.entry(missing.name).or_insert(entry);
+        }
     }
 
     /// Notes an unknown key, and says which key was probably meant.

@@ -1,7 +1,8 @@
-//! Files that the gateway reads at start: config, secrets, the machine's identity.
+//! Files that the gateway reads at start: config, secrets, the machine's identity; and how a file is replaced.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Facts, Source};
@@ -91,13 +92,63 @@ fn secret_file(path: &Path) -> Result<Secret, String> {
     Ok(Secret::new(bytes))
 }
 
-fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+/// A whole file of at most `bytes_max` bytes.
+///
+/// # Errors
+/// Whatever the system says, or that it is larger.
+pub fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {bytes_max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Reads a file, changes what it says, and puts the result in its place, so that whoever reads it, and whatever
+/// happens, finds it as it was or as it is to be. The new file is for its owner alone (0600). Two that do this to
+/// files of the same folder wait for each other. A symbolic link stays one.
+///
+/// # Errors
+/// In words: what `change` said, or what the system did. The file is then as it was.
+pub fn rewrite<T>(
+    path: &Path,
+    change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, T), String>,
+) -> Result<T, String> {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(format!("{} names no file", path.display()));
+    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let in_words = |error: io::Error| format!("can't write {}: {error}", path.display());
+    let lock = File::open(folder).map_err(in_words)?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+        .map_err(|error| in_words(error.into()))?;
+    let old = match read_limited(&target, CONFIG_FILE_BYTES_MAX) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(format!("can't read {}: {error}", path.display())),
+    };
+    let (new, result) = change(old)?;
+    let temporary = folder.join(format!(".{}.new", name.to_string_lossy()));
+    let write = || {
+        // Left over from a crash: nobody else writes it while we have the lock.
+        let _ = std::fs::remove_file(&temporary);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        if let Ok(old) = std::fs::metadata(&target) {
+            // Root changes the file of the user as whom the gateway runs: it must stay readable for him.
+            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+        }
+        file.write_all(&new)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &target)?;
+        lock.sync_all()
+    };
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        in_words(error)
+    })?;
+    Ok(result)
 }
 
 /// What the machine says about itself. The default id is made from /etc/machine-id, so that a cloned card with a
@@ -153,6 +204,28 @@ mod tests {
             config_sources(&main).unwrap().into_iter().map(|source| source.file).collect();
         assert!(files[1].ends_with("10-a.toml") && files[2].ends_with("20-b.toml"));
         assert_eq!(files.len(), 3);
+    }
+
+    #[test]
+    fn a_file_is_rewritten_as_a_whole_or_not_at_all() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let created = rewrite(&path, |old| Ok((b"one".to_vec(), old)));
+        assert_eq!(created, Ok(None));
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let changed = rewrite(&link, |old| Ok((b"two".to_vec(), old)));
+        assert_eq!(changed, Ok(Some(b"one".to_vec())));
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(rewrite::<()>(&path, |_| Err("no".into())), Err("no".to_owned()));
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+        assert!(
+            words(rewrite(&folder.path().join("none/file"), |_| Ok((vec![], ())))).contains("can't write")
+        );
     }
 
     #[test]

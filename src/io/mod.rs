@@ -1,23 +1,39 @@
 //! The thin shells: they read, call a machine, carry out its outputs and sleep until its deadline. The only
 //! folder, with `cli`, `app` and `main`, that names tokio, opens a file or reads a clock.
 //!
-//! Three threads. The *broker thread* ([`shard`]) runs the listeners, the connections and the broker machine on
+//! Four threads. The *broker thread* ([`shard`]) runs the listeners, the connections and the broker machine on
 //! one current-thread runtime. The *service thread* runs serial ports ([`serial`]), upstreams ([`upstream`]),
-//! health and the control socket on another. The *store thread* ([`store_task`]) blocks on the disk. Broker and
+//! health and the control socket on another. The *store thread* ([`store_task`]) blocks on the disk,
+//! the *password thread* ([`passwords`]) on hashes and on the files that say who may do what. Broker and
 //! service thread exchange one bounded batch a turn through [`mailbox`]es; the store answers requests of which
 //! each outbox has at most a few under way.
+//!
+//! Before MQTT a LAN client may have to be greeted (`greet`: proxy header, TLS handshake, WebSocket request; how many
+//! at once is the business of `guests`). From then on its bytes pass through a `codec`, or, on plain TCP, through none.
 
+pub mod access;
+mod certificate_name;
 pub mod clock;
+mod codec;
 pub mod connection;
 pub mod control;
 pub mod files;
+mod greet;
+mod guests;
 pub mod listener;
 pub mod mailbox;
+pub mod passwords;
+mod proxy_protocol;
+pub mod pump;
 pub mod reporter;
 pub mod serial;
+mod server_tls;
 pub mod shard;
 pub mod sink;
 pub mod store_task;
+mod stream;
+mod sys;
 pub mod tls;
 pub mod transport;
 pub mod upstream;
+mod websocket;

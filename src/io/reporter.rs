@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::access::AccessErrors;
 use super::clock::{Clock, TRUST_INTERVAL};
 use super::listener::ListenerStatus;
 use super::mailbox::Mailbox;
@@ -56,6 +57,8 @@ pub struct Reporter {
     pub jobs: mpsc::Sender<Job>,
     /// Why there is no store.
     pub store_error: Option<String>,
+    /// What is wrong with the files that say who may do what.
+    pub access_errors: Rc<RefCell<AccessErrors>>,
     /// Readings that the broker thread had no room for.
     pub readings_dropped: Rc<Cell<u64>>,
     /// Messages that the service thread had no room for.
@@ -93,6 +96,7 @@ impl Reporter {
                 .into_iter()
                 .map(|listener| (listener.name.to_string(), listener.address.to_string(), listener.error))
                 .collect(),
+            access_errors: self.access_errors.borrow().in_words(),
             store_error: self.store_error.clone(),
             handover_dropped: self.readings_dropped.get() + self.forwards_dropped.load(Ordering::Relaxed),
             rss_bytes: rss_bytes(),
@@ -169,7 +173,7 @@ fn retained(topic: Arc<str>, payload: Bytes) -> Message {
 }
 
 /// Resident memory of this process, from /proc.
-fn rss_bytes() -> Option<u64> {
+pub(super) fn rss_bytes() -> Option<u64> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * u64::try_from(rustix::param::page_size()).ok()?)

@@ -5,21 +5,25 @@
 //! dirty buffer once. What doesn't fit on a socket waits for that connection's own task. No borrow of the core
 //! lives across an await.
 
+mod traffic;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::clock::Clock;
 use super::listener::{self, ListenerStatus};
 use super::mailbox::Mailbox;
 use super::sink::OutBuffers;
-use crate::broker::{Broker, ConnId, Event, Input, ListenerId, Sink, Stats};
+use super::stream::Link;
+use super::sys;
+use crate::broker::acl::Acl;
+use crate::broker::{Broker, ConnId, Event, Input, ListenerId, Stats};
 use crate::config::Listener;
-use crate::limits::READ_SCRATCH_BYTES;
+use crate::limits::{HANDSHAKE_STEPS_AT_ONCE_MAX, READ_SCRATCH_BYTES};
 use crate::message::{Message, OutboxId, SafeToken};
 use crate::secret::Secret;
 use crate::time::Mono;
@@ -45,6 +49,15 @@ pub enum ToBroker {
         /// Whether they are right.
         accepted: bool,
     },
+    /// Nobody can say now whether a name and password are right.
+    NotJudged {
+        /// Whose.
+        conn: ConnId,
+        /// Which use of that number.
+        generation: u32,
+    },
+    /// The rules from now on.
+    Access(Arc<Acl>),
     /// Asks for the broker's counters.
     Stats(oneshot::Sender<Stats>),
     /// Answered when everything before it was handled.
@@ -71,6 +84,8 @@ pub enum FromBroker {
         conn: ConnId,
         /// Which use of that number.
         generation: u32,
+        /// Its address.
+        peer: Box<str>,
         /// The name.
         user_name: String,
         /// The password.
@@ -89,6 +104,8 @@ pub struct Setup {
     pub connections_max: usize,
     /// The mark that [`Input::Drained`] belongs to.
     pub out_buffer_bytes_max: usize,
+    /// How often `$SYS` is published; 0: never.
+    pub sys_interval: Duration,
     /// The clocks.
     pub clock: Clock,
     /// From the service thread.
@@ -112,6 +129,8 @@ pub(super) struct Shard {
     forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
     drained_below: usize,
     connections_max: usize,
+    /// Turns of TLS handshakes, see [`super::greet::greet`].
+    pub(super) handshakes: Semaphore,
 }
 
 #[derive(Debug)]
@@ -121,6 +140,8 @@ struct Core {
     slots: Vec<Slot>,
     free: Vec<ConnId>,
     scratch: Box<[u8]>,
+    /// What a codec has made of the scratch buffer.
+    plain: Vec<u8>,
     dirty: Vec<ConnId>,
     clock: Clock,
     armed: Option<Mono>,
@@ -129,7 +150,7 @@ struct Core {
 /// One connection number and who has it.
 #[derive(Debug, Default)]
 struct Slot {
-    stream: Option<Rc<TcpStream>>,
+    link: Option<Rc<Link>>,
     wake: Rc<Notify>,
     /// Raised at each use, so that a late verdict can't hit the next client.
     generation: u32,
@@ -155,6 +176,8 @@ pub(super) enum Read {
     Short,
     /// The client is gone.
     Gone,
+    /// The client has broken what lies between the socket and MQTT, or said goodbye there. It is answered.
+    Ended,
 }
 
 /// Runs the broker thread until [`ToBroker::Stop`].
@@ -162,9 +185,12 @@ pub(super) enum Read {
 /// # Errors
 /// If the thread's runtime can't be made.
 pub fn run(setup: Setup) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, serve(setup));
+    // The one blocking thread reads certificates.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, serve(setup));
+    // It may hang on a disk that has stalled; that must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
 }
 
@@ -176,6 +202,7 @@ async fn serve(setup: Setup) {
             slots: Vec::new(),
             free: Vec::new(),
             scratch: vec![0; READ_SCRATCH_BYTES].into_boxed_slice(),
+            plain: Vec::new(),
             dirty: Vec::new(),
             clock: setup.clock,
             armed: None,
@@ -187,6 +214,7 @@ async fn serve(setup: Setup) {
         forwards_dropped: setup.forwards_dropped,
         drained_below: setup.out_buffer_bytes_max / 2,
         connections_max: setup.connections_max,
+        handshakes: Semaphore::new(HANDSHAKE_STEPS_AT_ONCE_MAX),
     });
     let mut listeners = Vec::new();
     for (index, listener) in setup.listeners.into_iter().enumerate() {
@@ -196,6 +224,9 @@ async fn serve(setup: Setup) {
     }
     tokio::task::spawn_local(flush_turns(shard.clone()));
     tokio::task::spawn_local(timer(shard.clone()));
+    if !setup.sys_interval.is_zero() {
+        tokio::task::spawn_local(sys::turns(shard.clone(), setup.sys_interval));
+    }
     take_inbox(&shard, &setup.inbox).await;
     for listener in listeners {
         listener.abort();
@@ -232,6 +263,12 @@ async fn take_inbox(shard: &Shard, inbox: &Mailbox<ToBroker>) {
                         shard.input(Input::Authenticated { conn, accepted });
                     }
                 }
+                ToBroker::NotJudged { conn, generation } => {
+                    if shard.generation(conn) == Some(generation) {
+                        shard.input(Input::NotJudged { conn });
+                    }
+                }
+                ToBroker::Access(acl) => shard.input(Input::Access(acl)),
                 // Whoever asked may have given up: then nobody wants the answer.
                 ToBroker::Stats(answer) => drop(answer.send(shard.core.borrow().broker.stats())),
                 ToBroker::Sync(answer) => drop(answer.send(())),
@@ -276,12 +313,19 @@ impl Shard {
         self.after_input(&mut core);
     }
 
+    /// The broker's counters, and when they were read.
+    pub(super) fn stats(&self) -> (Mono, Stats) {
+        let core = self.core.borrow();
+        (core.clock.now().mono, core.broker.stats())
+    }
+
     /// Takes a new client in; `None` if there is no room for it at all.
     pub(super) fn open(
         &self,
         listener: ListenerId,
-        stream: Rc<TcpStream>,
+        link: Rc<Link>,
         peer: &str,
+        certified: Option<&str>,
     ) -> Option<(ConnId, Rc<Notify>)> {
         let (conn, wake) = {
             let mut core = self.core.borrow_mut();
@@ -299,14 +343,14 @@ impl Shard {
             let slot = core.slots.get_mut(index(conn))?;
             let wake = Rc::new(Notify::new());
             *slot = Slot {
-                stream: Some(stream),
+                link: Some(link),
                 wake: wake.clone(),
                 generation: slot.generation.wrapping_add(1),
                 ..Slot::default()
             };
             (conn, wake)
         };
-        self.input(Input::Open { conn, listener, peer });
+        self.input(Input::Open { conn, listener, peer, certified });
         Some((conn, wake))
     }
 
@@ -316,7 +360,7 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         core.out.release(conn);
         if let Some(slot) = core.slots.get_mut(index(conn)) {
-            slot.stream = None;
+            slot.link = None;
             core.free.push(conn);
         }
         self.closed.notify_one();
@@ -330,91 +374,6 @@ impl Shard {
             write: slot.blocked,
             close: slot.closing,
         })
-    }
-
-    /// Reads once into the shared scratch buffer and hands it to the machine.
-    pub(super) fn read(&self, conn: ConnId, stream: &TcpStream) -> Read {
-        let mut core = self.core.borrow_mut();
-        let now = core.clock.now();
-        let Core { broker, out, scratch, .. } = &mut *core;
-        let outcome = match stream.try_read(scratch) {
-            Ok(0) => Read::Gone,
-            Ok(bytes) => {
-                let outcome = if bytes == scratch.len() { Read::Full } else { Read::Short };
-                let bytes = scratch.get(..bytes).unwrap_or_default();
-                broker.handle(now, Input::Bytes { conn, bytes }, out);
-                outcome
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Read::Short,
-            Err(_) => Read::Gone,
-        };
-        self.after_input(&mut core);
-        outcome
-    }
-
-    /// Writes what waits for one connection, as far as the socket takes it. False if the client is gone.
-    pub(super) fn flush(&self, conn: ConnId) -> bool {
-        let mut core = self.core.borrow_mut();
-        let (alive, drained) = self.write(&mut core, conn);
-        drop(core);
-        if drained {
-            self.input(Input::Drained { conn });
-        }
-        alive
-    }
-
-    /// Whether nothing waits to be written to the connection.
-    pub(super) fn is_flushed(&self, conn: ConnId) -> bool {
-        self.core.borrow().out.pending(conn).is_empty()
-    }
-
-    fn flush_dirty(&self) {
-        let mut drained = Vec::new();
-        {
-            let mut core = self.core.borrow_mut();
-            let mut dirty = std::mem::take(&mut core.dirty);
-            core.out.take_dirty(&mut dirty);
-            for conn in dirty.drain(..) {
-                if self.write(&mut core, conn).1 {
-                    drained.push(conn);
-                }
-            }
-            core.dirty = dirty;
-        }
-        for conn in drained {
-            self.input(Input::Drained { conn });
-        }
-    }
-
-    /// One `try_write`. Returns whether the client is alive, and whether its buffer fell below half of its mark.
-    fn write(&self, core: &mut Core, conn: ConnId) -> (bool, bool) {
-        let Core { out, slots, .. } = core;
-        let Some(slot) = slots.get_mut(index(conn)) else { return (false, false) };
-        let Some(stream) = slot.stream.clone() else { return (false, false) };
-        let before = out.buffered(conn);
-        let mut alive = true;
-        while !out.pending(conn).is_empty() {
-            match stream.try_write(out.pending(conn)) {
-                Ok(bytes) => out.advance(conn, bytes),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    // The reader sees the reset as well and ends the connection; what waited goes nowhere.
-                    out.release(conn);
-                    alive = false;
-                    break;
-                }
-            }
-        }
-        let after = out.buffered(conn);
-        let blocked = after > 0;
-        if blocked != slot.blocked {
-            slot.blocked = blocked;
-            slot.wake.notify_one();
-        }
-        if slot.closing {
-            slot.wake.notify_one();
-        }
-        (alive, before > self.drained_below && after <= self.drained_below)
     }
 
     fn after_input(&self, core: &mut Core) {
@@ -435,10 +394,10 @@ impl Shard {
             Event::Close { conn } => change(core, conn, |slot| slot.closing = true),
             Event::Pause { conn } => change(core, conn, |slot| slot.paused = true),
             Event::Resume { conn } => change(core, conn, |slot| slot.paused = false),
-            Event::Authenticate { conn, user_name, password } => {
+            Event::Authenticate { conn, peer, user_name, password } => {
                 let generation = core.slots.get(index(conn)).map_or(0, |slot| slot.generation);
                 // Bounded by the connections: one at a time for each.
-                self.outbox.force(FromBroker::Authenticate { conn, generation, user_name, password });
+                self.outbox.force(FromBroker::Authenticate { conn, generation, peer, user_name, password });
             }
             Event::Forward { outbox, message, token } => {
                 let weight = message.payload.len() + message.topic.len() + 128;
@@ -456,7 +415,7 @@ impl Shard {
 
     fn generation(&self, conn: ConnId) -> Option<u32> {
         let core = self.core.borrow();
-        core.slots.get(index(conn)).filter(|slot| slot.stream.is_some()).map(|slot| slot.generation)
+        core.slots.get(index(conn)).filter(|slot| slot.link.is_some()).map(|slot| slot.generation)
     }
 
     fn connections(&self) -> usize {

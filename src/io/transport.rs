@@ -97,6 +97,18 @@ impl OutQueue {
         self.bytes.shrink_to(64 * 1024);
     }
 
+    /// Bytes that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pending().len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pending().is_empty()
+    }
+
     fn pending(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
     }
@@ -115,12 +127,20 @@ pub async fn connect(target: &Target) -> Result<Transport, ConnectError> {
         Some(settings) => Some(tls::client(settings, &target.host).map_err(ConnectError::permanent)?),
         None => None,
     };
+    connect_with(target, tls).await
+}
+
+/// As [`connect`], with TLS settings that were made elsewhere; the target's own only name its files.
+///
+/// # Errors
+/// In words, naming host and port.
+pub async fn connect_with(target: &Target, tls: Option<tls::Client>) -> Result<Transport, ConnectError> {
     let addresses = lookup(target).await?;
     let mut last = None;
     for address in addresses {
         match open(address).await {
             Ok(stream) => match tls {
-                Some((config, name)) => return handshake(stream, config, name, target).await,
+                Some(tls) => return handshake(stream, tls, target).await,
                 None => return Ok(Transport { stream: Box::new(stream), unflushed: false }),
             },
             Err(error) => last = Some((address, error)),
@@ -156,16 +176,11 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn handshake(
-    stream: TcpStream,
-    config: std::sync::Arc<rustls::ClientConfig>,
-    name: rustls::pki_types::ServerName<'static>,
-    target: &Target,
-) -> Result<Transport, ConnectError> {
-    let connector = tokio_rustls::TlsConnector::from(config);
-    match timeout(HANDSHAKE_TIMEOUT, connector.connect(name, stream)).await {
+async fn handshake(stream: TcpStream, tls: tls::Client, target: &Target) -> Result<Transport, ConnectError> {
+    let connector = tokio_rustls::TlsConnector::from(tls.config);
+    match timeout(HANDSHAKE_TIMEOUT, connector.connect(tls.name, stream)).await {
         Ok(Ok(stream)) => Ok(Transport { stream: Box::new(stream), unflushed: false }),
-        Ok(Err(error)) => Err(tls::refused(&error, target)),
+        Ok(Err(error)) => Err(tls::refused(&error, target, tls.words)),
         Err(_) => Err(ConnectError::passing(format!("{}: no TLS answer within 10 s", target.host))),
     }
 }
@@ -173,6 +188,11 @@ async fn handshake(
 /// An operating system's error for people.
 #[must_use]
 pub fn io_words(error: &io::Error) -> String {
+    // With TLS 1.3, a server that misses our certificate says so only after the handshake.
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::AlertReceived(alert)) = tls {
+        return format!("the other side refused our TLS connection: {alert:?}");
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there".into(),
         io::ErrorKind::ConnectionReset => "the other side reset the connection".into(),
@@ -198,6 +218,32 @@ impl Transport {
             let mut buffer = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
             Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
+    }
+
+    /// As [`Transport::turn`], but if more than `mark` bytes waited it also ends, with `None`, as soon as that is
+    /// no longer so: whoever makes the bytes can go on.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub async fn turn_to(
+        &mut self,
+        out: &mut OutQueue,
+        scratch: &mut [u8],
+        mark: usize,
+    ) -> io::Result<Option<usize>> {
+        let above = out.len() > mark;
+        poll_fn(|context| {
+            if let Poll::Ready(Err(error)) = self.poll_write_out(context, out) {
+                return Poll::Ready(Err(error));
+            }
+            if above && out.len() <= mark {
+                return Poll::Ready(Ok(None));
+            }
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(Some(buffer.filled().len())))
         })
         .await
     }

@@ -5,7 +5,7 @@ use super::packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck,
     Subscribe, SubscribeFilter, SubscribeOptions, UnsubAck, Unsubscribe, Version, Will,
 };
-use super::property::{Properties, PropertyId};
+use super::property::{Properties, PropertyId, PropertyLimits};
 use super::reason::ReasonCode;
 use super::topic;
 use super::wire::{self, Cursor, kind, varint_len};
@@ -38,6 +38,18 @@ pub enum DecodeError {
         /// What is allowed.
         max: usize,
     },
+    /// More user properties than this side accepts (0x97).
+    TooManyUserProperties {
+        /// What is allowed.
+        max: usize,
+    },
+    /// More bytes of properties than this side accepts (0x97).
+    PropertiesTooLong {
+        /// All properties of the packet, or of its will.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// CONNECT names a protocol or level that doesn't exist (5.0: 0x84; 3.x: return code 1).
     UnsupportedVersion,
 }
@@ -51,6 +63,7 @@ impl DecodeError {
             Self::Protocol(_) => ReasonCode::ProtocolError,
             Self::TopicNameInvalid => ReasonCode::TopicNameInvalid,
             Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
+            Self::TooManyUserProperties { .. } | Self::PropertiesTooLong { .. } => ReasonCode::QuotaExceeded,
             Self::UnsupportedVersion => ReasonCode::UnsupportedProtocolVersion,
         }
     }
@@ -63,6 +76,10 @@ impl std::fmt::Display for DecodeError {
             Self::Protocol(what) => write!(f, "protocol error: {what}"),
             Self::TopicNameInvalid => write!(f, "topic name with a wildcard"),
             Self::PacketTooLarge { bytes, max } => write!(f, "packet of {bytes} bytes, {max} are allowed"),
+            Self::TooManyUserProperties { max } => write!(f, "more than {max} user properties"),
+            Self::PropertiesTooLong { bytes, max } => {
+                write!(f, "properties of {bytes} bytes, {max} are allowed")
+            }
             Self::UnsupportedVersion => write!(f, "unsupported protocol version"),
         }
     }
@@ -93,7 +110,20 @@ pub fn frame(buf: &[u8], packet_bytes_max: usize) -> Result<Option<Frame<'_>>, D
 /// on the session or on limits is the caller's: a subscription identifier in a client's PUBLISH, topic alias 0,
 /// a filter that is no valid filter, the length of a client identifier.
 pub fn decode<'a>(frame: Frame<'a>, version: Version) -> Result<Packet<'a>, DecodeError> {
-    let mut cursor = Cursor::new(frame.body);
+    decode_within(frame, version, PropertyLimits::NONE)
+}
+
+/// As [`decode`], with a bound on properties.
+///
+/// # Errors
+/// As [`decode`]; `TooManyUserProperties` and `PropertiesTooLong` at the bound, before what lies behind it is
+/// looked at.
+pub fn decode_within<'a>(
+    frame: Frame<'a>,
+    version: Version,
+    limits: PropertyLimits,
+) -> Result<Packet<'a>, DecodeError> {
+    let mut cursor = Cursor::with_limits(frame.body, limits);
     let c = &mut cursor;
     let packet_kind = frame.first >> 4;
     if packet_kind == kind::PUBLISH {

@@ -153,6 +153,20 @@ fn property<'a>(row: &Row, raw: Raw<'a>) -> Option<Property<'a>> {
     })
 }
 
+/// How much of properties one packet may bring; held while they are read, not after. The standard has no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PropertyLimits {
+    /// User properties.
+    pub user_max: usize,
+    /// Bytes of all properties together.
+    pub bytes_max: usize,
+}
+
+impl PropertyLimits {
+    /// As much as the packet holds.
+    pub const NONE: Self = Self { user_max: usize::MAX, bytes_max: usize::MAX };
+}
+
 /// The properties of one packet as they stood on the wire, without their length; already checked for known
 /// identifiers, types, ranges, placement and repetition. Walking it can't fail.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -165,12 +179,17 @@ impl<'a> Properties<'a> {
     /// Reads length and properties of a packet of type `kind`, and checks all rules of one packet.
     pub(super) fn read(cursor: &mut Cursor<'a>, kind: u8) -> Result<Self, DecodeError> {
         let len = cursor.varint()?;
-        Self::check(cursor.take(len)?, kind)
+        let PropertyLimits { bytes_max, .. } = cursor.limits;
+        if len > bytes_max {
+            return Err(DecodeError::PropertiesTooLong { bytes: len, max: bytes_max });
+        }
+        Self::check(cursor.take(len)?, kind, cursor.limits)
     }
 
-    fn check(bytes: &'a [u8], kind: u8) -> Result<Self, DecodeError> {
+    fn check(bytes: &'a [u8], kind: u8, limits: PropertyLimits) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(bytes);
         let mut seen = 0_u64;
+        let mut user = 0;
         while !cursor.is_empty() {
             let (row, raw) = read(&mut cursor)?;
             if !row.packets.has(kind) {
@@ -181,6 +200,12 @@ impl<'a> Properties<'a> {
                 return Err(DecodeError::Protocol("a property stands twice"));
             }
             seen |= bit;
+            if row.id == PropertyId::UserProperty {
+                user += 1;
+                if user > limits.user_max {
+                    return Err(DecodeError::TooManyUserProperties { max: limits.user_max });
+                }
+            }
             check_value(row, raw)?;
         }
         Ok(Self(bytes))
@@ -298,6 +323,16 @@ impl PropertiesBuf {
         }
     }
 
+    /// Takes all out; the memory stays.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Appends properties that were checked before.
+    pub fn extend(&mut self, from: Properties<'_>) {
+        self.0.extend_from_slice(from.0);
+    }
+
     /// The borrowed view.
     #[must_use]
     pub fn as_properties(&self) -> Properties<'_> {
@@ -307,7 +342,7 @@ impl PropertiesBuf {
     /// Checks bytes that were stored; `None` if they are not well-formed properties of a PUBLISH.
     #[must_use]
     pub fn from_stored(bytes: &[u8]) -> Option<Self> {
-        Properties::check(bytes, kind::PUBLISH).ok().map(Properties::to_buf)
+        Properties::check(bytes, kind::PUBLISH, PropertyLimits::NONE).ok().map(Properties::to_buf)
     }
 }
 

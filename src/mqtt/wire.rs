@@ -3,6 +3,7 @@
 
 use super::decode::DecodeError;
 use super::encode::EncodeError;
+use super::property::PropertyLimits;
 
 /// The numbers of the packet types (2.1.2). They also stand for bits in the tables of properties and reasons.
 pub(super) mod kind {
@@ -78,38 +79,46 @@ pub(super) fn varint(bytes: &[u8]) -> Result<Option<(usize, usize)>, DecodeError
 
 /// What is left to read of a packet's body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a>(&'a [u8]);
+pub(super) struct Cursor<'a> {
+    rest: &'a [u8],
+    /// How much of properties is taken.
+    pub(super) limits: PropertyLimits,
+}
 
 const SHORT: DecodeError = DecodeError::Malformed("the packet ends inside a field");
 
 impl<'a> Cursor<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self { rest: bytes, limits: PropertyLimits::NONE }
+    }
+
+    pub(super) const fn with_limits(bytes: &'a [u8], limits: PropertyLimits) -> Self {
+        Self { rest: bytes, limits }
     }
 
     pub(super) const fn is_empty(self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
     }
 
     /// All that is left.
     pub(super) const fn rest(self) -> &'a [u8] {
-        self.0
+        self.rest
     }
 
     /// Refuses bytes behind the last field.
     pub(super) const fn finish(self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError::Malformed("bytes behind the last field")) }
+        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Malformed("bytes behind the last field")) }
     }
 
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let (field, rest) = self.0.split_at_checked(len).ok_or(SHORT)?;
-        self.0 = rest;
+        let (field, rest) = self.rest.split_at_checked(len).ok_or(SHORT)?;
+        self.rest = rest;
         Ok(field)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (field, rest) = self.0.split_first_chunk::<N>().ok_or(SHORT)?;
-        self.0 = rest;
+        let (field, rest) = self.rest.split_first_chunk::<N>().ok_or(SHORT)?;
+        self.rest = rest;
         Ok(*field)
     }
 
@@ -127,7 +136,7 @@ impl<'a> Cursor<'a> {
 
     /// A variable byte integer, which must be as short as it can be (5.0, 1.5.5-1).
     pub(super) fn varint(&mut self) -> Result<usize, DecodeError> {
-        let (value, len) = varint(self.0)?.ok_or(SHORT)?;
+        let (value, len) = varint(self.rest)?.ok_or(SHORT)?;
         if len != varint_len(value) {
             return Err(DecodeError::Malformed("a variable byte integer is longer than needed"));
         }

@@ -26,15 +26,15 @@ impl Certificates {
         std::fs::write(issuer.dir.join("serial"), "01\n").unwrap();
         let config = format!(
             "[ca]\ndefault_ca = own\n[own]\ndir = {0}\ndatabase = {0}/index\nserial = {0}/serial\n\
-             new_certs_dir = {0}\ncertificate = {0}/ca.pem\nprivate_key = {0}/ca.key\ndefault_md = sha256\n\
-             policy = any\nunique_subject = no\n[any]\ncommonName = supplied\n\
+             new_certs_dir = {0}\ncrlnumber = {0}/crlnumber\ncertificate = {0}/ca.pem\nprivate_key = {0}/ca.key\ndefault_md = sha256\n\
+             policy = any\ndefault_crl_days = 2\nunique_subject = no\n[any]\ncommonName = supplied\n\
              [req]\ndistinguished_name = name\n[name]\n",
             issuer.dir.display()
         );
         std::fs::write(issuer.dir.join("openssl.cnf"), config).unwrap();
         issuer.openssl(
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout ca.key -out ca.pem -days 2 \
-             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -config openssl.cnf",
+             -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign -config openssl.cnf",
             &["-subj", &format!("/CN=fieldgate test authority {name}")],
         );
         issuer
@@ -55,16 +55,43 @@ impl Certificates {
         self.issue_with(file, name, "-startdate 20200101000000Z -enddate 20200201000000Z")
     }
 
+    /// A client's certificate for a common name and an alternative name (`DNS:device`), valid for a day.
+    pub fn issue_client(&self, file: &str, common_name: &str, name: &str) -> Issued {
+        self.issue_any(file, &format!("/CN={common_name}"), name, "clientAuth", "-days 1")
+    }
+
+    /// Revokes one; the list is in [`Self::revocation_list`] from then on.
+    pub fn revoke(&self, issued: &Issued) {
+        let certificate = issued.certificate.display().to_string();
+        self.openssl("ca -config openssl.cnf -revoke", &[&certificate]);
+        self.publish_revocations();
+    }
+
+    /// Writes the list anew.
+    pub fn publish_revocations(&self) {
+        std::fs::write(self.dir.join("crlnumber"), "01\n").unwrap();
+        self.openssl("ca -config openssl.cnf -gencrl -crldays 2 -out crl.pem", &[]);
+    }
+
+    /// The list of revoked certificates, PEM.
+    pub fn revocation_list(&self) -> PathBuf {
+        self.dir.join("crl.pem")
+    }
+
     fn issue_with(&self, file: &str, name: &str, validity: &str) -> Issued {
+        self.issue_any(file, "/CN=server", name, "serverAuth", validity)
+    }
+
+    fn issue_any(&self, file: &str, subject: &str, name: &str, usage: &str, validity: &str) -> Issued {
         let extensions =
-            format!("basicConstraints = CA:FALSE\nsubjectAltName = {name}\nextendedKeyUsage = serverAuth\n");
+            format!("basicConstraints = CA:FALSE\nsubjectAltName = {name}\nextendedKeyUsage = {usage}\n");
         std::fs::write(self.dir.join(format!("{file}.ext")), extensions).unwrap();
         self.openssl(
             &format!(
                 "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc -keyout {file}.key -out {file}.csr \
-                 -subj /CN=server -config openssl.cnf"
+                 -config openssl.cnf"
             ),
-            &[],
+            &["-subj", subject],
         );
         self.openssl(
             &format!(

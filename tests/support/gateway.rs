@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use fieldgate::io::control;
+use rustix::process::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -95,6 +96,11 @@ impl Gateway {
         self.process = Some(Process::start("fieldgate", &mut command));
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("the gateway runs").signal(signal);
+    }
+
     /// Kills it as a crash would.
     pub fn kill9(&mut self) {
         let mut process = self.process.take().expect("the gateway runs");
@@ -116,6 +122,11 @@ impl Gateway {
         let status = process.wait_end(PATIENCE);
         self.logs += &process.text();
         (status, process.text())
+    }
+
+    /// Its process's number.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the gateway runs").pid()
     }
 
     /// What it has logged, in all its runs.

@@ -11,6 +11,7 @@ mod pty;
 mod python;
 mod relay;
 mod tls_server;
+mod wire;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -24,6 +25,7 @@ pub use pty::{Player, Pty};
 pub use python::Python;
 pub use relay::Relay;
 pub use tls_server::TlsServer;
+pub use wire::{Hello, Wire};
 
 /// What must happen soon has this long on a slow, busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,22 @@ impl Pty {
             }
             assert!(Instant::now() < deadline, "nobody reads {} any more", self.path.display());
         }
+    }
+
+    /// The terminal's modes.
+    pub fn modes(&self) -> String {
+        let modes = tcgetattr(&*self.slave).unwrap();
+        format!("{:?} {:?} {:?}", modes.local_modes, modes.input_modes, modes.output_modes)
+    }
+
+    /// What was written to it, or echoed, since the last time.
+    pub fn shown(&self) -> String {
+        let mut bytes = [0; 4096];
+        let mut all = Vec::new();
+        while let Ok(read) = (&*self.master).read(&mut bytes) {
+            all.extend_from_slice(&bytes[..read]);
+        }
+        String::from_utf8_lossy(&all).into_owned()
     }
 
     /// Writes a line.

@@ -48,6 +48,70 @@ fn an_unsupported_version_gets_return_code_1() {
 }
 
 #[test]
+fn a_version_that_the_listener_does_not_take_is_refused_in_its_own_words() {
+    let mut config = config();
+    config.listeners[0].versions = vec![V311];
+    for (version, expected) in [(V31, 1), (V5, 0x84)] {
+        let mut t = Bench::with(config.clone());
+        t.open(1);
+        t.send(1, Packet::Connect(connect(version, "a")));
+        let answer = t.next(1).unwrap();
+        assert_eq!((answer[0], answer[2], answer[3]), (0x20, 0, expected));
+        t.expect_closed(1);
+    }
+    Bench::with(config).join(1, connect(V311, "a"));
+}
+
+#[test]
+fn a_name_proved_by_certificate_stands_whatever_the_client_says_and_no_password_is_asked() {
+    let mut t = Bench::new();
+    let certified = |t: &mut Bench, c: u32, name: &str| {
+        t.handle(Input::Open {
+            conn: ConnId(c),
+            listener: ListenerId(1),
+            peer: "10.0.0.7:1",
+            certified: Some(name),
+        });
+    };
+    let claims = Connect { user_name: Some("admin"), password: Some(b"x"), ..connect(V5, "plc") };
+    certified(&mut t, 1, "plc-7");
+    t.send(1, Packet::Connect(claims));
+    assert!(!t.welcomed(1), "let in, without a session from before");
+    assert!(t.authentications.is_empty());
+    // Its session is its own: another name can't take it.
+    certified(&mut t, 2, "plc-8");
+    t.send(2, Packet::Connect(connect(V5, "plc")));
+    refused(2, &mut t, ReasonCode::ClientIdentifierNotValid);
+    certified(&mut t, 3, &"x".repeat(129));
+    t.send(3, Packet::Connect(connect(V5, "long")));
+    refused(3, &mut t, ReasonCode::BadUserNameOrPassword);
+}
+
+#[test]
+fn a_listener_takes_so_many_clients_only() {
+    let mut config = config();
+    config.listeners[0].connections_max = Some(2);
+    config.listeners[1].allow_anonymous = true;
+    let mut t = Bench::with(config);
+    t.join(1, connect(V311, "a"));
+    t.join(2, connect(V311, "b"));
+    t.open(3);
+    t.send(3, Packet::Connect(connect(V5, "c")));
+    refused(3, &mut t, ReasonCode::QuotaExceeded);
+    // Elsewhere there is room, but who comes from there needs a place here.
+    t.open_at(4, 1);
+    t.send(4, Packet::Connect(connect(V311, "c")));
+    t.welcomed(4);
+    t.open(5);
+    t.send(5, Packet::Connect(connect(V5, "c")));
+    refused(5, &mut t, ReasonCode::QuotaExceeded);
+    // A client's own place can be taken over.
+    t.join(6, connect(V311, "b"));
+    t.handle(Input::Closed { conn: ConnId(1) });
+    t.join(7, connect(V311, "d"));
+}
+
+#[test]
 fn an_anonymous_client_is_refused_where_the_listener_wants_users() {
     for version in [V31, V311, V5] {
         let mut t = Bench::new();

@@ -157,3 +157,28 @@ fn many_retained_messages_go_out_as_fast_as_the_client_reads() {
     assert_eq!(topics.len(), 1_000);
     assert_eq!(t.broker.stats().dropped_queue_full, 0);
 }
+
+#[test]
+fn many_retained_messages_go_out_in_portions_so_that_others_have_their_turn() {
+    let mut t = Bench::new();
+    t.join(1, connect(V311, "p"));
+    for n in 0..600 {
+        t.send(1, retained(&format!("kept/{n:03}"), Q0, 0, "x"));
+    }
+    t.join(2, connect(V311, "s"));
+    t.subscribe(2, "kept/#", Q0);
+    let portion = |t: &mut Bench| std::iter::from_fn(|| t.next(2)).count();
+    assert_eq!(portion(&mut t), 250);
+    t.wait(millis(0));
+    assert_eq!(portion(&mut t), 0);
+    t.wait(millis(1));
+    assert_eq!(portion(&mut t), 350);
+    t.wait(secs(1));
+    assert_eq!(portion(&mut t), 0);
+    // Whoever goes away in between gets no more, and nothing is left of it.
+    t.subscribe(2, "kept/#", Q0);
+    assert_eq!(portion(&mut t), 250);
+    t.cut(2);
+    t.wait(secs(1));
+    assert_eq!(portion(&mut t), 0);
+}

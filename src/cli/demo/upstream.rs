@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle as Task, spawn_local};
 
 use crate::broker::{Broker, Config, ListenerPolicy};
-use crate::config::{Listener, TimeTrust};
+use crate::config::{Bind, Listener, TimeTrust};
 use crate::io::clock::Clock;
 use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
@@ -44,20 +44,25 @@ impl Upstream {
         let config = Config {
             // Its own topics are not those of any gateway.
             base: Arc::from("demo-upstream"),
-            listeners: vec![ListenerPolicy { name: name.clone(), allow_anonymous: true }],
+            listeners: vec![ListenerPolicy {
+                name: name.clone(),
+                allow_anonymous: true,
+                ..ListenerPolicy::default()
+            }],
             queue_messages_max: QUEUE_MESSAGES_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
             ..Config::default()
         };
         let (inbox, outbox) =
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
-        let listening = ListenerStatus { name: name.clone(), address: bind, error: None };
+        let listening = ListenerStatus { name: name.clone(), address: Bind::Tcp(bind), error: None };
         let status = Arc::new(Mutex::new(vec![listening]));
         let setup = shard::Setup {
             connections_max: config.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
             out_buffer_bytes_max: config.out_buffer_bytes_max,
+            sys_interval: Duration::ZERO,
             broker: Broker::new(config, fastrand::u64(..)),
-            listeners: vec![Listener { name, bind }],
+            listeners: vec![Listener::plain(name, bind)],
             clock: Clock::new(TimeTrust::Auto),
             inbox: inbox.clone(),
             outbox: outbox.clone(),
@@ -105,7 +110,9 @@ async fn bound(status: &Mutex<Vec<ListenerStatus>>) -> Result<SocketAddr, String
             Some(ListenerStatus { error: Some(error), .. }) => {
                 return Err(format!("the upstream broker: {error}"));
             }
-            Some(ListenerStatus { address, .. }) if address.port() != 0 => return Ok(address),
+            Some(ListenerStatus { address: Bind::Tcp(address), .. }) if address.port() != 0 => {
+                return Ok(address);
+            }
             _ => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }

@@ -13,6 +13,8 @@ parser.add_argument("--protocol", type=int, default=mqtt.MQTTv311)
 parser.add_argument("--count", type=int, default=1)
 parser.add_argument("--qos", type=int, default=1)
 parser.add_argument("--retain", action="store_true")
+parser.add_argument("--transport", default="tcp")
+parser.add_argument("--ca")
 args = parser.parse_args()
 
 published = 0
@@ -31,7 +33,9 @@ def on_publish(client, userdata, mid):
         client.disconnect()
 
 
-client = mqtt.Client(args.client_id, protocol=args.protocol)
+client = mqtt.Client(args.client_id, protocol=args.protocol, transport=args.transport)
+if args.ca:
+    client.tls_set(args.ca)
 client.on_connect = on_connect
 client.on_publish = on_publish
 client.connect("127.0.0.1", args.port, 60)

@@ -12,6 +12,8 @@ parser.add_argument("client_id")
 parser.add_argument("topic")
 parser.add_argument("--protocol", type=int, default=mqtt.MQTTv311)
 parser.add_argument("--durable", action="store_true")
+parser.add_argument("--transport", default="tcp")
+parser.add_argument("--ca")
 args = parser.parse_args()
 
 
@@ -30,9 +32,11 @@ def on_message(client, userdata, message):
 
 
 if args.protocol == mqtt.MQTTv5:
-    client = mqtt.Client(args.client_id, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(args.client_id, protocol=mqtt.MQTTv5, transport=args.transport)
 else:
-    client = mqtt.Client(args.client_id, not args.durable, None, args.protocol)
+    client = mqtt.Client(args.client_id, not args.durable, None, args.protocol, args.transport)
+if args.ca:
+    client.tls_set(args.ca)
 client.on_connect = on_connect
 client.on_subscribe = on_subscribe
 client.on_message = on_message

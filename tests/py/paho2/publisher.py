@@ -14,6 +14,8 @@ parser.add_argument("--protocol", type=int, default=4)
 parser.add_argument("--count", type=int, default=1)
 parser.add_argument("--qos", type=int, default=1)
 parser.add_argument("--retain", action="store_true")
+parser.add_argument("--transport", default="tcp")
+parser.add_argument("--ca")
 args = parser.parse_args()
 
 published = 0
@@ -33,8 +35,13 @@ def on_publish(client, userdata, mid, reason_code, properties):
 
 
 client = mqtt.Client(
-    CallbackAPIVersion.VERSION2, client_id=args.client_id, protocol=MQTTProtocolVersion(args.protocol)
+    CallbackAPIVersion.VERSION2,
+    client_id=args.client_id,
+    protocol=MQTTProtocolVersion(args.protocol),
+    transport=args.transport,
 )
+if args.ca:
+    client.tls_set(args.ca)
 client.on_connect = on_connect
 client.on_publish = on_publish
 client.connect("127.0.0.1", args.port)

@@ -13,6 +13,8 @@ parser.add_argument("client_id")
 parser.add_argument("topic")
 parser.add_argument("--protocol", type=int, default=4)
 parser.add_argument("--durable", action="store_true")
+parser.add_argument("--transport", default="tcp")
+parser.add_argument("--ca")
 args = parser.parse_args()
 protocol = MQTTProtocolVersion(args.protocol)
 
@@ -32,8 +34,14 @@ def on_message(client, userdata, message):
 
 clean = None if protocol == MQTTProtocolVersion.MQTTv5 else not args.durable
 client = mqtt.Client(
-    CallbackAPIVersion.VERSION2, client_id=args.client_id, clean_session=clean, protocol=protocol
+    CallbackAPIVersion.VERSION2,
+    client_id=args.client_id,
+    clean_session=clean,
+    protocol=protocol,
+    transport=args.transport,
 )
+if args.ca:
+    client.tls_set(args.ca)
 client.on_connect = on_connect
 client.on_subscribe = on_subscribe
 client.on_message = on_message

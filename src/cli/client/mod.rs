@@ -1,0 +1,13 @@
+//! What `fieldgate pub` and `fieldgate sub` share: the options of a connection, the client machine, and the loop
+//! that carries its bytes. What is published or printed is theirs.
+
+pub(super) mod connection;
+pub(super) mod message;
+pub(super) mod options;
+pub(super) mod properties;
+pub(super) mod session;
+mod trust;
+mod url;
+
+#[cfg(test)]
+mod session_tests;

@@ -1,0 +1,152 @@
+//! The password thread: hashes, which take long, one at a time; and looks whether the password file or the ACL
+//! file has changed. Neither may hold up the broker or the service thread.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::access::{Watched, read_rules, read_users};
+use super::clock::Clock;
+use super::files;
+use crate::auth::{Check, Hash, Outcome, PasswordFile, SALT_BYTES};
+use crate::broker::acl::Rule;
+
+/// How often the files are looked at. Between two hashes too, so a flood of logins doesn't keep a new file away.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What the thread has to tell.
+#[derive(Debug)]
+pub enum Report {
+    /// A check is done.
+    Checked(Outcome),
+    /// The password file has changed.
+    Users(Result<PasswordFile, String>),
+    /// The ACL file has changed.
+    Rules(Result<Vec<Rule>, String>),
+    /// A stronger hash could not be written.
+    NotRenewed(String),
+}
+
+/// The files, and what they said at the start.
+#[derive(Debug)]
+pub struct Opened {
+    /// The password file.
+    pub users: Option<Result<PasswordFile, String>>,
+    /// The ACL file.
+    pub rules: Option<Result<Vec<Rule>, String>>,
+    worker: Worker,
+}
+
+#[derive(Debug)]
+struct Worker {
+    users: Option<Watched>,
+    rules: Option<Watched>,
+    random: SystemRandom,
+    /// A file that can't be written is told once.
+    not_renewed: bool,
+}
+
+/// Reads both files.
+#[must_use]
+pub fn open(password_file: Option<PathBuf>, acl_file: Option<PathBuf>) -> Opened {
+    let mut users = password_file.map(Watched::new);
+    let mut rules = acl_file.map(Watched::new);
+    Opened {
+        users: users.as_mut().map(|file| file.read(read_users)),
+        rules: rules.as_mut().map(|file| file.read(read_rules)),
+        worker: Worker { users, rules, random: SystemRandom::new(), not_renewed: false },
+    }
+}
+
+impl Opened {
+    /// Starts the thread. It ends when the sender of checks is dropped; how many wait is bounded by whoever sends.
+    ///
+    /// # Errors
+    /// If the thread can't be started.
+    pub fn spawn(self, clock: Clock) -> std::io::Result<(Sender<Check>, UnboundedReceiver<Report>)> {
+        let (sender, checks) = mpsc::channel();
+        let (reports, receiver) = unbounded_channel();
+        let mut worker = self.worker;
+        std::thread::Builder::new()
+            .name("fg-passwords".into())
+            .spawn(move || worker.run(&clock, &checks, &reports))?;
+        Ok((sender, receiver))
+    }
+}
+
+/// Random bytes from the system.
+///
+/// # Errors
+/// If it has none.
+pub fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system gives no random numbers".to_owned())?;
+    Ok(bytes)
+}
+
+impl Worker {
+    fn run(&mut self, clock: &Clock, checks: &Receiver<Check>, reports: &UnboundedSender<Report>) {
+        // A report that nobody wants any more means that the gateway stops: so does the next receive.
+        let report = |report| drop(reports.send(report));
+        let mut next_look = clock.now().mono + LOOK;
+        loop {
+            match checks.recv_timeout(next_look.since(clock.now().mono)) {
+                Ok(check) => self.check(check, &report),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if clock.now().mono >= next_look {
+                self.look(&report);
+                next_look = clock.now().mono + LOOK;
+            }
+        }
+    }
+
+    fn look(&mut self, report: &impl Fn(Report)) {
+        if let Some(users) = self.users.as_mut().and_then(|file| file.read_if_changed(read_users)) {
+            report(Report::Users(users));
+        }
+        if let Some(rules) = self.rules.as_mut().and_then(|file| file.read_if_changed(read_rules)) {
+            report(Report::Rules(rules));
+        }
+    }
+
+    fn check(&mut self, check: Check, report: &impl Fn(Report)) {
+        let Check { ticket, user, password, hash } = check;
+        let matches = hash.matches(password.expose());
+        let mut renewed = None;
+        if matches && hash.is_weak() {
+            match self.renew(&user, password.expose(), &hash) {
+                Ok(new) => renewed = Some(new),
+                Err(error) if !self.not_renewed => {
+                    self.not_renewed = true;
+                    report(Report::NotRenewed(error));
+                }
+                Err(_) => {}
+            }
+        }
+        report(Report::Checked(Outcome { ticket, matches, renewed }));
+    }
+
+    /// Puts a stronger hash of a right password into the file.
+    fn renew(&mut self, user: &str, password: &[u8], old: &Hash) -> Result<Hash, String> {
+        let file = self.users.as_mut().ok_or("there is no password file")?;
+        let mut salt = [0; SALT_BYTES];
+        self.random.fill(&mut salt).map_err(|_| "the system gives no random numbers")?;
+        let new = Hash::make(password, &salt).ok_or("the password is too long")?;
+        let change = |content: Option<Vec<u8>>| {
+            // As it is now, which may not be what was read: others write it too.
+            let mut users =
+                PasswordFile::parse(&content.unwrap_or_default()).map_err(|mistake| mistake.to_string())?;
+            if !users.replace(user, old, new.clone()) {
+                return Err("the user's entry has changed meanwhile".to_owned());
+            }
+            Ok((users.to_string().into_bytes(), ()))
+        };
+        files::rewrite(file.path(), change)?;
+        Ok(new)
+    }
+}

@@ -1,0 +1,103 @@
+//! A client's socket, TCP or Unix, and what lies between its bytes and MQTT's, if anything.
+
+use std::cell::RefCell;
+use std::io;
+
+use tokio::io::{Interest, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::codec::Codec;
+
+/// A connected socket.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// Over IP.
+    Tcp(TcpStream),
+    /// On this machine.
+    Unix(UnixStream),
+}
+
+/// A socket and its codec.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// The socket.
+    pub(super) socket: Socket,
+    /// Absent where MQTT's bytes go as they are, so that plain TCP pays nothing.
+    pub(super) codec: Option<Box<RefCell<Codec>>>,
+}
+
+impl Socket {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// The socket's; `WouldBlock` if there is nothing.
+    pub(super) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read(into),
+            Self::Unix(stream) => stream.try_read(into),
+        }
+    }
+
+    /// Writes as much as fits.
+    ///
+    /// # Errors
+    /// The socket's; `WouldBlock` if nothing fits.
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    /// Waits until it can be read or written. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(interest).await,
+            Self::Unix(stream) => stream.ready(interest).await,
+        }
+    }
+
+    /// Reads what comes next; 0 at the end. Cancel safe.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.ready(Interest::READABLE).await?;
+            match self.try_read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Whether the client is gone and has left nothing to be read.
+    pub(super) fn is_gone(&self) -> bool {
+        let mut byte = [0];
+        let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+        let peeked = match self {
+            Self::Tcp(stream) => rustix::net::recv(stream, &mut byte[..], flags),
+            Self::Unix(stream) => rustix::net::recv(stream, &mut byte[..], flags),
+        };
+        match peeked {
+            Ok((bytes, _)) => bytes == 0,
+            Err(error) => error != rustix::io::Errno::WOULDBLOCK && error != rustix::io::Errno::INTR,
+        }
+    }
+
+    /// Says that nothing more will be written.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        let how = rustix::net::Shutdown::Write;
+        match self {
+            Self::Tcp(stream) => rustix::net::shutdown(stream, how)?,
+            Self::Unix(stream) => rustix::net::shutdown(stream, how)?,
+        }
+        Ok(())
+    }
+}
