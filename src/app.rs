@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc as answers, oneshot, watch};
 use tokio::task::{JoinHandle as Task, LocalSet, spawn_local};
 use tracing::{error, info, warn};
@@ -36,6 +37,8 @@ use crate::time::BootId;
 
 /// Upstreams get this long to commit, say goodbye and disconnect.
 const UPSTREAM_STOP_MAX: Duration = Duration::from_secs(8);
+/// The store gets this long to close.
+const STORE_STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a gateway until `stop` completes; the calling thread becomes the service thread. A clean stop commits
 /// what is in memory and publishes `offline`.
@@ -84,20 +87,21 @@ struct Ground {
     instance: Arc<str>,
     store: Result<Store, String>,
     outboxes: Vec<OutboxState>,
+    /// The broker's state as it was kept; `None` if it is not.
+    state: Option<Vec<(Vec<u8>, Bytes)>>,
 }
 
 impl Gateway {
     fn start(config: Config) -> Result<Self, String> {
         let config = Arc::new(config);
-        let ground = Ground::find(&config)?;
+        let mut ground = Ground::find(&config)?;
         let started = ground.clock.now();
         let (broker, from_broker) =
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
         let forwards_dropped = Arc::new(AtomicU64::new(0));
         let listeners = Arc::new(Mutex::new(listener_statuses(&config)));
         let access = Access::open(&config, &ground.clock)?;
-        let broker_thread =
-            start_broker(&config, &access, &ground, &broker, &from_broker, &listeners, &forwards_dropped)?;
+        let machine = make_broker(&config, &access, &mut ground);
         let (answer_senders, answer_receivers): (Vec<_>, Vec<_>) =
             config.upstreams.iter().map(|_| answers::unbounded_channel()).unzip();
         let store_error = ground.store.as_ref().err().cloned();
@@ -105,11 +109,13 @@ impl Gateway {
         let (stop_upstreams, stopping_upstreams) = watch::channel(false);
         let changed = Rc::new(Notify::new());
         let readings_dropped = Rc::new(Cell::new(0));
-        let Ground { clock, boot, run, instance, store, outboxes } = ground;
+        let Ground { clock, boot, run, instance, store, outboxes, .. } = ground;
         let bridges = make_bridges(&config, &clock, boot, run, &instance, &outboxes);
-        let (jobs, store_thread) = store_task::spawn(store, answer_senders, clock.clone())
+        let (jobs, store_thread) = store_task::spawn(store, answer_senders, broker.clone(), clock.clone())
             .map_err(|error| format!("can't start the store thread: {error}"))?;
         let store_thread = watch_store(store_thread)?;
+        let shared = BrokerShared { inbox: &broker, outbox: &from_broker, jobs: &jobs, clock: &clock };
+        let broker_thread = start_broker(&config, machine, shared, &listeners, &forwards_dropped)?;
         let ports = make_ports(&config, &clock, boot, run);
         let sensors = config.ports.iter().zip(&ports).map(|(port, machine)| {
             spawn_local(serial::run(serial::Setup {
@@ -239,6 +245,15 @@ impl Gateway {
         self.pump.abort();
         drop(self.reporter);
         drop(self.jobs);
+        // The last batch of the broker's state is on its way, or was given up.
+        let closed = async {
+            while !self.store_thread.thread.is_finished() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(STORE_STOP_MAX, closed).await.is_err() {
+            warn!("the store did not close in time");
+        }
         info!("stopped");
     }
 }
@@ -277,7 +292,13 @@ impl Ground {
             Err(_) => (Run(u64::try_from(now.as_millis() / 1_000).unwrap_or(0)), Arc::from(random_id())),
         };
         outboxes.resize_with(config.upstreams.len(), OutboxState::default);
-        Ok(Self { clock, boot: clock::boot_id(), run, instance, store, outboxes })
+        let state = match &mut store {
+            Ok(store) if config.broker.persistence => store.open_state().map_err(|error| {
+                error!(%error, "sessions and retained messages are kept in memory only until this is mended and the gateway restarted");
+            }).ok(),
+            _ => None,
+        };
+        Ok(Self { clock, boot: clock::boot_id(), run, instance, store, outboxes, state })
     }
 }
 
@@ -298,27 +319,45 @@ fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
     config.listeners.iter().map(status).collect()
 }
 
+/// The broker with the state that was kept; without a place to keep it, all of it stays in memory.
+fn make_broker(config: &Config, access: &Access, ground: &mut Ground) -> Broker {
+    let settings = broker::Config {
+        acl: access.acl.clone(),
+        persistence: ground.state.is_some(),
+        ..config.broker.clone()
+    };
+    let mut broker = Broker::new(settings, fastrand::u64(..));
+    if let Some(entries) = ground.state.take() {
+        broker.restore(entries, ground.clock.now());
+    }
+    broker
+}
+
+/// What ties the broker thread to the others.
+struct BrokerShared<'a> {
+    inbox: &'a Arc<Mailbox<ToBroker>>,
+    outbox: &'a Arc<Mailbox<FromBroker>>,
+    jobs: &'a mpsc::Sender<Job>,
+    clock: &'a Clock,
+}
+
 fn start_broker(
     config: &Config,
-    access: &Access,
-    ground: &Ground,
-    inbox: &Arc<Mailbox<ToBroker>>,
-    outbox: &Arc<Mailbox<FromBroker>>,
+    broker: Broker,
+    shared: BrokerShared<'_>,
     status: &Arc<Mutex<Vec<ListenerStatus>>>,
     forwards_dropped: &Arc<AtomicU64>,
 ) -> Result<Watched, String> {
     let setup = shard::Setup {
-        broker: Broker::new(
-            broker::Config { acl: access.acl.clone(), ..config.broker.clone() },
-            fastrand::u64(..),
-        ),
+        broker,
         listeners: config.listeners.clone(),
         connections_max: config.broker.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
         out_buffer_bytes_max: config.broker.out_buffer_bytes_max,
         sys_interval: config.broker.sys_interval,
-        clock: ground.clock.clone(),
-        inbox: inbox.clone(),
-        outbox: outbox.clone(),
+        clock: shared.clock.clone(),
+        inbox: shared.inbox.clone(),
+        outbox: shared.outbox.clone(),
+        store: Some(shared.jobs.clone()),
         status: status.clone(),
         forwards_dropped: forwards_dropped.clone(),
     };

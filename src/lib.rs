@@ -16,7 +16,9 @@
 //! ```
 //!
 //! A LAN PUBLISH takes the same way from `broker` on. Its acknowledgement leaves when each outbox that wants the
-//! message has it *safe*: on disk and synced, or acknowledged upstream ([`message::SafeToken`]).
+//! message has it *safe*: on disk and synced, or acknowledged upstream ([`message::SafeToken`]). The same goes for each
+//! session that outlives its connection, and for the retained message: [`broker::Event::Persist`] carries what has
+//! changed, in batches, from the broker thread to the store thread.
 //!
 //! # Levels
 //!
@@ -25,7 +27,7 @@
 //! | level | where | what |
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
-//! | 1 formats | [`mqtt`], [`message`], [`record`], [`payload`] | bytes to values and back |
+//! | 1 formats | [`mqtt`], [`message`], [`record`], [`state`], [`payload`] | bytes to values and back |
 //! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`health`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
@@ -46,9 +48,20 @@
 //! | | readings | LAN messages with QoS ≥ 1 that go upstream | sessions and retained messages of LAN clients |
 //! |---|---|---|---|
 //! | an outage of the upstream, of any length within `buffer.max_size` | all | all | all |
-//! | `kill -9`, a power cut | all but those younger than `buffer.commit_interval` | all that were acknowledged | none: they are kept in memory |
+//! | `kill -9`, a power cut | all but those younger than `buffer.commit_interval` | all that were acknowledged | all that was acknowledged; none with `persistence = false` |
 //!
-//! [`store`] says how; `tests/store_powercut.rs` proves it.
+//! [`store`] says how; `tests/store_powercut` and `tests/lan_durable.rs` prove it. Of sessions and retained messages in
+//! detail:
+//!
+//! | | safe from |
+//! |---|---|
+//! | a subscription and its end | SUBACK, UNSUBACK |
+//! | a message with QoS 1 or 2 for a session that outlives its connection | the publisher's PUBACK or PUBREC: it is on disk, or its receiver has acknowledged it |
+//! | a QoS 2 identifier of such a session, open or closed | PUBREC, PUBCOMP: so QoS 2 is exactly once over a crash |
+//! | a retained message, set or cleared | PUBACK or PUBREC; 10 s after a QoS 0 |
+//! | a session that has no subscription yet, a will, that a session was taken over or began anew | 250 ms after CONNACK |
+//! | retained messages that a new subscription had not got yet | not: the client subscribes again |
+//! | messages for sessions that end with their connection, QoS 0 | never on disk |
 
 // level 0: words
 pub mod limits;
@@ -62,6 +75,7 @@ pub mod message;
 pub mod mqtt;
 pub mod payload;
 pub mod record;
+pub mod state;
 
 // level 2: machines
 pub mod auth;

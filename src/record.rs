@@ -163,7 +163,7 @@ fn put_value(out: &mut Vec<u8>, sample: &Sample) {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     loop {
         let [low, ..] = value.to_le_bytes();
         value >>= 7;
@@ -176,16 +176,16 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Zigzag: small negative numbers stay short.
-fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_varint(out, (value << 1 ^ value >> 63).cast_unsigned());
 }
 
-fn put_len(out: &mut Vec<u8>, len: usize) {
+pub(crate) fn put_len(out: &mut Vec<u8>, len: usize) {
     // A usize has at most 64 bits on every target that Rust knows.
     put_varint(out, u64::try_from(len).unwrap_or(u64::MAX));
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_len(out, bytes.len());
     out.extend_from_slice(bytes);
 }
@@ -315,22 +315,22 @@ fn sample(cursor: &mut Cursor<'_>) -> Result<Sample, RecordError> {
 }
 
 /// What is left to read.
-struct Cursor<'a>(&'a [u8]);
+pub(crate) struct Cursor<'a>(pub(crate) &'a [u8]);
 
 const SHORT: RecordError = RecordError::Damaged("it ends inside a field");
 
 impl<'a> Cursor<'a> {
-    fn u8(&mut self) -> Result<u8, RecordError> {
+    pub(crate) fn u8(&mut self) -> Result<u8, RecordError> {
         self.array().map(|[byte]: [u8; 1]| byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let (field, rest) = self.0.split_first_chunk::<N>().ok_or(SHORT)?;
         self.0 = rest;
         Ok(*field)
     }
 
-    fn varint(&mut self) -> Result<u64, RecordError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, RecordError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -346,16 +346,16 @@ impl<'a> Cursor<'a> {
         Err(RecordError::Damaged("an integer of more than 64 bits"))
     }
 
-    fn signed(&mut self) -> Result<i64, RecordError> {
+    pub(crate) fn signed(&mut self) -> Result<i64, RecordError> {
         let zigzag = self.varint()?;
         Ok((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
     }
 
-    fn len(&mut self) -> Result<usize, RecordError> {
+    pub(crate) fn len(&mut self) -> Result<usize, RecordError> {
         usize::try_from(self.varint()?).map_err(|_| SHORT)
     }
 
-    fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
         let len = self.len()?;
         let (field, rest) = self.0.split_at_checked(len).ok_or(SHORT)?;
         self.0 = rest;
@@ -363,14 +363,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// As [`Self::bytes`], as a share of `whole`, of which this cursor walks the tail.
-    fn shared(&mut self, whole: &Bytes) -> Result<Bytes, RecordError> {
+    pub(crate) fn shared(&mut self, whole: &Bytes) -> Result<Bytes, RecordError> {
         let len = self.bytes()?.len();
         let end = whole.len().checked_sub(self.0.len()).ok_or(SHORT)?;
         let start = end.checked_sub(len).ok_or(SHORT)?;
         Ok(whole.slice(start..end))
     }
 
-    fn text(&mut self) -> Result<&'a str, RecordError> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, RecordError> {
         std::str::from_utf8(self.bytes()?).map_err(|_| RecordError::Damaged("a text is not UTF-8"))
     }
 }

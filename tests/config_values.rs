@@ -486,6 +486,7 @@ sessions_max = 18
 session_expiry_max = "19d"
 client_id_prefixes = ["meter-", "gauge-"]
 sys_interval = "20s"
+persistence = false
 "#,
     );
     let expected = fieldgate::broker::Config {
@@ -517,6 +518,7 @@ sys_interval = "20s"
         sessions_max: 18,
         session_expiry_max: Some(Duration::from_secs(19 * 86_400)),
         sys_interval: Duration::from_secs(20),
+        persistence: false,
     };
     assert_eq!(format!("{:?}", config.broker), format!("{expected:?}"));
 }

@@ -77,6 +77,9 @@ pub struct Config {
     pub session_expiry_max: Option<Duration>,
     /// How often the `$SYS` topics that have changed are published. Default 10 s; 0: never.
     pub sys_interval: Duration,
+    /// Whether sessions, their messages and retained messages outlive the process: changes come as
+    /// [`super::Event::Persist`], and acknowledgements wait for them. Default true.
+    pub persistence: bool,
 }
 
 impl Default for Config {
@@ -110,6 +113,7 @@ impl Default for Config {
             sessions_max: 2_000,
             session_expiry_max: None,
             sys_interval: Duration::from_secs(10),
+            persistence: true,
         }
     }
 }

@@ -218,6 +218,7 @@ impl Broker {
         });
         if let Some(session) = self.sessions.get_mut(idx) {
             session.conn = Some(conn);
+            session.visit += 1;
             session.expiry = request.expiry;
             // 3.1.3-9: the client is back before its will was due.
             session.will = None;
@@ -226,6 +227,7 @@ impl Broker {
             self.timers.disarm(&mut session.armed, Owner::Session(idx));
         }
         self.begin(conn, idx, request, present, cx);
+        self.keep_session(idx);
         self.pump(idx, cx);
     }
 
@@ -433,6 +435,7 @@ impl Broker {
             }
             None => {}
         }
+        self.keep_session(idx);
         self.arm_session(idx);
         if self.sessions.offline() > self.config.sessions_max
             && let Some(oldest) = self.sessions.oldest_offline()
@@ -453,6 +456,7 @@ impl Broker {
             if let Some(will) = session.will.take() {
                 self.publish_will(*will, idx, cx);
             }
+            self.keep_session(idx);
         }
         self.arm_session(idx);
     }
@@ -461,18 +465,20 @@ impl Broker {
     pub(super) fn end_session<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
         let Some(session) = self.sessions.get_mut(idx) else { return };
         self.timers.disarm(&mut session.armed, Owner::Session(idx));
-        for filter in std::mem::take(&mut session.filters) {
-            self.routes.remove(&filter, idx);
+        let filters = std::mem::take(&mut session.filters);
+        for filter in &filters {
+            self.routes.remove(filter, idx);
         }
         if let Some(will) = session.will.take() {
             self.publish_will(*will, idx, cx);
         }
         if let Some(session) = self.sessions.remove(idx) {
             self.queued.note(session.queue_bytes(), 0);
+            self.forget_session(&session, filters.into_iter());
         }
     }
 
-    fn arm_session(&mut self, idx: SessionIdx) {
+    pub(super) fn arm_session(&mut self, idx: SessionIdx) {
         if let Some(session) = self.sessions.get_mut(idx)
             && let Some(at) = session.deadline()
         {
@@ -485,6 +491,8 @@ impl Broker {
         for conn in self.conns.ids() {
             self.close(conn, Some(ReasonCode::ServerShuttingDown), cx);
         }
+        self.journal.flush();
+        self.commit();
     }
 }
 

@@ -34,6 +34,7 @@ impl Broker {
                 }
             }
         }
+        self.commit();
     }
 
     fn conn_due<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::alias::name;
+use super::journal::Class;
 use super::message::{Kept, Outgoing, publish_len};
 use super::route::{Grant, Group, Route};
 use super::session::{Exchange, Inflight, Outbound, SessionIdx};
 use super::timer::Owner;
 use super::{Broker, ConnId, Cx, Delivery, Sink, count};
 use crate::mqtt::{Ack, Packet, PacketId, Properties, PropertiesBuf, QoS, ReasonCode, Version};
+use crate::state::Key;
 
 /// Retained messages that go to one client before others have their turn: each costs a few microseconds.
 const RETAINED_AT_ONCE_MAX: usize = 250;
@@ -65,14 +67,16 @@ impl Broker {
             }
             return;
         }
-        let outbound = Outbound {
-            kept: Arc::clone(message.kept()),
-            qos,
-            retain,
-            identifiers: grant.identifiers.clone(),
-        };
+        let kept = Arc::clone(message.kept());
+        let mut outbound = Outbound::new(kept, qos, retain, grant.identifiers.clone());
+        self.keep_outbound(idx, &mut outbound, Some(message));
+        let Some(session) = self.sessions.get(idx) else { return };
         // Within one `distribute`, deliveries share what the sink has encoded; what waits in the queue doesn't.
-        if session.queue.is_empty() && session.walks.is_empty() && self.has_room(idx) {
+        if session.queue.is_empty()
+            && session.walks.is_empty()
+            && session.may_send(&outbound)
+            && self.has_room(idx)
+        {
             self.transmit(idx, outbound, cx);
         } else {
             self.enqueue(idx, outbound);
@@ -133,9 +137,14 @@ impl Broker {
 
     /// Whether the session's client can be sent one more message that it must acknowledge.
     fn has_room(&self, idx: SessionIdx) -> bool {
+        self.has_room_for(idx, 0)
+    }
+
+    /// Whether it can when so many others go before.
+    fn has_room_for(&self, idx: SessionIdx, others: usize) -> bool {
         let Some(session) = self.sessions.get(idx) else { return false };
         let Some(c) = session.conn.and_then(|conn| self.conns.get(conn)) else { return false };
-        c.full_since.is_none() && session.inflight.len() < c.window
+        c.full_since.is_none() && session.inflight.len().saturating_add(others) < c.window
     }
 
     /// Sends a message with QoS 1 or 2 for the first time. What the client can't take is dropped, and takes no
@@ -143,21 +152,23 @@ impl Broker {
     fn transmit<S: Sink>(&mut self, idx: SessionIdx, outbound: Outbound, cx: &mut Cx<'_, S>) {
         if outbound.kept.is_expired(cx.now) {
             self.stats.dropped_expired += 1;
-            return;
+            return self.forget_outbound(idx, outbound.mark);
         }
         if !self.fits(idx, &outbound) {
             self.stats.dropped_too_large += 1;
-            return;
+            return self.forget_outbound(idx, outbound.mark);
         }
+        let mark = outbound.mark;
         let Some(session) = self.sessions.get_mut(idx) else { return };
-        let Some(packet_id) = session.next_packet_id() else { return };
+        let Some(packet_id) = session.packet_id_for(mark) else { return };
+        session.sent = mark.number;
         let conn = session.conn;
         if let Some(conn) = conn {
             self.write(conn, &outbound, packet_id, false, cx);
         }
         if let Some(session) = self.sessions.get_mut(idx) {
             let exchange = Exchange::Published(outbound);
-            session.inflight.push_back(Inflight { packet_id, exchange, sent: true });
+            session.inflight.push_back(Inflight { packet_id, exchange, sent: true, mark });
         }
     }
 
@@ -220,10 +231,15 @@ impl Broker {
             return;
         }
         while self.has_room(idx) {
+            let Some(session) = self.sessions.get(idx) else { return };
+            if !session.queue.front().is_some_and(|outbound| session.may_send(outbound)) {
+                break;
+            }
             let Some(outbound) = self.dequeue(idx) else { break };
             // It may have waited while rights were taken away.
             if !self.sessions.may_read(idx, &outbound.kept.message.topic) {
                 self.stats.dropped_revoked += 1;
+                self.forget_outbound(idx, outbound.mark);
                 continue;
             }
             cx.sink.begin();
@@ -239,7 +255,7 @@ impl Broker {
             let Some(session) = self.sessions.get_mut(idx) else { return false };
             let Some(conn) = session.conn else { return false };
             let open = session.open();
-            let Some(at) = session.inflight.iter().position(|inflight| !inflight.sent) else { return true };
+            let Some(at) = session.inflight.iter().position(|i| !i.sent && i.is_ready()) else { return true };
             let Some(c) = self.conns.get(conn) else { return false };
             let Some(inflight) = session.inflight.get_mut(at) else { return true };
             let packet_id = inflight.packet_id;
@@ -255,12 +271,9 @@ impl Broker {
                 }
                 Exchange::Published(_) if full || open >= c.window => return false,
                 Exchange::Published(outbound) => {
-                    let outbound = Outbound {
-                        kept: Arc::clone(&outbound.kept),
-                        qos: outbound.qos,
-                        retain: outbound.retain,
-                        identifiers: outbound.identifiers.clone(),
-                    };
+                    let kept = Arc::clone(&outbound.kept);
+                    let identifiers = outbound.identifiers.clone();
+                    let outbound = Outbound::new(kept, outbound.qos, outbound.retain, identifiers);
                     inflight.sent = true;
                     // Expired messages under way are completed all the same; too large ones can't be.
                     if self.fits(idx, &outbound) {
@@ -293,7 +306,14 @@ impl Broker {
             let qos = walk.qos.min(kept.message.qos);
             let identifiers = walk.identifiers.clone();
             let full = self.conns.get(conn).is_none_or(|c| c.full_since.is_some());
-            let blocked = if qos == QoS::AtMostOnce { full } else { !self.has_room(idx) };
+            let waits = self.sessions.get(idx).map_or(0, |session| session.queue.len());
+            // With QoS 2, a persistent session's messages go to the disk first: as many as may be sent together.
+            let goes_first_to_disk = qos == QoS::ExactlyOnce && self.is_kept(idx);
+            let blocked = match qos {
+                QoS::AtMostOnce => full,
+                _ if goes_first_to_disk => !self.has_room_for(idx, waits),
+                _ => waits > 0 || !self.has_room(idx),
+            };
             if blocked {
                 return;
             }
@@ -305,7 +325,13 @@ impl Broker {
                 self.deliver_retained_once(conn, &kept, &identifiers, cx);
             } else {
                 // Sent because of a subscription: RETAIN 1 (3.3.1-8), whatever Retain As Published says.
-                self.transmit(idx, Outbound { kept, qos, retain: true, identifiers }, cx);
+                let mut outbound = Outbound::new(kept, qos, true, identifiers);
+                self.keep_outbound(idx, &mut outbound, None);
+                if goes_first_to_disk {
+                    self.enqueue(idx, outbound);
+                } else {
+                    self.transmit(idx, outbound, cx);
+                }
             }
         }
         if let Some(session) = self.sessions.get_mut(idx) {
@@ -353,7 +379,15 @@ impl Broker {
                 if matches!(&inflight.exchange, Exchange::Published(o) if o.qos == QoS::AtLeastOnce) {
                     return;
                 }
+                let is_new = matches!(inflight.exchange, Exchange::Published(_));
                 inflight.exchange = Exchange::Released;
+                if inflight.mark.is_kept && (is_new || !inflight.mark.is_current) {
+                    // PUBREL goes when it is on disk that the client has the message: it will forget that it has.
+                    inflight.sent = false;
+                    inflight.mark.is_current = false;
+                    let key = Key::Outbound(session.serial, inflight.mark.number);
+                    return self.journal.touch(key, Class::Urgent, None);
+                }
                 inflight.sent = true;
                 self.acknowledge_with(conn, AckKind::PubRel, id, ReasonCode::Success, cx);
             }
@@ -376,8 +410,9 @@ impl Broker {
     fn finish_exchange(&mut self, idx: SessionIdx, id: PacketId) {
         if let Some(session) = self.sessions.get_mut(idx)
             && let Some(at) = session.inflight_at(id)
+            && let Some(inflight) = session.inflight.remove(at)
         {
-            session.inflight.remove(at);
+            self.forget_outbound(idx, inflight.mark);
         }
     }
 

@@ -5,10 +5,12 @@ use std::collections::{HashMap, VecDeque};
 
 use super::connection::{Connection, PendingAck, Phase};
 use super::delivery::AckKind;
+use super::journal::Class;
 use super::session::SessionIdx;
 use super::{Broker, ConnId, Cx, Event, Sink};
 use crate::message::SafeToken;
 use crate::mqtt::{PacketId, QoS, ReasonCode, Version};
+use crate::state::Key;
 use crate::time::Mono;
 
 /// Whose acknowledgement a token stands for.
@@ -27,6 +29,23 @@ pub(super) struct Tokens {
     waiting: HashMap<SafeToken, (Publisher, usize)>,
 }
 
+impl Tokens {
+    /// A token that nobody has to answer yet.
+    pub(super) fn make(&mut self, by: Publisher) -> SafeToken {
+        self.last += 1;
+        let token = SafeToken(self.last);
+        self.waiting.insert(token, (by, 0));
+        token
+    }
+
+    /// So many more outboxes or things on disk have to answer it.
+    pub(super) fn expect_more(&mut self, token: SafeToken, more: usize) {
+        if let Some((_, waiting)) = self.waiting.get_mut(&token) {
+            *waiting = waiting.saturating_add(more);
+        }
+    }
+}
+
 impl Connection {
     fn pending(&mut self, kind: AckKind) -> &mut VecDeque<PendingAck> {
         if kind == AckKind::PubRec { &mut self.pubrecs } else { &mut self.pubacks }
@@ -39,14 +58,6 @@ impl Connection {
 }
 
 impl Broker {
-    /// A token that `outboxes` outboxes will answer.
-    pub(super) fn new_token(&mut self, by: Publisher, outboxes: usize) -> SafeToken {
-        self.tokens.last += 1;
-        let token = SafeToken(self.tokens.last);
-        self.tokens.waiting.insert(token, (by, outboxes));
-        token
-    }
-
     /// Acknowledges a message, once `token` (if any) is safe and all before it are acknowledged.
     pub(super) fn acknowledge<S: Sink>(
         &mut self,
@@ -72,7 +83,7 @@ impl Broker {
         }
     }
 
-    /// One outbox has answered.
+    /// One outbox has answered, or something is on disk that had to be.
     pub(super) fn settle<S: Sink>(&mut self, token: SafeToken, safe: bool, cx: &mut Cx<'_, S>) {
         let Some((by, waiting)) = self.tokens.waiting.get_mut(&token) else { return };
         *waiting = waiting.saturating_sub(1);
@@ -91,7 +102,9 @@ impl Broker {
             incoming.token = None;
             if !safe {
                 // Not kept, so a resent one is a new message.
-                session.incoming.remove(&by.packet_id);
+                let on_disk = session.incoming.remove(&by.packet_id).is_some_and(|incoming| incoming.on_disk);
+                let key = Key::Incoming(by.serial, by.packet_id);
+                self.journal.forget(key, on_disk, Class::Soon, None);
             }
         }
         let Some(conn) = session.conn else { return };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ConnId;
+use super::flow::Publisher;
 use super::session::SessionIdx;
-use crate::message::Message;
+use crate::message::{Message, SafeToken};
 use crate::mqtt::{Properties, PropertiesBuf, Property, PropertyId, QoS, Version};
 use crate::time::Mono;
 
@@ -88,6 +89,10 @@ pub(super) struct Outgoing<'a> {
     pub(super) publisher: Option<SessionIdx>,
     /// The connection to hold while a receiver is full; `None` for wills and the gateway itself.
     pub(super) from: Option<ConnId>,
+    /// Who waits for its acknowledgement.
+    pub(super) by: Option<Publisher>,
+    /// What stands for that, once something must be safe before.
+    pub(super) token: Option<SafeToken>,
     /// The owned form, once somebody needed it.
     kept: Option<Arc<Kept>>,
     now: Mono,
@@ -102,7 +107,19 @@ impl<'a> Outgoing<'a> {
         (publisher, from): (Option<SessionIdx>, Option<ConnId>),
         now: Mono,
     ) -> Self {
-        Self { topic, payload, properties, qos, retain, publisher, from, kept: None, now }
+        Self {
+            topic,
+            payload,
+            properties,
+            qos,
+            retain,
+            publisher,
+            from,
+            by: None,
+            token: None,
+            kept: None,
+            now,
+        }
     }
 
     pub(super) fn owned(kept: &'a Arc<Kept>, publisher: Option<SessionIdx>, now: Mono) -> Self {
@@ -115,6 +132,8 @@ impl<'a> Outgoing<'a> {
             retain: message.retain,
             publisher,
             from: None,
+            by: None,
+            token: None,
             kept: Some(Arc::clone(kept)),
             now,
         }

@@ -11,6 +11,8 @@ mod deadline;
 mod delivery;
 mod flow;
 mod intake;
+mod journal;
+mod keep;
 mod message;
 mod publish;
 mod queues;
@@ -31,10 +33,12 @@ use std::sync::Arc;
 use crate::message::{Message, OutboxId, SafeToken};
 use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Publish, QoS, Version};
 use crate::secret::Secret;
+use crate::state::Change;
 use crate::time::{Mono, Now};
 use acl::Acl;
 use connection::Connections;
 use flow::Tokens;
+use journal::Journal;
 use queues::Queued;
 use retained::Retained;
 use route::{Memo, Routes};
@@ -91,6 +95,18 @@ pub enum Input<'a> {
     Refused {
         /// From [`Event::Forward`].
         token: SafeToken,
+    },
+    /// A batch is on disk and synced, whole.
+    Persisted {
+        /// From [`Event::Persist`].
+        number: u64,
+    },
+    /// A batch is not on disk. It comes again, with what has changed by then.
+    PersistFailed {
+        /// From [`Event::Persist`].
+        number: u64,
+        /// Nothing of what was persisted before is on disk any more: all of it comes again.
+        lost: bool,
     },
     /// The answer to [`Event::Authenticate`].
     Authenticated {
@@ -153,6 +169,14 @@ pub enum Event {
         message: Message,
         /// To be handed back when it is safe; `None` where nobody waits (QoS 0, readings).
         token: Option<SafeToken>,
+    },
+    /// Write these changes, whole or not at all, sync them, and answer with [`Input::Persisted`]. One batch at a
+    /// time.
+    Persist {
+        /// Which batch.
+        number: u64,
+        /// One for each key.
+        changes: Vec<Change>,
     },
 }
 
@@ -289,6 +313,7 @@ pub struct Broker {
     queued: Queued,
     tokens: Tokens,
     timers: Timers,
+    journal: Journal,
     events: VecDeque<Event>,
     /// Connections to look at when the input is done: something that held them is gone.
     resumable: Vec<ConnId>,
@@ -319,6 +344,7 @@ impl Broker {
             queued: Queued::default(),
             tokens: Tokens::default(),
             timers: Timers::default(),
+            journal: Journal::new(config.persistence),
             events: VecDeque::new(),
             resumable: Vec::new(),
             local_memo: None,
@@ -331,6 +357,7 @@ impl Broker {
 
     /// Takes one input; packets go to the sink, the rest to [`Broker::poll_event`].
     pub fn handle<S: Sink>(&mut self, now: Now, input: Input<'_>, sink: &mut S) {
+        self.journal.now = now;
         let cx = &mut Cx { now: now.mono, sink };
         match input {
             Input::Open { conn, listener, peer, certified } => self.open(conn, listener, peer, certified, cx),
@@ -339,6 +366,8 @@ impl Broker {
             Input::Drained { conn } => self.drained(conn, cx),
             Input::Safe { token } => self.settle(token, true, cx),
             Input::Refused { token } => self.settle(token, false, cx),
+            Input::Persisted { number } => self.persisted(number, cx),
+            Input::PersistFailed { number, lost } => self.persist_failed(number, lost),
             Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
             Input::NotJudged { conn } => self.not_judged(conn, cx),
             Input::Access(acl) => self.set_access(acl),
@@ -346,7 +375,10 @@ impl Broker {
             Input::Shutdown => self.shutdown(cx),
             Input::Tick => self.tick(cx),
         }
+        self.answer_released(cx);
         self.resume_ready(cx);
+        // What could be read again may have done more.
+        self.answer_released(cx);
     }
 
     /// New rules hold for what is routed, taken from a queue or sent again from now on. Subscriptions stay.
@@ -363,7 +395,11 @@ impl Broker {
     /// When `Tick` is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.timers.next()
+        let timer = self.timers.next();
+        match self.journal.deadline() {
+            Some(journal) => Some(timer.map_or(journal, |timer| timer.min(journal))),
+            None => timer,
+        }
     }
 
     /// A snapshot.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::access::Access;
 use super::delivery::AckKind;
 use super::flow::Publisher;
+use super::journal::{Class, Waiter};
 use super::message::{Kept, Outgoing};
 use super::route::{Memo, Route};
 use super::session::{Incoming, SessionIdx};
@@ -14,6 +15,7 @@ use crate::message::{Message, SafeToken};
 use crate::mqtt::{
     Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
 };
+use crate::state::Key;
 
 /// QoS 2 exchanges that a 3.x client may have open: those versions have no Receive Maximum, and holding such a
 /// client's reads would hold its PUBRELs too. 64 KiB of memory; more: closed.
@@ -166,14 +168,17 @@ impl Broker {
             }
             if session.incoming.len() >= receive_max.saturating_mul(2) {
                 // What the client did not take up after a reconnect, it has forgotten.
-                session.incoming.retain(|_, incoming| incoming.seen);
+                let serial = session.serial;
+                for (id, incoming) in session.incoming.extract_if(|_, incoming| !incoming.seen) {
+                    self.journal.forget(Key::Incoming(serial, id), incoming.on_disk, Class::Soon, None);
+                }
             }
         } else if qos == QoS::ExactlyOnce && session.incoming.len() >= QOS2_OPEN_MAX {
             self.fail(conn, ReasonCode::ReceiveMaximumExceeded, cx);
             return false;
         }
         if qos == QoS::ExactlyOnce {
-            session.incoming.insert(id, Incoming { seen: true, token: None });
+            session.incoming.insert(id, Incoming { seen: true, ..Incoming::default() });
         }
         true
     }
@@ -206,14 +211,35 @@ impl Broker {
     /// A client's PUBREL: its packet identifier is free again (4.3.3-11).
     pub(super) fn release_in<S: Sink>(&mut self, conn: ConnId, id: PacketId, cx: &mut Cx<'_, S>) {
         let idx = self.conns.get(conn).and_then(|c| c.session);
-        let Some(session) = idx.and_then(|idx| self.sessions.get_mut(idx)) else { return };
-        let reason = match session.incoming.remove(&id) {
+        let Some(idx) = idx else { return };
+        let is_kept = self.is_kept(idx);
+        let visitor = self.visitor(idx);
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        let removed = session.incoming.remove(&id);
+        let reason = match removed {
             Some(_) => ReasonCode::Success,
             None => ReasonCode::PacketIdentifierNotFound,
         };
         if session.incoming.is_empty() {
             session.incoming.shrink_to_fit();
         }
+        let key = Key::Incoming(session.serial, id);
+        let Some(visitor) = visitor.filter(|_| is_kept) else { return self.complete(conn, id, reason, cx) };
+        // Once the client has PUBCOMP it may use the identifier for another message.
+        let waiter = Waiter::PubComp(visitor, id, reason);
+        match removed {
+            Some(incoming) => self.journal.forget(key, incoming.on_disk, Class::Urgent, Some(waiter)),
+            None => self.journal.when_safe(&key, waiter),
+        }
+    }
+
+    pub(super) fn complete<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        id: PacketId,
+        reason: ReasonCode,
+        cx: &mut Cx<'_, S>,
+    ) {
         self.acknowledge_with(conn, AckKind::PubComp, id, reason, cx);
     }
 
@@ -227,7 +253,7 @@ impl Broker {
     }
 
     /// Keeps, delivers and forwards a message. Gives the token that its acknowledgement must wait for, if
-    /// somebody wants one and an outbox is concerned.
+    /// somebody wants one and an outbox or the disk is concerned.
     pub(super) fn publish<S: Sink>(
         &mut self,
         message: &mut Outgoing<'_>,
@@ -235,14 +261,19 @@ impl Broker {
         by: Option<Publisher>,
         cx: &mut Cx<'_, S>,
     ) -> Option<SafeToken> {
+        message.by = by;
+        if let Some(by) = by {
+            self.keep_incoming(message, by);
+        }
         if message.retain {
             self.retain(message, cx);
         }
         self.distribute(message, route, cx);
-        if route.outboxes.is_empty() {
-            return None;
+        if let Some(by) = by.filter(|_| !route.outboxes.is_empty()) {
+            let token = *message.token.get_or_insert_with(|| self.tokens.make(by));
+            self.tokens.expect_more(token, route.outboxes.len());
         }
-        let token = by.map(|by| self.new_token(by, route.outboxes.len()));
+        let token = message.token;
         for outbox in &route.outboxes {
             let message = message.kept().message.clone();
             self.events.push_back(Event::Forward { outbox: *outbox, message, token });
@@ -251,12 +282,16 @@ impl Broker {
     }
 
     fn retain<S: Sink>(&mut self, message: &mut Outgoing<'_>, cx: &Cx<'_, S>) {
-        if message.payload.is_empty() {
+        let changed = if message.payload.is_empty() {
             // It clears, and is not kept itself (3.3.1-6, -7).
-            self.retained.clear(message.topic);
-        } else if !self.retained.set(Arc::clone(message.kept()), cx.now) {
-            self.stats.retained_refused += 1;
-        }
+            self.retained.clear(message.topic)
+        } else {
+            if !self.retained.set(Arc::clone(message.kept()), cx.now) {
+                self.stats.retained_refused += 1;
+            }
+            true
+        };
+        self.keep_retained(message, changed);
     }
 
     /// Everything that a connected client may send.

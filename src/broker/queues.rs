@@ -26,16 +26,28 @@ impl Broker {
         let (messages_max, bytes_max) = (self.config.queue_messages_max, self.config.queue_bytes_max);
         let Some(session) = self.sessions.get_mut(idx) else { return };
         let before = session.queue_bytes();
-        self.stats.dropped_queue_full += session.enqueue(outbound, messages_max, bytes_max);
+        let dropped = session.enqueue(outbound, messages_max, bytes_max);
         let after = session.queue_bytes();
         self.queued.note(before, after);
+        for mark in dropped {
+            self.stats.dropped_queue_full += 1;
+            self.forget_outbound(idx, mark);
+        }
         while self.queued.bytes > self.config.queues_bytes_max {
             let Some(payer) = self.payer() else { return };
-            if self.dequeue(payer).is_none() {
-                return;
-            }
+            let Some(dropped) = self.dequeue(payer) else { return };
             self.stats.dropped_queue_full += 1;
+            self.forget_outbound(payer, dropped.mark);
         }
+    }
+
+    /// Puts a message that was in a session's queue before a restart at its end.
+    pub(super) fn requeue(&mut self, idx: SessionIdx, outbound: Outbound) {
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        let before = session.queue_bytes();
+        session.requeue(outbound);
+        let after = session.queue_bytes();
+        self.queued.note(before, after);
     }
 
     /// Takes the oldest message out of a session's queue.

@@ -18,11 +18,23 @@ pub(super) struct Retained {
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
+    /// Topics whose messages have expired and made room: to be taken by whoever keeps account.
+    pub(super) dropped: Vec<Arc<str>>,
 }
 
 impl Retained {
     pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), sys: 0, bytes: 0, messages_max, bytes_max }
+        Self { messages: BTreeMap::new(), sys: 0, bytes: 0, messages_max, bytes_max, dropped: Vec::new() }
+    }
+
+    /// A topic's message.
+    pub(super) fn get(&self, topic: &str) -> Option<&Arc<Kept>> {
+        self.messages.get(topic)
+    }
+
+    /// All topics.
+    pub(super) fn topics(&self) -> impl Iterator<Item = Arc<str>> {
+        self.messages.keys().cloned()
     }
 
     /// Those that are not `$SYS`.
@@ -56,15 +68,15 @@ impl Retained {
         true
     }
 
-    /// An empty retained payload removes the topic's message (3.3.1-6, -7).
-    pub(super) fn clear(&mut self, topic: &str) {
-        if let Some(old) = self.messages.remove(topic) {
-            if is_sys(topic) {
-                self.sys = self.sys.saturating_sub(1);
-            } else {
-                self.bytes = self.bytes.saturating_sub(old.bytes());
-            }
+    /// An empty retained payload removes the topic's message (3.3.1-6, -7). Whether there was one.
+    pub(super) fn clear(&mut self, topic: &str) -> bool {
+        let Some(old) = self.messages.remove(topic) else { return false };
+        if is_sys(topic) {
+            self.sys = self.sys.saturating_sub(1);
+        } else {
+            self.bytes = self.bytes.saturating_sub(old.bytes());
         }
+        true
     }
 
     fn has_room_for(&self, bytes: usize) -> bool {
@@ -72,7 +84,13 @@ impl Retained {
     }
 
     fn drop_expired(&mut self, now: Mono) {
-        self.messages.retain(|_, message| !message.is_expired(now));
+        self.dropped.clear();
+        for (topic, _) in self.messages.iter().filter(|(_, message)| message.is_expired(now)) {
+            self.dropped.push(Arc::clone(topic));
+        }
+        for topic in &self.dropped {
+            self.messages.remove(topic);
+        }
         let others = self.messages.iter().filter(|(topic, _)| !is_sys(topic));
         self.bytes = others.map(|(_, message)| message.bytes()).sum();
     }
@@ -95,7 +113,7 @@ impl Retained {
 }
 
 /// Only the gateway itself publishes there, and never with an expiry.
-fn is_sys(topic: &str) -> bool {
+pub(super) fn is_sys(topic: &str) -> bool {
     topic.starts_with("$SYS/")
 }
 

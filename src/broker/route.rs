@@ -215,6 +215,14 @@ impl Routes {
         true
     }
 
+    /// The session's subscription with exactly this filter.
+    pub(super) fn get(&self, filter: &TopicFilter, session: SessionIdx) -> Option<&Subscription> {
+        let mut levels = filter.as_str().split('/');
+        let at = levels.try_fold(ROOT, |at, level| self.node(at)?.child(level))?;
+        let same = |s: &&Subscription| s.session == session && s.share.as_deref() == filter.share();
+        self.node(at)?.subscriptions.iter().find(same)
+    }
+
     /// The route of a topic name; `memo` is used if it is still right. Only sessions that may read the topic are
     /// in it, so that rights cost nothing per message.
     pub(super) fn resolve(&mut self, memo: Option<Memo>, topic: &str, sessions: &Sessions) -> Memo {

@@ -25,6 +25,39 @@ pub(super) struct Outbound {
     pub(super) qos: QoS,
     pub(super) retain: bool,
     pub(super) identifiers: PropertiesBuf,
+    pub(super) mark: Mark,
+}
+
+impl Outbound {
+    pub(super) fn new(kept: Arc<Kept>, qos: QoS, retain: bool, identifiers: PropertiesBuf) -> Self {
+        Self { kept, qos, retain, identifiers, mark: Mark::default() }
+    }
+
+    /// Whether it must be on disk before it is sent: else a crash could make two of it.
+    pub(super) fn is_held(&self) -> bool {
+        self.qos == QoS::ExactlyOnce && self.mark.is_kept && !self.mark.is_current
+    }
+}
+
+/// A message's number in its session, and what of it is on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Ascends within the session.
+    pub(super) number: u64,
+    /// It must be on disk.
+    pub(super) is_kept: bool,
+    /// It is on disk, or will be soon, perhaps in an earlier state.
+    pub(super) on_disk: bool,
+    /// It is on disk as it is.
+    pub(super) is_current: bool,
+}
+
+impl Mark {
+    /// The packet identifier that a kept message is sent with, before and after a restart.
+    pub(super) fn packet_id(self) -> Option<PacketId> {
+        let id = self.number.wrapping_sub(1) % u64::from(u16::MAX) + 1;
+        u16::try_from(id).ok().and_then(PacketId::new)
+    }
 }
 
 /// How far an exchange is.
@@ -43,6 +76,14 @@ pub(super) struct Inflight {
     pub(super) exchange: Exchange,
     /// Sent on the present connection; `false` after a reconnect until it was sent again.
     pub(super) sent: bool,
+    pub(super) mark: Mark,
+}
+
+impl Inflight {
+    /// Whether it may be sent again: PUBREL only once it is on disk that the client has the message.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(self.exchange, Exchange::Published(_)) || !self.mark.is_kept || self.mark.is_current
+    }
 }
 
 /// A QoS 2 packet identifier of the client, from its PUBLISH until its PUBREL.
@@ -52,6 +93,8 @@ pub(super) struct Incoming {
     pub(super) seen: bool,
     /// The outboxes have not all answered.
     pub(super) token: Option<SafeToken>,
+    /// It is on disk, or will be soon.
+    pub(super) on_disk: bool,
 }
 
 /// Retained messages that a new subscription still has to get, as a place in the walk over them: that costs
@@ -80,6 +123,13 @@ pub(super) struct Session {
     pub(super) filters: HashSet<TopicFilter>,
     pub(super) inflight: VecDeque<Inflight>,
     last_packet_id: u16,
+    last_number: u64,
+    /// The number of the last message that was sent.
+    pub(super) sent: u64,
+    /// Raised at each connection.
+    pub(super) visit: u64,
+    /// It is on disk, or will be soon.
+    pub(super) on_disk: bool,
     pub(super) queue: VecDeque<Outbound>,
     queue_bytes: usize,
     pub(super) walks: VecDeque<RetainedWalk>,
@@ -99,16 +149,13 @@ impl Session {
         self.expiry != Some(Duration::ZERO)
     }
 
-    /// Puts a message at the end of the queue. Above the bounds the oldest go; tells how many.
-    pub(super) fn enqueue(&mut self, message: Outbound, messages_max: usize, bytes_max: usize) -> u64 {
-        self.queue_bytes = self.queue_bytes.saturating_add(message.kept.bytes());
-        self.queue.push_back(message);
-        let mut dropped = 0;
+    /// Puts a message at the end of the queue. Above the bounds the oldest go; tells which.
+    pub(super) fn enqueue(&mut self, message: Outbound, messages_max: usize, bytes_max: usize) -> Vec<Mark> {
+        self.requeue(message);
+        let mut dropped = Vec::new();
         while self.queue.len() > messages_max || self.queue_bytes > bytes_max {
-            if self.dequeue().is_none() {
-                break;
-            }
-            dropped += 1;
+            let Some(oldest) = self.dequeue() else { break };
+            dropped.push(oldest.mark);
         }
         dropped
     }
@@ -116,6 +163,58 @@ impl Session {
     /// Topic, payload and properties of all that is queued.
     pub(super) const fn queue_bytes(&self) -> usize {
         self.queue_bytes
+    }
+
+    /// Puts a message that was in the queue before a restart at its end.
+    pub(super) fn requeue(&mut self, message: Outbound) {
+        self.queue_bytes = self.queue_bytes.saturating_add(message.kept.bytes());
+        self.queue.push_back(message);
+    }
+
+    /// The number of the next message.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Numbers up to here are not given any more.
+    pub(super) fn skip_numbers_to(&mut self, number: u64) {
+        self.last_number = self.last_number.max(number);
+    }
+
+    /// Where the message with this number is: in the queue, which is in the order of numbers, or under way.
+    pub(super) fn mark_mut(&mut self, number: u64) -> Option<&mut Mark> {
+        if let Some(inflight) = self.inflight.iter_mut().find(|inflight| inflight.mark.number == number) {
+            return Some(&mut inflight.mark);
+        }
+        let at = self.queue.binary_search_by_key(&number, |outbound| outbound.mark.number).ok()?;
+        self.queue.get_mut(at).map(|outbound| &mut outbound.mark)
+    }
+
+    /// The message with this number: `Some(None)` where the client has it already.
+    pub(super) fn message(&self, number: u64) -> Option<Option<&Outbound>> {
+        match self.inflight.iter().find(|inflight| inflight.mark.number == number) {
+            Some(Inflight { exchange: Exchange::Published(outbound), .. }) => Some(Some(outbound)),
+            Some(_) => Some(None),
+            None => {
+                let at = self.queue.binary_search_by_key(&number, |outbound| outbound.mark.number).ok()?;
+                self.queue.get(at).map(Some)
+            }
+        }
+    }
+
+    /// The packet identifier that a message is to be sent with; `None` while it is taken.
+    pub(super) fn packet_id_for(&mut self, mark: Mark) -> Option<PacketId> {
+        if mark.is_kept {
+            return mark.packet_id().filter(|id| self.inflight_at(*id).is_none());
+        }
+        self.next_packet_id()
+    }
+
+    /// Whether the message may be sent as far as the disk and packet identifiers are concerned.
+    pub(super) fn may_send(&self, outbound: &Outbound) -> bool {
+        let is_free = |id: PacketId| self.inflight_at(id).is_none();
+        !outbound.is_held() && (!outbound.mark.is_kept || outbound.mark.packet_id().is_some_and(is_free))
     }
 
     /// Takes the oldest message of the queue.
@@ -148,7 +247,8 @@ impl Session {
 
     /// Places taken in the client's window.
     pub(super) fn open(&self) -> usize {
-        self.inflight.iter().filter(|inflight| inflight.sent).count()
+        let takes = |inflight: &&Inflight| inflight.sent || !inflight.is_ready();
+        self.inflight.iter().filter(takes).count()
     }
 
     /// The connection is gone: everything under way must be sent again on the next one.
@@ -175,12 +275,20 @@ pub(super) struct Sessions {
     slots: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     by_client_id: HashMap<Arc<str>, SessionIdx>,
+    by_serial: HashMap<u64, SessionIdx>,
     last_serial: u64,
 }
 
 impl Sessions {
     pub(super) fn new(acl: Arc<Acl>) -> Self {
-        Self { acl, slots: Vec::new(), free: Vec::new(), by_client_id: HashMap::new(), last_serial: 0 }
+        Self {
+            acl,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_client_id: HashMap::new(),
+            by_serial: HashMap::new(),
+            last_serial: 0,
+        }
     }
 
     /// What a client may do, with or without a session.
@@ -208,9 +316,19 @@ impl Sessions {
 
     /// A new session of `client_id`, which has none.
     pub(super) fn create(&mut self, client_id: Arc<str>, user_name: Option<Arc<str>>) -> SessionIdx {
-        self.last_serial += 1;
+        self.restore(self.last_serial + 1, client_id, user_name)
+    }
+
+    /// A session that was there before a restart.
+    pub(super) fn restore(
+        &mut self,
+        serial: u64,
+        client_id: Arc<str>,
+        user_name: Option<Arc<str>>,
+    ) -> SessionIdx {
+        self.last_serial = self.last_serial.max(serial);
         let session = Session {
-            serial: self.last_serial,
+            serial,
             client_id: Arc::clone(&client_id),
             rights: self.acl.rights(&client_id, user_name.as_deref()),
             user_name,
@@ -219,6 +337,10 @@ impl Sessions {
             filters: HashSet::new(),
             inflight: VecDeque::new(),
             last_packet_id: 0,
+            last_number: 0,
+            sent: 0,
+            visit: 0,
+            on_disk: false,
             queue: VecDeque::new(),
             queue_bytes: 0,
             walks: VecDeque::new(),
@@ -236,6 +358,7 @@ impl Sessions {
             None => self.slots.push(session),
         }
         self.by_client_id.insert(client_id, SessionIdx(at));
+        self.by_serial.insert(serial, SessionIdx(at));
         SessionIdx(at)
     }
 
@@ -243,12 +366,22 @@ impl Sessions {
     pub(super) fn remove(&mut self, idx: SessionIdx) -> Option<Box<Session>> {
         let session = self.slots.get_mut(usize::try_from(idx.0).ok()?)?.take()?;
         self.by_client_id.remove(&session.client_id);
+        self.by_serial.remove(&session.serial);
         self.free.push(idx.0);
         Some(session)
     }
 
     pub(super) fn find(&self, client_id: &str) -> Option<SessionIdx> {
         self.by_client_id.get(client_id).copied()
+    }
+
+    pub(super) fn find_serial(&self, serial: u64) -> Option<SessionIdx> {
+        self.by_serial.get(&serial).copied()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Session> {
+        self.slots.iter().flatten().map(|session| &**session)
     }
 
     pub(super) fn get(&self, idx: SessionIdx) -> Option<&Session> {

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::access::within_limits;
+use super::journal::{Class, Waiter};
 use super::route::Subscription;
 use super::session::{RetainedWalk, SessionIdx};
 use super::{Broker, ConnId, Cx, Sink};
@@ -12,6 +13,7 @@ use crate::mqtt::{
     Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode, RetainHandling, SubAck, Subscribe,
     SubscribeFilter, UnsubAck, Unsubscribe, Version,
 };
+use crate::state::Key;
 
 impl Broker {
     /// A client's SUBSCRIBE: one code per filter, in order (3.8.4-6).
@@ -31,11 +33,18 @@ impl Broker {
             return self.fail(conn, ReasonCode::ProtocolError, cx);
         }
         let id = id.and_then(NonZeroU32::new);
+        let is_kept = self.is_kept(idx);
+        let mut changed = None;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut why = None;
         for filter in &subscribe.filters {
             codes.push(match self.subscribe(idx, filter, id) {
-                Ok(granted) => granted,
+                Ok(granted) => {
+                    if is_kept {
+                        changed = self.keep_subscription(idx, filter.filter, changed);
+                    }
+                    granted
+                }
                 Err(reason) => {
                     why = why.or(Some(reason.words()));
                     if version == Version::V5 { reason.as_u8() } else { 0x80 }
@@ -43,9 +52,26 @@ impl Broker {
             });
         }
         let packet_id = subscribe.packet_id;
+        if let (Some(key), Some(visitor)) = (&changed, self.visitor(idx)) {
+            // A subscription that is acknowledged survives a crash.
+            return self.journal.when_safe(key, Waiter::SubAck(visitor, packet_id, codes.into(), why));
+        }
         let suback = Packet::SubAck(SubAck { packet_id, properties: Properties::EMPTY, codes: &codes });
         self.send_with_words(conn, &suback, why, cx);
         self.pump(idx, cx);
+    }
+
+    /// A subscription of a persistent session was made or changed. Gives a key to wait for, which is in the same batch
+    /// as `before`.
+    fn keep_subscription(&mut self, idx: SessionIdx, filter: &str, before: Option<Key>) -> Option<Key> {
+        let serial = self.sessions.get(idx)?.serial;
+        let key = Key::Subscription(serial, filter.into());
+        if before.is_none() {
+            // The session must not come after its subscriptions.
+            self.keep_session(idx);
+        }
+        self.journal.touch(key.clone(), Class::Urgent, None);
+        Some(key)
     }
 
     fn subscribe(
@@ -100,8 +126,22 @@ impl Broker {
         let (version, Some(idx)) = (c.version, c.session) else { return };
         let codes: Vec<u8> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(idx, filter).as_u8()).collect();
-        let codes: &[u8] = if version == Version::V5 { &codes } else { &[] };
         let packet_id = unsubscribe.packet_id;
+        if self.is_kept(idx)
+            && let (Some(serial), Some(visitor)) =
+                (self.sessions.get(idx).map(|s| s.serial), self.visitor(idx))
+        {
+            let waiter = Waiter::UnsubAck(visitor, packet_id, codes.into());
+            let keys = unsubscribe.filters.iter().map(|filter| Key::Subscription(serial, (*filter).into()));
+            let mut last = None;
+            for key in keys {
+                self.journal.touch(key.clone(), Class::Urgent, None);
+                last = Some(key);
+            }
+            let last = last.unwrap_or(Key::Session(serial));
+            return self.journal.when_safe(&last, waiter);
+        }
+        let codes: &[u8] = if version == Version::V5 { &codes } else { &[] };
         self.send(conn, &Packet::UnsubAck(UnsubAck { packet_id, properties: Properties::EMPTY, codes }), cx);
     }
 

@@ -207,6 +207,13 @@ pub static BROKER: Table = Table {
             "How long the session of an absent client is kept at most; 1s to 3650d.",
         ),
         key(
+            "persistence",
+            Kind::Bool,
+            "true",
+            Restart,
+            "Whether sessions, their messages and retained messages survive a restart, a crash and a power cut.",
+        ),
+        key(
             "sys_interval",
             duration(0, 86_400_000),
             "\"10s\"",
@@ -296,6 +303,7 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         sessions_max: section.integer("sessions_max"),
         session_expiry_max: section.optional_duration("session_expiry_max"),
         sys_interval: section.duration("sys_interval"),
+        persistence: section.bool("persistence").unwrap_or(true),
     }
 }
 

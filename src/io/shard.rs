@@ -9,7 +9,7 @@ mod traffic;
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::listener::{self, ListenerStatus};
 use super::mailbox::Mailbox;
 use super::sink::OutBuffers;
+use super::store_task::Job;
 use super::stream::Link;
 use super::sys;
 use crate::broker::acl::Acl;
@@ -30,6 +31,8 @@ use crate::time::Mono;
 
 /// Clients get this long to take their last packets when the gateway stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// The disk gets this long to take the rest of the broker's state when the gateway stops.
+const SAVE_GRACE: Duration = Duration::from_secs(8);
 
 /// From the service thread to the broker thread.
 #[derive(Debug)]
@@ -40,6 +43,13 @@ pub enum ToBroker {
     Safe(Vec<SafeToken>),
     /// One outbox will never have what the token stands for.
     Refused(Vec<SafeToken>),
+    /// The store has a batch of the broker's state, or has not.
+    Persisted {
+        /// Which.
+        number: u64,
+        /// Whether it is on disk.
+        result: Result<(), PersistError>,
+    },
     /// The verdict on a name and password.
     Authenticated {
         /// Whose.
@@ -64,6 +74,15 @@ pub enum ToBroker {
     Sync(oneshot::Sender<()>),
     /// Tell every client, close, end the thread.
     Stop,
+}
+
+/// Why a batch of the broker's state is not on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PersistError {
+    /// It can't be written now.
+    Failed,
+    /// What was there before is gone as well.
+    Lost,
 }
 
 /// From the broker thread to the service thread.
@@ -112,6 +131,8 @@ pub struct Setup {
     pub inbox: Arc<Mailbox<ToBroker>>,
     /// To the service thread.
     pub outbox: Arc<Mailbox<FromBroker>>,
+    /// To the store thread, where the broker's state is kept.
+    pub store: Option<mpsc::Sender<Job>>,
     /// What becomes of the listeners.
     pub status: Arc<Mutex<Vec<ListenerStatus>>>,
     /// Forwards that the service thread had no room for.
@@ -126,6 +147,7 @@ pub(super) struct Shard {
     timer: Notify,
     closed: Notify,
     outbox: Arc<Mailbox<FromBroker>>,
+    store: Option<mpsc::Sender<Job>>,
     forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
     drained_below: usize,
     connections_max: usize,
@@ -211,6 +233,7 @@ async fn serve(setup: Setup) {
         timer: Notify::new(),
         closed: Notify::new(),
         outbox: setup.outbox,
+        store: setup.store,
         forwards_dropped: setup.forwards_dropped,
         drained_below: setup.out_buffer_bytes_max / 2,
         connections_max: setup.connections_max,
@@ -227,6 +250,8 @@ async fn serve(setup: Setup) {
     if !setup.sys_interval.is_zero() {
         tokio::task::spawn_local(sys::turns(shard.clone(), setup.sys_interval));
     }
+    // Whoever gets an answer from the broker finds it listening.
+    tokio::task::yield_now().await;
     take_inbox(&shard, &setup.inbox).await;
     for listener in listeners {
         listener.abort();
@@ -239,6 +264,20 @@ async fn serve(setup: Setup) {
     };
     // A client that doesn't take its last packet in time is cut off: the gateway stops.
     let _ = tokio::time::timeout(STOP_GRACE, all_closed).await;
+    let all_saved = async {
+        while !shard.core.borrow().broker.is_saved() {
+            let mut batch = Vec::new();
+            if !setup.inbox.take(&mut batch).await {
+                return;
+            }
+            for item in batch {
+                take_item(&shard, item);
+            }
+        }
+    };
+    if tokio::time::timeout(SAVE_GRACE, all_saved).await.is_err() {
+        tracing::error!("stopped before all sessions and retained messages were on disk");
+    }
 }
 
 /// Hands the service thread's batches to the machine until it says stop.
@@ -246,36 +285,53 @@ async fn take_inbox(shard: &Shard, inbox: &Mailbox<ToBroker>) {
     let mut batch = Vec::new();
     while inbox.take(&mut batch).await {
         for item in batch.drain(..) {
-            match item {
-                ToBroker::Local(message) => shard.input(Input::Local(message)),
-                ToBroker::Safe(tokens) => {
-                    for token in tokens {
-                        shard.input(Input::Safe { token });
-                    }
-                }
-                ToBroker::Refused(tokens) => {
-                    for token in tokens {
-                        shard.input(Input::Refused { token });
-                    }
-                }
-                ToBroker::Authenticated { conn, generation, accepted } => {
-                    if shard.generation(conn) == Some(generation) {
-                        shard.input(Input::Authenticated { conn, accepted });
-                    }
-                }
-                ToBroker::NotJudged { conn, generation } => {
-                    if shard.generation(conn) == Some(generation) {
-                        shard.input(Input::NotJudged { conn });
-                    }
-                }
-                ToBroker::Access(acl) => shard.input(Input::Access(acl)),
-                // Whoever asked may have given up: then nobody wants the answer.
-                ToBroker::Stats(answer) => drop(answer.send(shard.core.borrow().broker.stats())),
-                ToBroker::Sync(answer) => drop(answer.send(())),
-                ToBroker::Stop => return,
+            if take_item(shard, item) == Taken::Stop {
+                return;
             }
         }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    GoOn,
+    Stop,
+}
+
+fn take_item(shard: &Shard, item: ToBroker) -> Taken {
+    match item {
+        ToBroker::Local(message) => shard.input(Input::Local(message)),
+        ToBroker::Safe(tokens) => {
+            for token in tokens {
+                shard.input(Input::Safe { token });
+            }
+        }
+        ToBroker::Refused(tokens) => {
+            for token in tokens {
+                shard.input(Input::Refused { token });
+            }
+        }
+        ToBroker::Persisted { number, result: Ok(()) } => shard.input(Input::Persisted { number }),
+        ToBroker::Persisted { number, result: Err(error) } => {
+            shard.input(Input::PersistFailed { number, lost: error == PersistError::Lost });
+        }
+        ToBroker::Authenticated { conn, generation, accepted } => {
+            if shard.generation(conn) == Some(generation) {
+                shard.input(Input::Authenticated { conn, accepted });
+            }
+        }
+        ToBroker::NotJudged { conn, generation } => {
+            if shard.generation(conn) == Some(generation) {
+                shard.input(Input::NotJudged { conn });
+            }
+        }
+        ToBroker::Access(acl) => shard.input(Input::Access(acl)),
+        // Whoever asked may have given up: then nobody wants the answer.
+        ToBroker::Stats(answer) => drop(answer.send(shard.core.borrow().broker.stats())),
+        ToBroker::Sync(answer) => drop(answer.send(())),
+        ToBroker::Stop => return Taken::Stop,
+    }
+    Taken::GoOn
 }
 
 async fn flush_turns(shard: Rc<Shard>) {
@@ -398,6 +454,15 @@ impl Shard {
                 let generation = core.slots.get(index(conn)).map_or(0, |slot| slot.generation);
                 // Bounded by the connections: one at a time for each.
                 self.outbox.force(FromBroker::Authenticate { conn, generation, peer, user_name, password });
+            }
+            Event::Persist { number, changes } => {
+                // One batch at a time, so it needs no bound of its own. Without a store thread no answer comes,
+                // and nothing that must be safe is acknowledged.
+                if let Some(store) = &self.store
+                    && store.send(Job::CommitState { number, changes }).is_err()
+                {
+                    tracing::error!("the store thread is gone");
+                }
             }
             Event::Forward { outbox, message, token } => {
                 let weight = message.payload.len() + message.topic.len() + 128;

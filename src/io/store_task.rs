@@ -1,15 +1,18 @@
 //! The store thread: takes jobs, blocks on the disk, answers. A disk that stalls for seconds delays
 //! acknowledgements, and nothing else.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc as answers, oneshot};
-use tracing::error;
+use tracing::{error, info};
 
 use super::clock::Clock;
+use super::mailbox::Mailbox;
+use super::shard::{PersistError, ToBroker};
 use crate::message::OutboxId;
 use crate::record::{RecordNo, StoredRecord};
+use crate::state::Change;
 use crate::store::{Dropped, Store, StoreError, Usage};
 
 /// What the store thread does. Each outbox has at most one commit and one read under way and sends one
@@ -40,6 +43,13 @@ pub enum Job {
         up_to: RecordNo,
         /// Whether it must be on disk at once.
         sync: bool,
+    },
+    /// Write and sync changes of the broker's state.
+    CommitState {
+        /// Which batch.
+        number: u64,
+        /// What.
+        changes: Vec<Change>,
     },
     /// Tell what the outboxes take.
     Usage(oneshot::Sender<Vec<Usage>>),
@@ -83,8 +93,10 @@ struct StoreThread {
     /// Or why there is none: then nothing can be kept, and every commit says so.
     store: Result<Store, String>,
     answers: Vec<answers::UnboundedSender<Answer>>,
+    broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
     read_failing: bool,
+    state_failing: bool,
 }
 
 /// Starts the thread. It ends when the job channel closes.
@@ -94,10 +106,11 @@ struct StoreThread {
 pub fn spawn(
     store: Result<Store, String>,
     answers: Vec<answers::UnboundedSender<Answer>>,
+    broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
 ) -> std::io::Result<(mpsc::Sender<Job>, JoinHandle<()>)> {
     let (sender, jobs) = mpsc::channel();
-    let mut thread = StoreThread { store, answers, clock, read_failing: false };
+    let mut thread = StoreThread { store, answers, broker, clock, read_failing: false, state_failing: false };
     let handle = std::thread::Builder::new().name("fg-store".into()).spawn(move || {
         for job in jobs {
             thread.work(job);
@@ -126,6 +139,10 @@ impl StoreThread {
                     error!(%error, "can't note what upstream acknowledged");
                 }
             }
+            Job::CommitState { number, changes } => {
+                let result = self.commit_state(&changes);
+                self.broker.force(ToBroker::Persisted { number, result });
+            }
             Job::Usage(answer) => {
                 let usage = |index| {
                     let outbox = OutboxId(u16::try_from(index).unwrap_or(u16::MAX));
@@ -147,6 +164,24 @@ impl StoreThread {
                 Err(error) => Answer::CommitFailed { error: error.to_string() },
             },
             Err(error) => Answer::CommitFailed { error: error.clone() },
+        }
+    }
+
+    fn commit_state(&mut self, changes: &[Change]) -> Result<(), PersistError> {
+        let now = self.clock.now().wall;
+        let Ok(store) = &mut self.store else { return Err(PersistError::Failed) };
+        let Err(error) = store.commit_state(changes, now) else {
+            if std::mem::take(&mut self.state_failing) {
+                info!("sessions and retained messages are on disk again");
+            }
+            return Ok(());
+        };
+        if !std::mem::replace(&mut self.state_failing, true) {
+            error!(%error, "can't write sessions and retained messages; what depends on them is not acknowledged");
+        }
+        match error {
+            StoreError::Damaged { .. } => Err(PersistError::Lost),
+            _ => Err(PersistError::Failed),
         }
     }
 

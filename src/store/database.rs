@@ -1,4 +1,5 @@
-//! One sled database of segments, keyed by segment number: the only file that calls sled. Knows no records.
+//! One sled database, of segments keyed by segment number or of whatever keys and values: the only file that calls
+//! sled. Knows neither records nor state.
 //!
 //! sled's `flush` is not an fsync on Linux: it ends in `sync_file_range`, which neither orders a disk's cache nor
 //! writes a file's length. So [`Database::commit`] follows it with an fdatasync of the data file, and
@@ -141,6 +142,38 @@ impl Database {
                 if visit(u64::from_be_bytes(key), &value).is_break() {
                     break;
                 }
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes all of these changes or, should a crash come in between, none of them: keys with their values, or
+    /// without one to be removed. They are safe after [`Self::commit`].
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn apply(&mut self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Trouble> {
+        self.call("write", |db| {
+            let mut batch = sled::Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
+            }
+            db.apply_batch(batch)
+        })
+    }
+
+    /// Shows all keys and values, in order.
+    ///
+    /// # Errors
+    /// [`Trouble`]; what was shown before is good.
+    pub(super) fn for_each(&mut self, mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), Trouble> {
+        self.call("read", |db| {
+            for entry in db.iter() {
+                let (key, value) = entry?;
+                visit(&key, &value);
             }
             Ok(())
         })

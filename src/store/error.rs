@@ -57,6 +57,8 @@ pub enum StoreError {
         /// Which one.
         id: OutboxId,
     },
+    /// Our bug: the broker's state was not opened, or its opening failed.
+    StateNotOpen,
 }
 
 impl StoreError {
@@ -100,6 +102,7 @@ impl fmt::Display for StoreError {
                 write!(f, "record {} was to be stored after record {}; this is a bug", given.0, last.0)
             }
             Self::NotOpen { id } => write!(f, "outbox {} is not open; this is a bug", id.0),
+            Self::StateNotOpen => f.write_str("the broker's state is not open; this is a bug"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The durable store: outboxes of records, their cursors, the start counter. The only folder that names sled. It
+//! The durable store: outboxes of records, their cursors, the broker's state, the start counter. The only folder that names sled. It
 //! blocks; one thread owns it. It reads no clock and starts no thread of its own (sled keeps a few for its files).
 //!
 //! # What survives
@@ -9,6 +9,8 @@
 //! | records of a commit that had not returned | some, in order, whole | some, in order, whole |
 //! | [`Run`] and instance, once [`Store::open`] has returned | yes | yes |
 //! | the cursor of [`Store::ack`] | as of the last second, or of the last `sync` | the same |
+//! | changes of a [`Store::commit_state`] that has returned | yes | yes |
+//! | changes of one that had not returned | all of them or none | the same |
 //! | a deleted generation | stays deleted, and the cursor is behind it | the same |
 //!
 //! That the disk keeps what an fsync has written is the disk's part of the promise.
@@ -23,6 +25,7 @@
 //!                          gen-<number>/       a sled database of segments; the newest is written, the oldest read
 //!                          gen-<number>.summary   what is in it, once it is sealed
 //!                          quarantine-<time>-gen-<number>/   damaged, set aside
+//!            state/                            the broker's sessions and retained messages: see `state.rs`
 //! ```
 //!
 //! A commit packs its records into segments (`segment.rs`: checksum, compression, at most 7 KiB), puts them into the
@@ -39,6 +42,7 @@ mod meta;
 mod outbox;
 mod segment;
 mod slot;
+mod state;
 mod summary;
 mod sync;
 mod walk;
@@ -46,13 +50,16 @@ mod walk;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 pub use error::StoreError;
 use outbox::Outbox;
+use state::StateStore;
 pub use walk::Damage;
 
 use crate::message::OutboxId;
 use crate::reading::Run;
 use crate::record::{RecordNo, StoredRecord};
+use crate::state::Change;
 use crate::time::Timestamp;
 
 /// Settings of the store.
@@ -112,6 +119,7 @@ pub struct Store {
     run: Run,
     instance: String,
     outboxes: BTreeMap<OutboxId, Outbox>,
+    state: Option<StateStore>,
     /// The latest time that a call was given: names what is set aside.
     now: Timestamp,
     /// Dropped last, after the outboxes.
@@ -127,7 +135,16 @@ impl Store {
         let lock = lock::claim(dir)?;
         let used = sync::names(dir)?.iter().any(|name| name.starts_with(OUTBOX_PREFIX));
         let meta::Meta { run, instance } = meta::Meta::start(dir, used, now)?;
-        Ok(Self { dir: dir.to_owned(), config, run, instance, outboxes: BTreeMap::new(), now, _lock: lock })
+        Ok(Self {
+            dir: dir.to_owned(),
+            config,
+            run,
+            instance,
+            outboxes: BTreeMap::new(),
+            state: None,
+            now,
+            _lock: lock,
+        })
     }
 
     /// This start's number.
@@ -216,6 +233,34 @@ impl Store {
     #[must_use]
     pub fn damage(&self, id: OutboxId) -> Damage {
         self.outboxes.get(&id).map(Outbox::damage).unwrap_or_default()
+    }
+
+    /// Opens the broker's state and gives all that is in it.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. Damage is none: what can still be read is given.
+    pub fn open_state(&mut self) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
+        self.state = None;
+        let (state, entries) = StateStore::open(&self.dir, self.now)?;
+        self.state = Some(state);
+        Ok(entries)
+    }
+
+    /// Makes changes of the broker's state, all or none of them, and syncs them. When it returns, they survive a
+    /// power cut.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: none of them is promised. After [`StoreError::Damaged`] nothing of the state is on disk
+    /// any more, and all of it must be given again.
+    pub fn commit_state(&mut self, changes: &[Change], now: Timestamp) -> Result<(), StoreError> {
+        self.now = now;
+        self.state.as_mut().ok_or(StoreError::StateNotOpen)?.commit(changes, now)
+    }
+
+    /// What the broker's state takes on disk; nothing if it is not open.
+    #[must_use]
+    pub fn state_bytes(&self) -> u64 {
+        self.state.as_ref().map_or(0, StateStore::disk_bytes)
     }
 
     fn outbox(&mut self, id: OutboxId) -> Result<&mut Outbox, StoreError> {

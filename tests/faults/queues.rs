@@ -116,12 +116,23 @@ fn fault_55_a_queue_that_stays_full_leaks_nothing() {
         let (mut away, _) = lan.resume(v, &id);
         away.subscribe("t", 2);
         // Some are under way for good.
+        // Many publishers: what waits for the disk at the same time goes there together.
+        let mut publishers: Vec<_> = (0..50).map(|n| lan.join(v, &format!("publisher-{n}"))).collect();
+        let mut say_all = |each: usize, text: &str| {
+            std::thread::scope(|scope| {
+                for publisher in &mut publishers {
+                    scope.spawn(|| {
+                        (0..each).for_each(|n| publisher.say("t", 1 + u8::from(n % 2 == 0), text));
+                    });
+                }
+            });
+        };
         let mut publisher = lan.join(v, "publisher");
         (0..30).for_each(|_| publisher.say("t", 2, "x"));
         away.cut();
-        (0..500).for_each(|n| publisher.say("t", 1 + u8::from(n % 2 == 0), "x"));
+        say_all(10, "x");
         let before = lan.rss();
-        (0..2_000).for_each(|n| publisher.say("t", 1 + u8::from(n % 2 == 0), &n.to_string()));
+        say_all(40, "xxxx");
         not_grown(&lan, before, MIB);
         let (mut away, present) = lan.resume(v, &id);
         assert!(present);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::exhaustion::{fds_return, not_grown};
-use crate::raw::{BOTH, Client, Connect, Lan, Publish, V, Will, ack};
+use crate::raw::{BOTH, Client, Connect, Lan, Publish, V, Will, ack, subscribe};
 
 /// Users of these names, each with the password `<name>'s`; the folder holds the passwords.
 pub fn users(names: &[&str]) -> (TempDir, String) {
@@ -243,11 +243,22 @@ fn fault_51_sessions_have_a_bound_and_the_longest_absent_goes() {
     let mut staying = lan.resume(V::V5, "staying").0;
     staying.subscribe("t", 0);
     let come_and_go = |from: usize, to: usize| {
-        for n in from..to {
-            let (mut client, present) = lan.resume(version(n), &format!("client-{n}"));
-            assert!(!present);
-            client.subscribe(&format!("topic/{n}/#"), 1);
-            client.cut();
+        // Some at a time: what waits for the disk at the same time goes there together.
+        for first in (from..to).step_by(20) {
+            let clients: Vec<_> = (first..first + 20)
+                .map(|n| {
+                    let (mut client, present) = lan.resume(version(n), &format!("client-{n}"));
+                    assert!(!present);
+                    let filter = format!("topic/{n}/#");
+                    client.send(&subscribe(version(n), 1, &[], &[(filter.as_bytes(), 1)]));
+                    client
+                })
+                .collect();
+            for mut client in clients {
+                let suback = client.packet();
+                assert_eq!((suback[0], suback.last()), (0x90, Some(&1)));
+                client.cut();
+            }
         }
     };
     come_and_go(0, 500);

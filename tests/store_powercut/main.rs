@@ -16,6 +16,7 @@
 )]
 
 mod disk;
+mod state;
 mod strace;
 
 use std::io::Write;
@@ -83,8 +84,8 @@ fn writer() {
     }
 }
 
-/// Runs the writer under strace and replays what it did.
-fn trace(dir: &Path) -> Disk {
+/// Runs a writer under strace and replays what it did.
+fn trace(dir: &Path, writer: &str) -> Disk {
     let data = dir.join("data");
     std::fs::create_dir(&data).unwrap();
     let output = dir.join("trace");
@@ -92,7 +93,7 @@ fn trace(dir: &Path) -> Disk {
         .args(["-f", "-xx", "-s", "2000000", "-e", TRACED, "-o"])
         .arg(&output)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "writer", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", writer, "--ignored", "--nocapture", "--test-threads=1"])
         .env(WRITER_DIR, &data)
         .output();
     let output_of = match status {
@@ -169,7 +170,13 @@ fn check(disk: &Disk, image: &Path, cut: usize) -> Result<(), String> {
 }
 
 /// Cuts at random instants, in all ways; how many images there were, and what was wrong with which.
-fn cut(disk: &Disk, cuts: usize, data_syncs: bool, seed: u64) -> (usize, Vec<String>) {
+fn cut(
+    disk: &Disk,
+    cuts: usize,
+    data_syncs: bool,
+    seed: u64,
+    check: fn(&Disk, &Path, usize) -> Result<(), String>,
+) -> (usize, Vec<String>) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut images, mut wrong) = (0, Vec::new());
     for index in 0..cuts {
@@ -197,20 +204,24 @@ fn cut(disk: &Disk, cuts: usize, data_syncs: bool, seed: u64) -> (usize, Vec<Str
     (images, wrong)
 }
 
+fn seed() -> u64 {
+    std::env::var("FIELDGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
+}
+
 #[test]
 fn acknowledged_records_survive_a_power_cut_and_would_not_without_the_fdatasync() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = trace(dir.path());
+    let disk = trace(dir.path(), "writer");
     let names = std::fs::read_dir(dir.path().join("data/outbox-cloud")).unwrap();
     let newest = names.map(|name| name.unwrap().file_name().into_string().unwrap()).max().unwrap();
     assert!(newest.as_str() > "gen-000000000003", "several generations, or this shows little: {newest}");
     assert!(said(&disk, usize::MAX, "released ") > 0);
 
-    let seed = std::env::var("FIELDGATE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-    let (images, wrong) = cut(&disk, CUTS, true, seed);
+    let seed = seed();
+    let (images, wrong) = cut(&disk, CUTS, true, seed, check);
     assert!(wrong.is_empty(), "{} of {images} with seed {seed}:\n{}", wrong.len(), wrong.join("\n"));
 
-    let (images, wrong) = cut(&disk, 4, false, seed);
+    let (images, wrong) = cut(&disk, 4, false, seed, check);
     let lost = wrong.iter().filter(|what| what.contains("are missing")).count();
     println!(
         "without the fdatasync: {} of {images} images wrong, {lost} of them have lost records",

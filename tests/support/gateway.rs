@@ -82,10 +82,13 @@ impl Gateway {
         format!("fieldgate/{}/{rest}", Self::ID)
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts it, and waits until it answers and each of its listeners listens or says why not.
     pub fn start_again(&mut self) {
         self.launch();
-        self.wait("the gateway answers", |_| true);
+        self.wait("the gateway answers and listens", |status| {
+            let listeners = status["listeners"].as_array().unwrap();
+            listeners.iter().all(|listener| listener["error"].is_string() || listens(&listener["address"]))
+        });
     }
 
     /// Starts it.
@@ -195,6 +198,21 @@ pub fn fieldgate() -> Command {
     // Whoever runs the tests may have set something of their own.
     command.env_remove("JOURNAL_STREAM").env_remove("RUST_LOG");
     command
+}
+
+/// Whether some program listens on the address of a listener, as the kernel tells it: no connection is made, so
+/// nothing is counted. Unix sockets count as listening.
+fn listens(address: &Json) -> bool {
+    let Ok(address) = address.as_str().unwrap().parse::<std::net::SocketAddr>() else { return true };
+    let port = format!(":{:04X}", address.port());
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|table| {
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            // Local address, remote address, state; 0A is LISTEN.
+            words.next().is_some_and(|local| local.ends_with(&port)) && words.nth(1) == Some("0A")
+        })
+    })
 }
 
 /// A `[[port]]` with one device of that name that decodes JSON lines and takes what there is.

@@ -6,7 +6,7 @@ use crate::mqtt::topic;
 const TOPICS: [&str; 6] = ["a", "a/b", "a/b/c", "up/1", "b", "gw/data/x"];
 const FILTERS: [&str; 8] = ["#", "a/#", "+/b", "a/+/c", "up/+", "b", "$share/g/a/#", "+"];
 
-fn join(t: &mut Bench, rng: &mut fastrand::Rng, c: u32) {
+pub(super) fn join(t: &mut Bench, rng: &mut fastrand::Rng, c: u32) {
     t.stuck.remove(&c);
     if t.sink.sent.contains_key(&ConnId(c)) {
         t.cut(c);
@@ -19,7 +19,7 @@ fn join(t: &mut Bench, rng: &mut fastrand::Rng, c: u32) {
 }
 
 /// What a well-behaved client answers.
-fn answer_all(t: &mut Bench, c: u32) {
+pub(super) fn answer_all(t: &mut Bench, c: u32) {
     while let Some(bytes) = t.next(c) {
         match decode(frame(&bytes, 1 << 20).unwrap().unwrap(), t.versions[&c]).unwrap() {
             Packet::Publish(publish) => match (publish.qos, publish.packet_id) {
@@ -34,7 +34,7 @@ fn answer_all(t: &mut Bench, c: u32) {
     }
 }
 
-fn step(t: &mut Bench, rng: &mut fastrand::Rng, next_id: &mut u16) {
+pub(super) fn step(t: &mut Bench, rng: &mut fastrand::Rng, next_id: &mut u16) {
     let c = rng.u32(..5);
     match rng.u32(..20) {
         0 => join(t, rng, c),

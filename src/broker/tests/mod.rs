@@ -13,8 +13,11 @@ mod aliases;
 mod chaos;
 mod connection;
 mod counting;
+mod crashes;
 mod flow_control;
 mod hostile;
+mod keeping;
+mod persistence;
 mod publishing;
 mod retaining;
 mod sessions;
@@ -113,6 +116,7 @@ pub(super) struct Bench {
     pub(super) closed: BTreeSet<u32>,
     pub(super) paused: BTreeSet<u32>,
     pub(super) forwards: VecDeque<(OutboxId, Message, Option<SafeToken>)>,
+    pub(super) batches: VecDeque<(u64, Vec<Change>)>,
     pub(super) authentications: Vec<(u32, String, Vec<u8>)>,
     pub(super) mark: usize,
 }
@@ -126,6 +130,7 @@ pub(super) fn config() -> Config {
     Config {
         base: "gw".into(),
         listeners: vec![listener("open", true), listener("users", false)],
+        persistence: false,
         ..Config::default()
     }
 }
@@ -154,6 +159,7 @@ impl Bench {
             closed: BTreeSet::new(),
             paused: BTreeSet::new(),
             forwards: VecDeque::new(),
+            batches: VecDeque::new(),
             authentications: Vec::new(),
             mark,
         }
@@ -187,6 +193,7 @@ impl Bench {
                 Event::Forward { outbox, message, token } => {
                     self.forwards.push_back((outbox, message, token))
                 }
+                Event::Persist { number, changes } => self.batches.push_back((number, changes)),
             }
         }
     }

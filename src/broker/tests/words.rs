@@ -11,7 +11,7 @@ fn join(t: &mut Bench, list: &[Property<'_>]) {
 
 /// Reason code and reason string of the next packet to client 1.
 #[track_caller]
-fn told(t: &mut Bench) -> (u8, Option<String>) {
+pub(super) fn told(t: &mut Bench) -> (u8, Option<String>) {
     let bytes = t.next(1).expect("an answer");
     let packet = decode(frame(&bytes, 1 << 20).unwrap().unwrap(), V5).unwrap();
     let (code, properties) = match &packet {
@@ -26,7 +26,7 @@ fn told(t: &mut Bench) -> (u8, Option<String>) {
     (code, properties.string(PropertyId::ReasonString).map(str::to_owned))
 }
 
-fn words(code: u8, text: &str) -> (u8, Option<String>) {
+pub(super) fn words(code: u8, text: &str) -> (u8, Option<String>) {
     (code, Some(text.to_owned()))
 }
 

@@ -51,6 +51,7 @@ impl Upstream {
             }],
             queue_messages_max: QUEUE_MESSAGES_MAX,
             queue_bytes_max: QUEUE_BYTES_MAX,
+            persistence: false,
             ..Config::default()
         };
         let (inbox, outbox) =
@@ -66,6 +67,7 @@ impl Upstream {
             clock: Clock::new(TimeTrust::Auto),
             inbox: inbox.clone(),
             outbox: outbox.clone(),
+            store: None,
             status: status.clone(),
             forwards_dropped: Arc::new(AtomicU64::new(0)),
         };
