@@ -1,57 +1,84 @@
 //! The composition root: opens the store, makes the machines, starts the threads and tasks, stops them in order.
 
+mod ground;
+mod reload;
+mod threads;
+mod upstreams;
+
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use bytes::Bytes;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc as answers, oneshot, watch};
 use tokio::task::{JoinHandle as Task, LocalSet, spawn_local};
 use tracing::{error, info, warn};
 
-use crate::bridge::{self, Backlog, Bridge};
 use crate::broker::{self, Broker};
-use crate::config::{Config, Upstream};
-use crate::io::clock::{self, Clock};
+use crate::config::Config;
+use crate::io::clock::Clock;
 use crate::io::control;
-use crate::io::files;
+use crate::io::descriptors;
 use crate::io::listener::ListenerStatus;
+use crate::io::log::Logs;
 use crate::io::mailbox::Mailbox;
+use crate::io::pid_file::PidFile;
 use crate::io::pump::{self, Access};
 use crate::io::reporter::{self, Reporter};
 use crate::io::serial;
-use crate::io::shard::{self, FromBroker, ToBroker};
-use crate::io::store_task::{self, Answer, Job};
-use crate::io::transport::Target;
-use crate::io::upstream::{self, SharedBridge};
-use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDOVER_BYTES_MAX};
-use crate::message::OutboxId;
+use crate::io::shard::{FromBroker, ToBroker};
+use crate::io::store_task::{Job, StoreHandle};
+use crate::limits::HANDOVER_BYTES_MAX;
 use crate::reading::Run;
 use crate::sensor::Port;
-use crate::store::{self, OutboxState, Store, StoreError};
 use crate::time::BootId;
+
+use ground::Ground;
+use reload::Reloader;
+use threads::{BrokerShared, Watched, start_broker, start_store, watch_store};
+use upstreams::{make_bridges, start_upstreams, upstream_shared};
+
+pub use reload::Origin;
 
 /// Upstreams get this long to commit, say goodbye and disconnect.
 const UPSTREAM_STOP_MAX: Duration = Duration::from_secs(8);
 /// The store gets this long to close.
 const STORE_STOP_MAX: Duration = Duration::from_secs(2);
+/// Requests to read the config again that wait for one that is under way; further ones are told to come back.
+const RELOADS_WAITING_MAX: usize = 4;
 
 /// Runs a gateway until `stop` completes; the calling thread becomes the service thread. A clean stop commits
-/// what is in memory and publishes `offline`.
+/// what is in memory and publishes `offline`. With an `origin` the config is read again at SIGHUP and on request; `logs`
+/// is what the control socket shows and changes.
 ///
 /// # Errors
 /// In words: another gateway has the data directory, or a thread can't be started or has died.
-pub fn run(config: Config, stop: impl Future<Output = ()>) -> Result<(), String> {
+pub fn run(
+    config: Config,
+    origin: Option<Origin>,
+    logs: Option<Logs>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), String> {
+    descriptors::raise_limit();
+    // Removed at the very end.
+    let mut pid_file = config.gateway.pid_file.as_deref().map(PidFile::take).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("can't start: {error}"))?;
     // Name lookups are all that uses the pool of blocking threads; a hanging one must not hold up the end.
-    let result = LocalSet::new().block_on(&runtime, async { Gateway::start(config)?.serve(stop).await });
+    let result = LocalSet::new().block_on(&runtime, async {
+        // From here on a signal waits for the gateway instead of ending it.
+        let hangup = origin.as_ref().and_then(|_| signal(SignalKind::hangup()).ok());
+        let gateway = Gateway::start(config, logs)?;
+        if let Some(Err(error)) = pid_file.as_mut().map(PidFile::fill) {
+            error!(error, "the pid file stays empty");
+        }
+        gateway.serve(origin.zip(Some(hangup)), stop).await
+    });
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
@@ -61,6 +88,8 @@ struct Gateway {
     config: Arc<Config>,
     reporter: Rc<Reporter>,
     pump: Task<()>,
+    /// To the pump.
+    changes: answers::UnboundedSender<pump::Change>,
     broker: Arc<Mailbox<ToBroker>>,
     from_broker: Arc<Mailbox<FromBroker>>,
     broker_thread: Watched,
@@ -73,26 +102,8 @@ struct Gateway {
     upstreams: Vec<Task<()>>,
 }
 
-/// A thread, and word of its end.
-struct Watched {
-    thread: JoinHandle<()>,
-    ended: oneshot::Receiver<()>,
-}
-
-/// What the start finds out before anything runs.
-struct Ground {
-    clock: Clock,
-    boot: BootId,
-    run: Run,
-    instance: Arc<str>,
-    store: Result<Store, String>,
-    outboxes: Vec<OutboxState>,
-    /// The broker's state as it was kept; `None` if it is not.
-    state: Option<Vec<(Vec<u8>, Bytes)>>,
-}
-
 impl Gateway {
-    fn start(config: Config) -> Result<Self, String> {
+    fn start(config: Config, logs: Option<Logs>) -> Result<Self, String> {
         let config = Arc::new(config);
         let mut ground = Ground::find(&config)?;
         let started = ground.clock.now();
@@ -105,32 +116,18 @@ impl Gateway {
         let (answer_senders, answer_receivers): (Vec<_>, Vec<_>) =
             config.upstreams.iter().map(|_| answers::unbounded_channel()).unzip();
         let store_error = ground.store.as_ref().err().cloned();
+        let volatile_state = ground.volatile_state.take();
         let (stop_sensors, stopping_sensors) = watch::channel(false);
         let (stop_upstreams, stopping_upstreams) = watch::channel(false);
         let changed = Rc::new(Notify::new());
         let readings_dropped = Rc::new(Cell::new(0));
-        let Ground { clock, boot, run, instance, store, outboxes, .. } = ground;
-        let bridges = make_bridges(&config, &clock, boot, run, &instance, &outboxes);
-        let (jobs, store_thread) = store_task::spawn(store, answer_senders, broker.clone(), clock.clone())
-            .map_err(|error| format!("can't start the store thread: {error}"))?;
-        let store_thread = watch_store(store_thread)?;
+        let Ground { clock, boot, run, instance, store, outboxes, notes, .. } = ground;
+        let bridges = make_bridges(&config, &clock, boot, run, &instance, &outboxes, &notes);
+        let StoreHandle { jobs, thread, status: disk } = start_store(store, answer_senders, &broker, &clock)?;
+        let store_thread = watch_store(thread)?;
         let shared = BrokerShared { inbox: &broker, outbox: &from_broker, jobs: &jobs, clock: &clock };
         let broker_thread = start_broker(&config, machine, shared, &listeners, &forwards_dropped)?;
         let ports = make_ports(&config, &clock, boot, run);
-        let sensors = config.ports.iter().zip(&ports).map(|(port, machine)| {
-            spawn_local(serial::run(serial::Setup {
-                config: port.clone(),
-                machine: machine.clone(),
-                base: config.gateway.base_topic.clone(),
-                boot,
-                broker: broker.clone(),
-                clock: clock.clone(),
-                changed: changed.clone(),
-                stop: stopping_sensors.clone(),
-                dropped: readings_dropped.clone(),
-            }))
-        });
-        let sensors = sensors.collect();
         let upstreams = start_upstreams(
             &config,
             bridges.clone(),
@@ -139,7 +136,7 @@ impl Gateway {
         );
         let reporter = Rc::new(Reporter {
             gateway: config.gateway.id.clone(),
-            site: config.gateway.site.clone(),
+            site: RefCell::new(config.gateway.site.clone()),
             base: config.gateway.base_topic.clone(),
             run: run.0,
             instance: instance.to_string(),
@@ -151,16 +148,24 @@ impl Gateway {
             jobs: jobs.clone(),
             access_errors: access.errors.clone(),
             store_error,
+            volatile_state,
+            disk,
             readings_dropped,
             forwards_dropped,
             data_dir: config.gateway.data_dir.clone(),
+            reload: RefCell::default(),
+            changed: changed.clone(),
             clock,
+            logs,
         });
-        let pump = start_pump(access, &from_broker, &reporter, &changed);
+        let sensors = start_sensors(&config, boot, &reporter, &stopping_sensors);
+        let (changes, new_configs) = answers::unbounded_channel();
+        let pump = start_pump(access, new_configs, &from_broker, &reporter);
         Ok(Self {
             config,
             reporter,
             pump,
+            changes,
             broker,
             from_broker,
             broker_thread,
@@ -174,7 +179,11 @@ impl Gateway {
         })
     }
 
-    async fn serve(mut self, stop: impl Future<Output = ()>) -> Result<(), String> {
+    async fn serve(
+        mut self,
+        origin: Option<(Origin, Option<Signal>)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), String> {
         info!(
             gateway = self.config.gateway.id,
             version = env!("CARGO_PKG_VERSION"),
@@ -182,14 +191,31 @@ impl Gateway {
             base = %self.config.gateway.base_topic,
             "started"
         );
+        let health_every = watch::Sender::new(self.config.health.every);
         let reporting = spawn_local(reporter::run(
             self.reporter.clone(),
-            self.config.health.every,
+            health_every.subscribe(),
             self.changed.clone(),
             self.stop_sensors.subscribe(),
         ));
+        let (reload, requests) = answers::channel(RELOADS_WAITING_MAX);
+        let reloading = origin.map(|(origin, hangup)| {
+            let reloader = Reloader {
+                origin,
+                started: self.config.clone(),
+                running: Config::clone(&self.config),
+                reporter: self.reporter.clone(),
+                changes: self.changes.clone(),
+                health_every,
+            };
+            spawn_local(reloader.run(hangup, requests))
+        });
+        let logging = self.reporter.logs.clone().map(|logs| {
+            logs.attach(&self.broker);
+            spawn_local(logs.keep())
+        });
         let control = match control::bind(&self.config.gateway.control_socket) {
-            Ok(socket) => Some(spawn_local(control::serve(socket, self.reporter.clone()))),
+            Ok(socket) => Some(spawn_local(control::serve(socket, self.reporter.clone(), reload))),
             Err(error) => {
                 error!(error, "no control socket; set gateway.control_socket to a path that can be written");
                 None
@@ -201,11 +227,13 @@ impl Gateway {
             _ = &mut self.store_thread.ended => Err("the store thread has died"),
         };
         info!("stopping");
-        if let Some(control) = control {
-            control.abort();
+        for task in [control, reloading].into_iter().flatten() {
+            task.abort();
         }
         self.stop().await;
-        reporting.abort();
+        for task in [Some(reporting), logging].into_iter().flatten() {
+            task.abort();
+        }
         result.map_err(str::to_owned)
     }
 
@@ -258,63 +286,12 @@ impl Gateway {
     }
 }
 
-impl Ground {
-    /// Opens the store. Without one the gateway runs from memory and says so: it always starts.
-    fn find(config: &Config) -> Result<Self, String> {
-        let clock = Clock::new(config.time.trust);
-        let now = clock.now().wall;
-        let settings = store::Config { outbox_bytes_max: config.buffer.max_size };
-        let opened = Store::open(&config.gateway.data_dir, settings, now);
-        if let Err(error @ StoreError::Locked { .. }) = &opened {
-            return Err(error.to_string());
-        }
-        let mut store = opened.map_err(|error| {
-            error!(%error, "readings are kept in memory only until this is mended and the gateway restarted");
-            error.to_string()
-        });
-        let mut outboxes = Vec::new();
-        for (index, upstream) in config.upstreams.iter().enumerate() {
-            let Ok(open) = &mut store else { break };
-            match open.open_outbox(outbox_id(index), &upstream.name) {
-                Ok(state) => outboxes.push(state),
-                Err(error) => {
-                    error!(upstream = %upstream.name, %error, "the outbox can't be opened; readings are kept in memory only");
-                    store = Err(error.to_string());
-                }
-            }
-        }
-        if store.is_err() {
-            outboxes.clear();
-        }
-        let (run, instance) = match &store {
-            Ok(store) => (store.run(), Arc::from(store.instance())),
-            // Seconds since 1970: larger than any count of starts, and never the same twice.
-            Err(_) => (Run(u64::try_from(now.as_millis() / 1_000).unwrap_or(0)), Arc::from(random_id())),
-        };
-        outboxes.resize_with(config.upstreams.len(), OutboxState::default);
-        let state = match &mut store {
-            Ok(store) if config.broker.persistence => store.open_state().map_err(|error| {
-                error!(%error, "sessions and retained messages are kept in memory only until this is mended and the gateway restarted");
-            }).ok(),
-            _ => None,
-        };
-        Ok(Self { clock, boot: clock::boot_id(), run, instance, store, outboxes, state })
-    }
-}
-
-fn random_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
-}
-
-fn outbox_id(index: usize) -> OutboxId {
-    OutboxId(u16::try_from(index).unwrap_or(u16::MAX))
-}
-
 fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
     let status = |listener: &crate::config::Listener| ListenerStatus {
         name: listener.name.clone(),
         address: listener.bind.clone(),
         error: None,
+        dates: Vec::new(),
     };
     config.listeners.iter().map(status).collect()
 }
@@ -333,53 +310,11 @@ fn make_broker(config: &Config, access: &Access, ground: &mut Ground) -> Broker 
     broker
 }
 
-/// What ties the broker thread to the others.
-struct BrokerShared<'a> {
-    inbox: &'a Arc<Mailbox<ToBroker>>,
-    outbox: &'a Arc<Mailbox<FromBroker>>,
-    jobs: &'a mpsc::Sender<Job>,
-    clock: &'a Clock,
-}
-
-fn start_broker(
-    config: &Config,
-    broker: Broker,
-    shared: BrokerShared<'_>,
-    status: &Arc<Mutex<Vec<ListenerStatus>>>,
-    forwards_dropped: &Arc<AtomicU64>,
-) -> Result<Watched, String> {
-    let setup = shard::Setup {
-        broker,
-        listeners: config.listeners.clone(),
-        connections_max: config.broker.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
-        out_buffer_bytes_max: config.broker.out_buffer_bytes_max,
-        sys_interval: config.broker.sys_interval,
-        clock: shared.clock.clone(),
-        inbox: shared.inbox.clone(),
-        outbox: shared.outbox.clone(),
-        store: Some(shared.jobs.clone()),
-        status: status.clone(),
-        forwards_dropped: forwards_dropped.clone(),
-    };
-    let (end, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new()
-        .name("fg-broker".into())
-        .spawn(move || {
-            // Dropped at the end, also by a panic.
-            let _end = end;
-            if let Err(error) = shard::run(setup) {
-                error!(%error, "the broker thread can't run");
-            }
-        })
-        .map_err(|error| format!("can't start the broker thread: {error}"))?;
-    Ok(Watched { thread, ended })
-}
-
 fn start_pump(
     access: Access,
+    changes: answers::UnboundedReceiver<pump::Change>,
     from_broker: &Arc<Mailbox<FromBroker>>,
     reporter: &Reporter,
-    changed: &Rc<Notify>,
 ) -> Task<()> {
     spawn_local(pump::run(pump::Setup {
         from_broker: from_broker.clone(),
@@ -387,23 +322,9 @@ fn start_pump(
         bridges: reporter.bridges.clone(),
         clock: reporter.clock.clone(),
         access,
-        changed: changed.clone(),
+        changes,
+        changed: reporter.changed.clone(),
     }))
-}
-
-/// Word of the store thread's end, from a thread that does nothing but wait for it.
-fn watch_store(thread: JoinHandle<()>) -> Result<Watched, String> {
-    let (end, ended) = oneshot::channel::<()>();
-    let thread = std::thread::Builder::new()
-        .name("fg-store-watch".into())
-        .stack_size(64 * 1024)
-        .spawn(move || {
-            let _end = end;
-            // A panic has been printed by then.
-            let _ = thread.join();
-        })
-        .map_err(|error| format!("can't start a thread: {error}"))?;
-    Ok(Watched { thread, ended })
 }
 
 fn make_ports(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<Rc<RefCell<Port>>> {
@@ -415,112 +336,24 @@ fn make_ports(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<Rc<
     config.ports.iter().map(port).collect()
 }
 
-fn make_bridges(
+fn start_sensors(
     config: &Config,
-    clock: &Clock,
     boot: BootId,
-    run: Run,
-    instance: &Arc<str>,
-    outboxes: &[OutboxState],
-) -> Vec<(SharedBridge, Target)> {
-    let bridge = |(upstream, outbox): (&Upstream, &OutboxState)| {
-        let (password, secret_error) = match upstream.password.as_ref().map(files::secret) {
-            Some(Ok(secret)) => (Some(secret), None),
-            Some(Err(error)) => {
-                error!(upstream = %upstream.name, error, "the upstream's password can't be read");
-                (None, Some(format!("the password can't be read: {error}")))
-            }
-            None => (None, None),
-        };
-        let backlog = Backlog {
-            acked: outbox.acked,
-            last: outbox.last,
-            records: outbox.records,
-            bytes: outbox.bytes,
-            oldest: outbox.oldest,
-        };
-        let settings = bridge::Config {
-            name: upstream.name.clone(),
-            base: config.gateway.base_topic.clone(),
-            run,
-            boot,
-            instance: instance.clone(),
-            client_id: upstream.client_id.clone(),
-            version: upstream.version,
-            user_name: upstream.user_name.clone(),
-            password,
-            keep_alive: upstream.keep_alive,
-            connect_timeout: Duration::from_secs(10),
-            ack_timeout: Duration::from_secs(30),
-            session_expiry: Duration::from_secs(3_600),
-            inflight_max: upstream.inflight_max,
-            backoff_min: upstream.backoff_min,
-            backoff_max: upstream.backoff_max,
-            backoff_refused_max: Duration::from_secs(15 * 60),
-            stable_after: Duration::from_secs(60),
-            maps: upstream.maps.clone(),
-            commit_interval: config.buffer.commit_interval,
-            memory_bytes_max: config.buffer.memory,
-        };
-        let machine = Bridge::new(settings, backlog, fastrand::u64(..), clock.now());
-        let shared = SharedBridge { machine: Rc::new(RefCell::new(machine)), bell: Rc::new(Notify::new()) };
-        let target = Target {
-            host: upstream.host.clone(),
-            port: upstream.port,
-            tls: upstream.tls.clone(),
-            secret_error,
-        };
-        (shared, target)
-    };
-    config.upstreams.iter().zip(outboxes).map(bridge).collect()
-}
-
-/// What all upstream tasks share.
-struct UpstreamShared {
-    jobs: mpsc::Sender<Job>,
-    broker: Arc<Mailbox<ToBroker>>,
-    clock: Clock,
-    changed: Rc<Notify>,
-    stop: watch::Receiver<bool>,
-}
-
-fn upstream_shared(
-    jobs: &mpsc::Sender<Job>,
-    broker: &Arc<Mailbox<ToBroker>>,
-    clock: &Clock,
-    changed: &Rc<Notify>,
+    reporter: &Reporter,
     stop: &watch::Receiver<bool>,
-) -> UpstreamShared {
-    UpstreamShared {
-        jobs: jobs.clone(),
-        broker: broker.clone(),
-        clock: clock.clone(),
-        changed: changed.clone(),
-        stop: stop.clone(),
-    }
-}
-
-fn start_upstreams(
-    config: &Config,
-    bridges: Vec<(SharedBridge, Target)>,
-    answers: Vec<answers::UnboundedReceiver<Answer>>,
-    shared: &UpstreamShared,
 ) -> Vec<Task<()>> {
-    let start = |(index, ((bridge, target), answers)): (usize, ((SharedBridge, Target), _))| {
-        let name =
-            config.upstreams.get(index).map_or_else(|| Arc::from(""), |upstream| upstream.name.clone());
-        spawn_local(upstream::run(upstream::Setup {
-            name,
-            outbox: outbox_id(index),
-            bridge,
-            target,
-            jobs: shared.jobs.clone(),
-            answers,
-            broker: shared.broker.clone(),
-            clock: shared.clock.clone(),
-            changed: shared.changed.clone(),
-            stop: shared.stop.clone(),
+    let start = |(port, machine): (&crate::sensor::PortConfig, &Rc<RefCell<Port>>)| {
+        spawn_local(serial::run(serial::Setup {
+            config: port.clone(),
+            machine: machine.clone(),
+            base: config.gateway.base_topic.clone(),
+            boot,
+            broker: reporter.broker.clone(),
+            clock: reporter.clock.clone(),
+            changed: reporter.changed.clone(),
+            stop: stop.clone(),
+            dropped: reporter.readings_dropped.clone(),
         }))
     };
-    bridges.into_iter().zip(answers).enumerate().map(start).collect()
+    config.ports.iter().zip(&reporter.ports).map(start).collect()
 }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::bridge::{self, LinkState};
 use crate::broker;
+use crate::broker::memory::Shedding;
+use crate::expiry::Dated;
 use crate::reading::Value;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
 use crate::time::{Now, Timestamp};
@@ -34,10 +36,22 @@ pub struct Snapshot {
     pub broker: Option<broker::Stats>,
     /// Listeners: name, address, error.
     pub listeners: Vec<(String, String, Option<String>)>,
+    /// What ends one day, and for which listener.
+    pub dates: Vec<(String, Dated)>,
     /// What is wrong with the files that say who may do what.
     pub access_errors: Vec<String>,
+    /// Why the config on disk is not what runs.
+    pub config_error: Option<String>,
+    /// What of the config on disk counts at the next start.
+    pub next_start: Vec<String>,
     /// Why nothing can be kept on disk.
     pub store_error: Option<String>,
+    /// Why sessions and retained messages, which were to be on disk, are in memory only since the start.
+    pub volatile_state: Option<String>,
+    /// Why sessions and retained messages can't be written now.
+    pub state_error: Option<String>,
+    /// How long the store has been at its present job, if it is at one.
+    pub disk_busy: Option<Duration>,
     /// Readings that found the way to the broker thread full.
     pub handover_dropped: u64,
     /// Resident memory.
@@ -45,6 +59,9 @@ pub struct Snapshot {
     /// Free bytes where the store is.
     pub disk_free_bytes: Option<u64>,
 }
+
+/// A disk that is at one job for longer than this is in trouble: the worst cards take a second or two.
+const DISK_BUSY_MAX: Duration = Duration::from_secs(10);
 
 impl Snapshot {
     /// What is wrong, most important first; empty when all is well.
@@ -60,10 +77,37 @@ impl Snapshot {
         if let Some(error) = &self.store_error {
             problems.push(format!("readings are kept in memory only: {error}"));
         }
+        if let Some(error) = &self.volatile_state {
+            problems.push(format!(
+                "sessions and retained messages are kept in memory only, and what depends on them is acknowledged as \
+                 with persistence = false: {error}"
+            ));
+        }
+        if let Some(error) = &self.state_error {
+            problems.push(format!(
+                "sessions and retained messages can't be written, and what depends on them is not acknowledged: {error}"
+            ));
+        }
+        if let Some(stalled) = self.disk_stalled() {
+            problems.push(format!("the disk has not answered for {}", span(stalled)));
+        }
         for (index, upstream) in self.upstreams.iter().enumerate() {
             if upstream.state != LinkState::Online && link != Some(index) {
                 let why = upstream.error.as_deref().unwrap_or("connecting");
                 problems.push(format!("upstream {} is offline: {why}", upstream.name));
+            }
+            if upstream.traffic.used_up {
+                problems.push(format!(
+                    "upstream {}: the day's bytes are used up; readings wait until midnight UTC",
+                    upstream.name
+                ));
+            }
+            if let Some(rival) = &upstream.rival {
+                problems.push(format!("upstream {}: {rival}", upstream.name));
+            }
+            for (filter, reason) in &upstream.not_subscribed {
+                problems
+                    .push(format!("upstream {} refuses the subscription {filter}: {reason}", upstream.name));
             }
             let lost = lost(&upstream.drops);
             if lost > 0 {
@@ -87,7 +131,19 @@ impl Snapshot {
                 problems.push(format!("listener {name}: {error}"));
             }
         }
+        for (listener, dated) in &self.dates {
+            problems
+                .extend(dated.warning(self.now.wall).map(|words| format!("listener {listener}: {words}")));
+        }
         problems.extend(self.access_errors.iter().cloned());
+        if let Some(error) = &self.config_error {
+            problems.push(format!("the config on disk is not what runs: {error}"));
+        }
+        if let Some(stats) = &self.broker
+            && stats.shedding > Shedding::Nothing
+        {
+            problems.push(format!("memory runs short: the broker is {}", stats.shedding.words()));
+        }
         if self.handover_dropped > 0 {
             problems
                 .push(format!("{} readings were dropped: the gateway was overloaded", self.handover_dropped));
@@ -121,10 +177,46 @@ impl Snapshot {
             "listeners": self.listeners.iter().map(|(name, address, error)| {
                 json!({"name": name, "address": address, "error": error})
             }).collect::<Vec<_>>(),
-            "store": {"state": if self.store_error.is_none() { "ok" } else { "failed" }, "error": self.store_error},
+            "config": {"error": self.config_error, "next_start": self.next_start},
+            "certificates": self.dates.iter().map(|(listener, dated)| {
+                json!({
+                    "listener": listener,
+                    "what": dated.what.as_str(),
+                    "file": dated.file,
+                    "expires": dated.ends.to_string(),
+                    "days": dated.days_left(self.now.wall),
+                })
+            }).collect::<Vec<_>>(),
+            "memory": self.broker.as_ref().map(|stats| json!({
+                "state": stats.shedding.words(),
+                "level": stats.shedding.level(),
+                "bytes": self.rss_bytes,
+                "bytes_max": stats.memory_budget,
+            })),
+            "store": self.store_json(),
             "drops": {"handover_full": self.handover_dropped},
             "rss_bytes": self.rss_bytes,
             "disk_free_bytes": self.disk_free_bytes,
+        })
+    }
+
+    fn disk_stalled(&self) -> Option<Duration> {
+        self.disk_busy.filter(|busy| *busy > DISK_BUSY_MAX)
+    }
+
+    fn store_json(&self) -> Json {
+        let stalled = self.disk_stalled();
+        let failed = self.store_error.as_ref().or(self.volatile_state.as_ref());
+        let state = match (failed, &self.state_error, stalled) {
+            (Some(_), _, _) => "failed",
+            (None, Some(_), _) => "failing",
+            (None, None, Some(_)) => "stalled",
+            (None, None, None) => "ok",
+        };
+        json!({
+            "state": state,
+            "error": failed.or(self.state_error.as_ref()),
+            "stalled_s": stalled.map(|span| span.as_secs()),
         })
     }
 
@@ -161,6 +253,8 @@ impl Snapshot {
                 let mut json = backlog_json(upstream);
                 if let Json::Object(object) = &mut json {
                     object.insert("upstream".into(), json!(&*upstream.name));
+                    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
+                    object.insert("refused".into(), json!(letters));
                 }
                 json
             })
@@ -192,6 +286,7 @@ fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
     json!({
         "name": &*upstream.name,
         "state": state,
+        "address": &*upstream.place,
         "since": upstream.since.to_string(),
         "error": upstream.error,
         "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
@@ -202,6 +297,29 @@ fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
         "delivered": upstream.delivered,
         "elided": upstream.elided,
         "resent": upstream.resent,
+        "rival": upstream.rival,
+        "traffic": {
+            "sent_today": upstream.traffic.today.0,
+            "received_today": upstream.traffic.today.1,
+            "sent_yesterday": upstream.traffic.yesterday.0,
+            "received_yesterday": upstream.traffic.yesterday.1,
+        },
+        "receipt": upstream.receipt.as_deref().and_then(|receipt| serde_json::from_str::<Json>(receipt).ok()),
+        "refused_kept": upstream.dead_letters.len(),
+        "status_repairs": upstream.status_repairs,
+        "inward": {
+            "received": upstream.inward.received,
+            "delivered": upstream.inward.delivered,
+            "drops": {
+                "unmapped": upstream.inward.unmapped,
+                "closed": upstream.inward.closed,
+                "old_commands": upstream.inward.old_commands,
+                "not_kept": upstream.inward.not_kept,
+            },
+            "not_subscribed": upstream.not_subscribed.iter().map(|(filter, reason)| {
+                json!({"filter": filter, "reason": reason})
+            }).collect::<Vec<_>>(),
+        },
         "round_trip_ms": upstream.round_trip.map(|span| span.as_secs_f64() * 1_000.0),
         "drops": {
             "disk_full": upstream.drops.disk_full,
@@ -212,6 +330,31 @@ fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
             "expired": upstream.drops.expired,
         },
     })
+}
+
+/// The messages that an upstream refused for good.
+#[must_use]
+pub fn letters(upstream: &bridge::Status) -> Json {
+    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
+    json!({"upstream": &*upstream.name, "refused": letters})
+}
+
+/// Only for who asks on the machine itself: the payload is nobody else's business.
+fn letter_json(letter: &bridge::DeadLetter) -> Json {
+    json!({
+        "time": letter.at.to_string(),
+        "topic": letter.topic,
+        "reason": letter.reason,
+        "bytes": letter.bytes,
+        "kept": !letter.record.is_empty(),
+        "payload": String::from_utf8_lossy(&letter.payload),
+        "payload_hex": std::str::from_utf8(&letter.payload).is_err().then(|| hex(&letter.payload)),
+    })
+}
+
+/// For payloads that are no text.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn value_json(value: Option<&Value>) -> Json {
@@ -278,7 +421,26 @@ fn broker_json(stats: &broker::Stats) -> Json {
         "received": stats.publish_received,
         "sent": stats.publish_sent,
         "connects_refused": stats.connects_refused,
+        "logins_failed": stats.logins_failed,
         "protocol_errors": stats.protocol_errors,
+        "limits": {
+            "address_full": stats.arrivals_address_full,
+            "half_open": stats.arrivals_half_open,
+            "too_fast": stats.arrivals_too_fast,
+            "delayed": stats.arrivals_delayed,
+            "greetings_dropped": stats.greetings_dropped,
+            "accepts_paused": stats.accepts_paused,
+            "publishers_held": stats.publishers_held,
+            "publishers_closed": stats.publishers_closed,
+            "sessions_overflowed": stats.sessions_overflowed,
+            "subscriptions_refused": stats.subscriptions_refused,
+            "refused_for_memory": stats.refused_for_memory,
+            "dropped_for_memory": stats.dropped_for_memory,
+            "closed_for_memory": stats.closed_for_memory,
+        },
+        "commits": stats.commits,
+        "commit_failures": stats.commit_failures,
+        "commit_last_ms": stats.commit_last.as_secs_f64() * 1_000.0,
         "drops": {
             "queue_full": stats.dropped_queue_full,
             "too_large": stats.dropped_too_large,

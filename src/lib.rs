@@ -20,6 +20,11 @@
 //! session that outlives its connection, and for the retained message: [`broker::Event::Persist`] carries what has
 //! changed, in batches, from the broker thread to the store thread.
 //!
+//! A message from upstream takes the way back where a map takes it in: [`bridge::Output::Deliver`], then
+//! [`broker::Input::Bridged`], routed like any other but never to the outbox of the upstream it came from. Its PUBACK or
+//! PUBREC leaves when it is safe here ([`message::Ticket`]); a QoS 2 identifier lives as long as upstream keeps the session
+//! and this process runs, so over a crash of the gateway, and only then, QoS 2 from upstream may come twice.
+//!
 //! # Levels
 //!
 //! Imports point downward only; `tests/layering.rs` holds the rule as a table.
@@ -28,7 +33,7 @@
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`state`], [`payload`] | bytes to values and back |
-//! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`health`] | every decision; pure |
+//! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
@@ -41,6 +46,8 @@
 //! - `io` decides nothing about MQTT, sensors or durability. If a shell grows such an `if`, it belongs in a machine.
 //! - Nothing on the broker thread waits: not for the disk, not for a name server, not for a password hash, not for
 //!   an upstream.
+//! - No config counts in part: another one is read, checked and prepared as a whole (certificates, password files,
+//!   sockets) before any of it is in use. [`config::reload`] tells what changes and when it counts.
 //! - Outside input never panics, and `unsafe` is forbidden.
 //!
 //! # What survives what
@@ -59,9 +66,13 @@
 //! | a message with QoS 1 or 2 for a session that outlives its connection | the publisher's PUBACK or PUBREC: it is on disk, or its receiver has acknowledged it |
 //! | a QoS 2 identifier of such a session, open or closed | PUBREC, PUBCOMP: so QoS 2 is exactly once over a crash |
 //! | a retained message, set or cleared | PUBACK or PUBREC; 10 s after a QoS 0 |
-//! | a session that has no subscription yet, a will, that a session was taken over or began anew | 250 ms after CONNACK |
+//! | a session, a will, that a session began anew or without the will of before | CONNACK; where the disk fails or takes longer than 2 s, nobody is kept out, and it is safe with the next write that succeeds |
 //! | retained messages that a new subscription had not got yet | not: the client subscribes again |
 //! | messages for sessions that end with their connection, QoS 0 | never on disk |
+//!
+//! When the broker's state is written: at once where a client sends as soon as it is acknowledged, one write after the
+//! other, each with all that has come meanwhile; otherwise within 10 ms of the first who waits, and in the long run
+//! `broker.commit_interval` apart. What a connected client is about to acknowledge waits for 250 ms first.
 
 // level 0: words
 pub mod limits;
@@ -82,6 +93,7 @@ pub mod auth;
 pub mod bridge;
 pub mod broker;
 pub mod config;
+pub mod expiry;
 pub mod health;
 pub mod ingest;
 pub mod sensor;

@@ -25,3 +25,10 @@ pub const GREETINGS_MAX: usize = 256;
 /// milliseconds, tens on a small board with an RSA key, and the clients that are connected wait that long. Further
 /// steps wait for their turn, bounded by [`GREETINGS_MAX`].
 pub const HANDSHAKE_STEPS_AT_ONCE_MAX: usize = 1;
+
+/// Certificates in the list of the built-in authority. The list is read and written as a whole, some 400 bytes for each,
+/// so 2 MB at worst. At the bound those that have expired are forgotten; if none has, no further one is issued.
+pub const CERTIFICATES_MAX: usize = 5_000;
+
+/// Names and addresses in one listener's certificate, 253 bytes each: handshakes carry them. More are refused.
+pub const CERTIFICATE_NAMES_MAX: usize = 64;

@@ -31,6 +31,21 @@ pub struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SafeToken(pub u64);
 
+/// Ties an upstream's message to its acknowledgement: given out by the bridge, handed back by the broker when what has to
+/// be safe on this side is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// The levels under the base topic that only the gateway itself publishes to: neither LAN clients nor upstreams.
+const OWN_LEVELS: [&str; 5] = ["data", "status", "health", "receipt", "info"];
+
+/// The level behind the base topic, if only the gateway itself publishes there.
+#[must_use]
+pub fn own_level<'a>(topic: &'a str, base: &str) -> Option<&'a str> {
+    let level = topic.strip_prefix(base)?.strip_prefix('/')?.split('/').next()?;
+    OWN_LEVELS.contains(&level).then_some(level)
+}
+
 /// One upstream's outbox: its place in the config's list of upstreams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxId(pub u16);

@@ -10,6 +10,7 @@
 //! kind 1, reading: wall ms (signed), topic, device, run, number, boot (16 bytes), mono ns,
 //!                  samples: count, then each: point, tag (bits 0-1 quality, 2-4 type of the value), value
 //! kind 2, message: topic, MQTT 5 properties as on the wire, payload
+//! kind 3, message: wall ms (signed) of its arrival by a clock that was right, then as kind 2
 //! ```
 //!
 //! A layout, once released, is read for ever: a change makes version 2.
@@ -71,6 +72,7 @@ const VERSION: u8 = 1;
 
 const KIND_READING: u8 = 1;
 const KIND_MESSAGE: u8 = 2;
+const KIND_DATED: u8 = 3;
 
 const FLAG_RETAIN: u8 = 0b0100;
 const FLAG_SYNCED: u8 = 0b1000;
@@ -89,6 +91,12 @@ mod value_type {
 /// not the payload nor the properties.
 #[must_use]
 pub fn encode(message: &Message) -> Bytes {
+    encode_at(message, None)
+}
+
+/// The same with the time of a LAN message's arrival, if it is known; a reading has a time of its own.
+#[must_use]
+pub fn encode_at(message: &Message, arrived: Option<Timestamp>) -> Bytes {
     let flags = message.qos.as_u8() | if message.retain { FLAG_RETAIN } else { 0 };
     let mut out = Vec::with_capacity(estimate(message));
     match &message.reading {
@@ -100,7 +108,13 @@ pub fn encode(message: &Message) -> Bytes {
             put_reading(&mut out, reading);
         }
         None => {
-            out.extend_from_slice(&[VERSION, KIND_MESSAGE, flags]);
+            match arrived {
+                Some(at) => {
+                    out.extend_from_slice(&[VERSION, KIND_DATED, flags]);
+                    put_signed(&mut out, at.as_millis());
+                }
+                None => out.extend_from_slice(&[VERSION, KIND_MESSAGE, flags]),
+            }
             put_bytes(&mut out, message.topic.as_bytes());
             put_bytes(&mut out, message.properties.as_properties().as_bytes());
             put_bytes(&mut out, &message.payload);
@@ -210,7 +224,7 @@ pub fn decode(bytes: &Bytes) -> Result<Message, RecordError> {
                 reading: Some(Arc::new(reading)),
             }
         }
-        Kind::Message => {
+        Kind::Message { .. } => {
             let topic = topic_name(&mut cursor)?;
             let properties = PropertiesBuf::from_stored(cursor.bytes()?)
                 .ok_or(RecordError::Damaged("the properties are not those of a PUBLISH"))?;
@@ -221,19 +235,19 @@ pub fn decode(bytes: &Bytes) -> Result<Message, RecordError> {
     if cursor.0.is_empty() { Ok(message) } else { Err(RecordError::Damaged("bytes behind the last field")) }
 }
 
-/// What the wall clock said when the reading in stored bytes was taken, without reading the rest; `None` for a
-/// LAN message and for bytes that are no record.
+/// What the wall clock said when the reading in stored bytes was taken, or the LAN message came, without reading the
+/// rest; `None` where that is not known and for bytes that are no record.
 #[must_use]
 pub fn wall_of(bytes: &[u8]) -> Option<Timestamp> {
     match head(bytes).ok()?.0.kind {
         Kind::Reading { wall } => Some(wall),
-        Kind::Message => None,
+        Kind::Message { arrived } => arrived,
     }
 }
 
 enum Kind {
     Reading { wall: Timestamp },
-    Message,
+    Message { arrived: Option<Timestamp> },
 }
 
 struct Head {
@@ -260,7 +274,11 @@ fn head(bytes: &[u8]) -> Result<(Head, Cursor<'_>), RecordError> {
             Kind::Reading { wall: Timestamp::from_millis(cursor.signed()?) },
             0b11 | FLAG_RETAIN | FLAG_SYNCED,
         ),
-        KIND_MESSAGE => (Kind::Message, 0b11 | FLAG_RETAIN),
+        KIND_MESSAGE => (Kind::Message { arrived: None }, 0b11 | FLAG_RETAIN),
+        KIND_DATED => {
+            let arrived = Some(Timestamp::from_millis(cursor.signed()?));
+            (Kind::Message { arrived }, 0b11 | FLAG_RETAIN)
+        }
         _ => return Err(RecordError::Damaged("neither a reading nor a message")),
     };
     if flags & !known != 0 {

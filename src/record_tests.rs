@@ -100,6 +100,18 @@ fn a_number_that_is_not_finite_costs_its_value_and_not_the_reading() {
 }
 
 #[test]
+fn a_message_keeps_the_time_of_its_arrival_where_that_is_known() {
+    let at = Timestamp::from_millis(1_795_186_265_123);
+    let message = decode(&hex(COMMAND_V1)).unwrap();
+    let dated = encode_at(&message, Some(at));
+    assert_eq!((dated.get(1), wall_of(&dated)), (Some(&3), Some(at)));
+    assert_eq!(decode(&dated).unwrap(), message);
+    assert_eq!(encode_at(&message, None), hex(COMMAND_V1));
+    let weather = decode(&hex(WEATHER_V1)).unwrap();
+    assert_eq!(encode_at(&weather, Some(at)), hex(WEATHER_V1), "a reading has a time of its own");
+}
+
+#[test]
 fn only_a_reading_has_a_wall_clock() {
     assert_eq!(wall_of(&hex(WEATHER_V1)), Some(Timestamp::from_millis(1_795_186_265_123)));
     assert_eq!(wall_of(&hex(COMMAND_V1)), None);
@@ -117,7 +129,8 @@ fn damage_is_told_in_words() {
     check("02 02 00 0161 00 00", RecordError::UnknownVersion(2));
     check("ff", RecordError::UnknownVersion(255));
     check("01 00 00", damaged("neither a reading nor a message"));
-    check("01 03 00", damaged("neither a reading nor a message"));
+    check("01 03 00", damaged("it ends inside a field"));
+    check("01 04 00", damaged("neither a reading nor a message"));
     check("01 02 03 0161 00 00", damaged("QoS 3"));
     check("01 02 08 0161 00 00", damaged("unknown flags")); // a message has no clock
     check("01 01 10 00 0161", damaged("unknown flags"));

@@ -1,8 +1,10 @@
 //! Every kind of value comes back as it was; released bytes are read for ever; damage is told.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use super::layout::KEY_TEXT_BYTES_MAX;
 use super::*;
-use crate::mqtt::{PropertiesBuf, Property};
+use crate::mqtt::{PropertiesBuf, Property, RetainHandling};
+use crate::record::RecordError;
 
 const WALL: Timestamp = Timestamp::from_millis(1_795_186_265_123);
 const SPAN: Span = Span { left: Duration::from_millis(90_000), wall: WALL, trust: ClockTrust::Synced };
@@ -75,7 +77,19 @@ fn values() -> Vec<Value> {
         },
         Value::Outbound { serial: 7, number: 70_000, outbound },
         Value::Outbound { serial: 7, number: 1, outbound: Outbound::Released },
-        Value::Incoming { serial: 7, packet_id: id(65_535) },
+        Value::Incoming { serial: 7, packet_id: id(65_535), fingerprint: None },
+        Value::Outbound {
+            serial: 7,
+            number: 2,
+            outbound: Outbound::Shared {
+                body: 300,
+                qos: QoS::AtLeastOnce,
+                retain: true,
+                identifiers: vec![9],
+            },
+        },
+        Value::Body { number: 300, stored: Stored { message: message("a"), expires: Some(SPAN) } },
+        Value::Incoming { serial: 7, packet_id: id(1), fingerprint: Some(300) },
     ]
 }
 
@@ -95,8 +109,8 @@ fn bytes_that_end_early_go_on_or_are_of_a_later_layout_are_refused() {
         }
         let longer = Bytes::from([&bytes[..], &[0]].concat());
         assert!(Value::decode(&longer).is_err());
-        let later = Bytes::from([&[2], &bytes[1..]].concat());
-        assert_eq!(Value::decode(&later), Err(RecordError::UnknownVersion(2)));
+        let later = Bytes::from([&[3], &bytes[1..]].concat());
+        assert_eq!(Value::decode(&later), Err(RecordError::UnknownVersion(3)));
     }
 }
 
@@ -129,6 +143,17 @@ fn layout_1_is_what_was_released() {
 }
 
 #[test]
+fn layout_2_is_what_was_released() {
+    let all = values();
+    assert_eq!(all[8].encode(), &[2, 4, 7, 2, 5, 1, 9, 0xAC, 0x02][..]);
+    let span = b"\x90\xbf\x05\xc6\xb0\x84\x97\xbf\x68\x01";
+    let body =
+        [&b"\x02\x06\xac\x02\x01"[..], span, b"\x12\x01\x02\x06\x01a\x07\x26\x00\x01a\x00\x01b\x0421.5"];
+    assert_eq!(all[9].encode(), body.concat());
+    assert_eq!(all[10].encode(), &[2, 5, 7, 1, 0xAC, 0x02][..]);
+}
+
+#[test]
 fn keys_are_short_and_each_place_has_its_own() {
     let long = "x".repeat(KEY_TEXT_BYTES_MAX);
     let topic = |text: &str| Key::Retained(text.into());
@@ -148,6 +173,8 @@ fn keys_are_short_and_each_place_has_its_own() {
         Key::Outbound(1, 2),
         Key::Incoming(1, id(1)),
         Key::Incoming(1, id(2)),
+        Key::Body(1),
+        Key::Body(2),
     ];
     let encoded: std::collections::BTreeSet<Vec<u8>> = keys.iter().map(Key::encode).collect();
     assert_eq!(encoded.len(), keys.len());

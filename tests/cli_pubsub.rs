@@ -466,7 +466,7 @@ fn tls_trusts_whom_it_was_told_to_and_says_why_not_otherwise() {
         ("localhost", tls, vec!["--cafile", &other], Some("not issued by the CA in")),
         ("127.0.0.1", tls, vec!["--cafile", &other, "--insecure"], Some("not issued by the CA in")),
         ("localhost", tls, vec!["--tls"], Some("--cafile names your own")),
-        ("localhost", tls, vec!["--capath", &empty], Some("no file in it has a certificate")),
+        ("localhost", tls, vec!["--capath", &empty], Some("file in it has a certificate in PEM form")),
         ("localhost", tls, vec!["--cafile", "/nowhere/ca.pem"], Some("/nowhere/ca.pem: can't read")),
         ("localhost", plain, vec!["--cafile", &ca], Some("speak TLS")),
         ("localhost", mutual, vec!["--cafile", &ca], Some("refused our TLS connection: CertificateRequired")),

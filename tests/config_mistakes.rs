@@ -165,7 +165,7 @@ fn a_file_that_is_not_toml_hides_only_what_depends_on_it() {
         [
             "a:2:6: id: \"a b\" has ' '; a name here is made of A-Z a-z 0-9 _ . -; write \"a-b\"",
             "a:4:8: this is not TOML: string values must be quoted, expected literal string",
-            "b:2:9: level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found string \"loud\"",
+            "b:2:9: level: expected \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found string \"loud\"",
         ]
     );
 }

@@ -12,7 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fieldgate::bridge::RetainRule;
+use fieldgate::bridge::{Direction, DrainOrder, Failover, RetainRule};
 use fieldgate::broker::ListenerPolicy;
 use fieldgate::config::*;
 use fieldgate::message::OutboxId;
@@ -129,7 +129,7 @@ host = "broker.example"
 fn the_gateway_takes_what_it_is_told() {
     let config = good(
         r#"
-gateway = { id = "barn-7", site = " North ", base_topic = "site/barn", data_dir = "/data", control_socket = "/tmp/c" }
+gateway = { id = "barn-7", site = " North ", base_topic = "site/barn", data_dir = "/data", control_socket = "/tmp/c", pid_file = "/tmp/p" }
 time.trust = "always"
 log.level = "trace"
 health.every = "5min"
@@ -142,6 +142,7 @@ buffer = { max_size = "1 GiB", commit_interval = "10s", memory = "64 KiB" }
         base_topic: "site/barn".into(),
         data_dir: "/data".into(),
         control_socket: "/tmp/c".into(),
+        pid_file: Some("/tmp/p".into()),
     };
     assert_eq!(config.gateway, gateway);
     assert_eq!(&*config.broker.base, "site/barn");
@@ -175,6 +176,7 @@ fn each_word_of_a_line_setting_means_itself() {
     let port = port("baud = 1_000_000\ndtr = false\nrts = true");
     assert_eq!((port.baud, port.dtr, port.rts), (1_000_000, Some(false), Some(true)));
     for (text, expected) in [
+        ("off", LogLevel::Off),
         ("error", LogLevel::Error),
         ("warn", LogLevel::Warn),
         ("info", LogLevel::Info),
@@ -182,6 +184,53 @@ fn each_word_of_a_line_setting_means_itself() {
         ("trace", LogLevel::Trace),
     ] {
         assert_eq!(good(&format!("log.level = \"{text}\"")).log.level, expected);
+    }
+}
+
+#[test]
+fn the_log_goes_where_and_looks_as_it_says() {
+    let default = good("").log;
+    assert_eq!((default.events, default.levels, default.to), (None, vec![], vec![LogTo::Stderr]));
+    assert_eq!((default.format, default.timestamp), (LogFormat::Text, LogTime::Utc));
+    let file = LogFile {
+        path: "/var/log/fieldgate/fieldgate.log".into(),
+        max_size: 10 << 20,
+        keep: 5,
+        daily: false,
+    };
+    assert_eq!(default.file, file);
+    assert_eq!(default.syslog, LogSyslog { socket: "/dev/log".into(), facility: 3 });
+    assert_eq!(default.journal_socket, PathBuf::from("/run/systemd/journal/socket"));
+    let log = good(
+        r#"[log]
+events = ["unsubscribe", "subscribe", "subscribe"]
+to = ["topic", "file", "syslog", "journald", "stdout"]
+format = "json"
+timestamp = "%H:%M"
+levels = { bridge = "warn", broker = "trace" }
+file = { path = "/l", max_size = "0 B", keep = 0, daily = true }
+syslog = { socket = "/s", facility = "local7" }
+journald.socket = "/j"
+"#,
+    )
+    .log;
+    let expected = Log {
+        level: LogLevel::Info,
+        levels: vec![("broker", LogLevel::Trace), ("bridge", LogLevel::Warn)],
+        events: Some(vec!["subscribe", "unsubscribe"]),
+        to: vec![LogTo::Stdout, LogTo::Journald, LogTo::Syslog, LogTo::File, LogTo::Topic],
+        format: LogFormat::Json,
+        timestamp: LogTime::Pattern("%H:%M".into()),
+        file: LogFile { path: "/l".into(), max_size: 0, keep: 0, daily: true },
+        syslog: LogSyslog { socket: "/s".into(), facility: 23 },
+        journal_socket: "/j".into(),
+    };
+    assert_eq!(log, expected);
+    assert_eq!(good("log.to = []").log.to, []);
+    for (text, expected) in
+        [("utc", LogTime::Utc), ("local", LogTime::Local), ("epoch", LogTime::Epoch), ("none", LogTime::None)]
+    {
+        assert_eq!(good(&format!("log.timestamp = \"{text}\"")).log.timestamp, expected);
     }
 }
 
@@ -384,26 +433,32 @@ name = "devices"
 bind = "0.0.0.0:8883"
 versions = ["5", "3.1.1"]
 connections_max = 40
+client_id_from_user = true
 [broker.listener.tls]
 cert = "/c.pem"
 key = "/k.pem"
 client_ca = "/ca.pem"
 crl = "/crl.pem"
+crl_expired = "deny"
+min_version = "1.3"
 user_from_cert = "san"
 [[broker.listener]]
 name = "pages"
 bind = "0.0.0.0:8084"
 allow_anonymous = true
+check_users = false
 proxy_protocol = true
 tls = { cert = "/c.pem", key = "/k.pem", client_ca = "/ca.pem", client_cert = "optional", user_from_cert = "cn" }
-websocket = { path = "/x", origins = ["https://Panel.example", "*"] }
+websocket = { path = "/x", origins = ["https://Panel.example", "*"], hosts = ["GW.example.com"] }
 [[broker.listener]]
 name = "local"
 bind = "unix:/run/fieldgate/mqtt.sock"
-websocket = true
+websocket = { path = "*" }
 "#,
     );
     let tls = |client_ca, crl: Option<&str>, user_from_cert| ListenerTls {
+        min_version: if crl.is_some() { TlsVersion::V13 } else { TlsVersion::V12 },
+        crl_expired: if crl.is_some() { CrlExpired::Deny } else { CrlExpired::Warn },
         cert: "/c.pem".into(),
         key: "/k.pem".into(),
         client_ca,
@@ -413,9 +468,9 @@ websocket = true
     let listener =
         |name: &str, bind| Listener { bind, ..Listener::plain(name.into(), "[::1]:1".parse().unwrap()) };
     let tcp = |address: &str| Bind::Tcp(address.parse().unwrap());
-    let websocket = |path: &str, origins: &[&str]| {
-        let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
-        Some(WebSocket { path: path.into(), origins })
+    let websocket = |path: &str, origins: &[&str], hosts: &[&str]| {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Some(WebSocket { path: path.into(), origins: owned(origins), hosts: owned(hosts) })
     };
     let required = Some(("/ca.pem".into(), ClientCertificate::Required));
     let optional = Some(("/ca.pem".into(), ClientCertificate::Optional));
@@ -429,12 +484,12 @@ websocket = true
             },
             Listener {
                 tls: Some(tls(optional, None, Some(CertificateName::Common))),
-                websocket: websocket("/x", &["https://panel.example", "*"]),
+                websocket: websocket("/x", &["https://panel.example", "*"], &["gw.example.com"]),
                 proxy_protocol: true,
                 ..listener("pages", tcp("0.0.0.0:8084"))
             },
             Listener {
-                websocket: websocket("/mqtt", &[]),
+                websocket: websocket("*", &[], &[]),
                 ..listener("local", Bind::Unix("/run/fieldgate/mqtt.sock".into()))
             },
         ]
@@ -448,9 +503,10 @@ websocket = true
             ListenerPolicy {
                 versions: vec![Version::V5, Version::V311],
                 connections_max: Some(40),
+                client_id_from_user: true,
                 ..policy("devices")
             },
-            policy("pages"),
+            ListenerPolicy { check_users: false, ..policy("pages") },
             policy("local"),
         ]
     );
@@ -482,11 +538,34 @@ properties_max = "22 KiB"
 keep_alive_max = "23s"
 retained_messages_max = 16
 retained_max = "17 KiB"
+retained_message_max = "24 KiB"
+retained_per_user_max = 25
 sessions_max = 18
 session_expiry_max = "19d"
+anonymous_session_expiry_max = "26min"
+will_delay_max = "27s"
+response_information = "replies/%c"
+memory_max = "28 MiB"
+connections_per_address_max = 29
+half_open_per_address_max = 30
+connect_rate_per_address_max = 31
+connect_burst_per_address_max = 32
+connect_rate_max = 33
+publish_rate_max = 34
+publish_bytes_rate_max = "35 KiB"
+queue_full = "disconnect"
+subscriptions_total_max = 36
+filters_per_packet_max = 37
+will_max = "38 KiB"
+user = [
+    { name = "a", password = { env = "A" }, queue_full = "drop-newest" },
+    { name = "b", password = { env = "B" } },
+]
 client_id_prefixes = ["meter-", "gauge-"]
 sys_interval = "20s"
 persistence = false
+commit_interval = "24ms"
+commit_interval_pressed = "25ms"
 "#,
     );
     let expected = fieldgate::broker::Config {
@@ -499,10 +578,20 @@ persistence = false
         first_packet_bytes_max: 2048,
         connect_timeout: Duration::from_secs(3),
         connections_max: 4,
+        arrivals: fieldgate::broker::Arrivals {
+            clients_per_address_max: 29,
+            half_open_per_address_max: 30,
+            rate_per_address_max: 31,
+            burst_per_address_max: 32,
+            rate_max: 33,
+        },
+        publish_rate: fieldgate::broker::PublishRate { messages_max: Some(34), bytes_max: Some(35 << 10) },
         inflight_max: 5,
         receive_max: 6,
         queue_messages_max: 7,
         queue_bytes_max: 8 << 10,
+        queue_full: fieldgate::broker::QueueFull::Disconnect,
+        queue_full_of: [("a".into(), fieldgate::broker::QueueFull::DropNewest)].into(),
         queues_bytes_max: 20 << 10,
         out_buffer_bytes_max: 9 << 10,
         out_buffer_stall_max: Duration::from_secs(600),
@@ -510,15 +599,26 @@ persistence = false
         topic_bytes_max: 112,
         topic_levels_max: 13,
         subscriptions_max: 14,
+        subscriptions_total_max: 36,
+        filters_per_packet_max: 37,
+        will_bytes_max: 38 << 10,
         topic_alias_max: 0,
         properties: fieldgate::mqtt::PropertyLimits { user_max: 21, bytes_max: 22 << 10 },
         keep_alive_max: Some(Duration::from_secs(23)),
         retained_max: 16,
         retained_bytes_max: 17 << 10,
+        retained_message_bytes_max: 24 << 10,
+        retained_per_user_max: 25,
         sessions_max: 18,
         session_expiry_max: Some(Duration::from_secs(19 * 86_400)),
+        anonymous_session_expiry_max: Some(Duration::from_secs(26 * 60)),
+        will_delay_max: Some(Duration::from_secs(27)),
+        response_information: Some("replies/%c".into()),
+        memory_bytes_max: Some(28 << 20),
         sys_interval: Duration::from_secs(20),
         persistence: false,
+        commit_interval: Duration::from_millis(24),
+        commit_interval_pressed: Duration::from_millis(25),
     };
     assert_eq!(format!("{:?}", config.broker), format!("{expected:?}"));
 }
@@ -598,19 +698,53 @@ keep_alive = "10s"
 inflight_max = 1000
 backoff_min = "500ms"
 backoff_max = "10min"
+fallback = ["c.example", "[2001:db8::2]:99"]
+failover = "shuffle"
+return_after = "10min"
+bind = "eth0"
+websocket = "/ws"
+ack_timeout = "5s"
+clean_session = true
+watch_status = false
+notification_topic = "$SYS/broker/connection/me/state"
+session_expiry = "2d"
+drain = "interleave"
+live_share = 25
+drain_messages_max = 100
+drain_bytes_max = "64 KiB"
+receipts = false
+health_every = "1h"
+bytes_per_day_max = "5 MiB"
 [upstream.tls]
 ca = "/ca.pem"
 server_name = "b.example"
 cert = "/c.pem"
 key = "/k.pem"
+min_version = "1.3"
+alpn = ["mqtt"]
+pin = ["sha256/BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="]
+[upstream.proxy]
+kind = "socks5"
+host = "p.example"
+user_name = "pu"
+password = { env = "PP" }
 [[upstream.map]]
 filter = "fieldgate/+/data/#"
 local_prefix = "fieldgate/"
 remote_prefix = "x/"
 qos = 0
 retain = "never"
+expiry = "7d"
+priority = "high"
 [[upstream.map]]
 filter = "lan/#"
+[[upstream.map]]
+filter = "from/{gateway}/#"
+direction = "in"
+local_prefix = "from/"
+remote_prefix = "to/"
+qos = 2
+retain = "always"
 "#,
     );
     let [first, second] = &config.upstreams[..] else { panic!("two") };
@@ -626,13 +760,49 @@ filter = "lan/#"
         (second.backoff_min, second.backoff_max),
         (Duration::from_millis(500), Duration::from_secs(600))
     );
+    assert_eq!((second.ack_timeout, second.clean_session), (Duration::from_secs(5), true));
+    assert_eq!((second.session_expiry, second.watch_status), (Duration::from_secs(172_800), false));
+    assert_eq!(second.notification_topic.as_deref(), Some("$SYS/broker/connection/me/state"));
+    assert_eq!((first.drain, second.drain), (DrainOrder::OldestFirst, DrainOrder::Interleave));
+    assert_eq!((first.live_share, second.live_share), (50, 25));
+    assert_eq!((first.drain_messages_max, second.drain_messages_max), (None, Some(100)));
+    assert_eq!((first.drain_bytes_max, second.drain_bytes_max), (None, Some(65_536)));
+    assert_eq!((first.receipts, second.receipts), (true, false));
+    assert_eq!((first.health_every, second.health_every), (None, Some(Duration::from_secs(3_600))));
+    assert_eq!((first.bytes_per_day_max, second.bytes_per_day_max), (None, Some(5 << 20)));
+    let expiries = second.maps.iter().map(|map| map.expiry).collect::<Vec<_>>();
+    assert_eq!(expiries, [Some(Duration::from_secs(7 * 86_400)), None, None]);
+    assert_eq!(second.maps.iter().map(|map| map.high).collect::<Vec<_>>(), [true, false, false]);
+    let inward = &second.maps[2];
+    assert_eq!(inward.remote_filter.as_ref().unwrap().as_str(), "to/fg-1a2b/#");
+    assert_eq!((inward.direction, inward.qos_max), (Direction::In, QoS::ExactlyOnce));
+    assert_eq!(inward.retain, RetainRule::Always);
     let tls = UpstreamTls {
         ca: Some("/ca.pem".into()),
         server_name: Some("b.example".into()),
         cert: Some("/c.pem".into()),
         key: Some("/k.pem".into()),
+        only_13: true,
+        alpn: vec!["mqtt".into()],
+        pins: vec![[7; 32]],
     };
     assert_eq!(second.tls, Some(tls));
+    let address = |host: &str, port| Address { host: host.into(), port };
+    let reach = Reach {
+        fallback: vec![address("c.example", 2883), address("2001:db8::2", 99)],
+        failover: Failover::Shuffle,
+        return_after: Duration::from_secs(600),
+        proxy: Some(Proxy {
+            kind: ProxyKind::Socks5,
+            host: "p.example".into(),
+            port: 1080,
+            user_name: Some("pu".into()),
+            password: Some(SecretRef::Env("PP".into())),
+        }),
+        bind: Some(BindTo::Interface("eth0".into())),
+        websocket: Some("/ws".into()),
+    };
+    assert_eq!(second.reach, reach);
     let map = &second.maps[0];
     assert_eq!(
         (map.filter.as_str(), map.local_prefix.as_str(), map.remote_prefix.as_str()),
@@ -644,6 +814,28 @@ filter = "lan/#"
     assert_eq!(rules, [("fieldgate/fg-1a2b/data/#", 0), ("fieldgate/+/data/#", 1), ("lan/#", 1)]);
     assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = false").upstreams[0].tls, None);
     assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = {}").upstreams[0].tls, Some(UpstreamTls::default()));
+}
+
+#[test]
+fn every_topic_pattern_of_mosquitto_can_be_said() {
+    // topic <pattern> <direction> <qos> <local prefix> <remote prefix>: what is local, and what is subscribed to.
+    for (pattern, direction, local_prefix, remote_prefix, local, remote) in [
+        ("#", "both", "local/", "remote/", "local/#", Some("remote/#")),
+        ("#", "in", "", "", "#", Some("#")),
+        ("#", "out", "", "", "#", None),
+        ("", "in", "local/x", "remote/y", "local/x", Some("remote/y")),
+        ("+/set", "both", "", "remote/", "+/set", Some("remote/+/set")),
+        ("#", "in", "cloud/", "$SYS/", "cloud/#", Some("$SYS/#")),
+    ] {
+        let config = good(&format!(
+            "[[upstream]]\nhost = \"a\"\n[[upstream.map]]\nfilter = \"{local_prefix}{pattern}\"\n\
+             direction = \"{direction}\"\nlocal_prefix = \"{local_prefix}\"\nremote_prefix = \"{remote_prefix}\"\n"
+        ));
+        let map = &config.upstreams[0].maps[0];
+        assert_eq!(map.filter.as_str(), local);
+        assert_eq!(map.remote_filter.as_ref().map(|filter| filter.as_str()), remote, "{pattern}");
+        assert_eq!(config.broker.forward.len(), usize::from(direction != "in"), "{pattern} {direction}");
+    }
 }
 
 #[test]

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value as Json;
 use support::{
-    Gateway, Mosquitto, Process, Pty, Tap, fieldgate, find, free_port, json_device, publish, upstream,
+    Gateway, Mosquitto, Process, Pty, Tap, fieldgate, find, free_port, json_device, publish, publish_with,
+    upstream,
 };
 
 #[test]
@@ -188,6 +189,7 @@ fn a_data_directory_that_cannot_be_used_is_told_in_words_and_the_rest_works() {
         for tap in [&lan, &up] {
             tap.wait("the reading", |message| message.json()["values"]["kg"] == 2);
         }
+        sessions_are_in_memory(&gateway, &status["problems"][1]);
         gateway.stop();
         assert_eq!(gateway.log().matches("readings are kept in memory only").count(), 1, "{}", gateway.log());
     }
@@ -195,6 +197,35 @@ fn a_data_directory_that_cannot_be_used_is_told_in_words_and_the_rest_works() {
     assert_eq!(left, ["mosquitto.db"], "nothing was put among another program's files");
     assert_eq!(std::fs::read_to_string(foreign.join("mosquitto.db")).unwrap(), "somebody else's");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "a file");
+}
+
+/// Nobody waits for a disk that isn't there, and it is told.
+fn sessions_are_in_memory(gateway: &Gateway, problem: &Json) {
+    let problem = problem.as_str().unwrap_or_default();
+    assert!(problem.contains("acknowledged as with persistence = false"), "{problem:?}");
+    let port = gateway.lan_port;
+    Tap::register(port, "plant/#", "sleeper", &[]);
+    for qos in ["1", "2"] {
+        // It ends well only with its PUBACK, or PUBCOMP.
+        publish_with(port, "plant/pump", qos, &["-q", qos, "-r"]);
+    }
+    let tap = Tap::resume(port, "plant/#", "sleeper", &[]);
+    for qos in ["1", "2"] {
+        tap.wait_payload(qos);
+    }
+}
+
+#[test]
+fn a_place_for_sessions_that_cannot_be_used_is_told_and_nobody_waits_for_it() {
+    let mut gateway = Gateway::start("");
+    gateway.stop();
+    let place = gateway.data_dir().join("state");
+    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::write(&place, "in the way").unwrap();
+    gateway.start_again();
+    let status = gateway.wait("it is told", |status| status["store"]["state"] == "failed");
+    sessions_are_in_memory(&gateway, &status["problems"][0]);
+    gateway.stop();
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn the_control_socket_answers_each_request_with_a_line_of_json() {
     let backlog = ask(r#"{"op":"backlog"}"#);
     assert_eq!(
         backlog,
-        json!([{"upstream": "up", "messages": 0, "bytes": 0, "oldest_s": null, "in_memory_only": 0}])
+        json!([{"upstream": "up", "messages": 0, "bytes": 0, "oldest_s": null, "in_memory_only": 0, "refused": []}])
     );
     assert_eq!(ask(r#"{"op":"health"}"#)["ports"][0]["state"], "open");
     // A mistake is told, and the next request is served.

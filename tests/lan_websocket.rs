@@ -322,7 +322,28 @@ fn only_listed_pages_and_those_of_this_host_may_connect() {
     assert_eq!(ask("/broker", Some("http://127.0.0.1:8080")), "101");
     assert_eq!(ask("/broker", Some("https://evil.example")), "403");
     assert_eq!(ask("/mqtt", None), "404");
-    assert!(gateway.log().contains("client turned away"), "{}", gateway.log());
+    eventually("that is told", || gateway.log().contains("client turned away").then_some(()));
+}
+
+#[test]
+fn a_page_whose_name_was_pointed_at_this_address_may_not_connect() {
+    let (_gateway, port) = start("websocket = { hosts = [\"gw.example.com\"] }");
+    let own = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    for (host, expected) in
+        [("127.0.0.1", "101"), (&*own, "101"), ("gw.example.com", "101"), ("rebound.example", "403")]
+    {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "GET /mqtt HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: http://{host}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: mqtt\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(std::str::from_utf8(&status[9..]).unwrap(), expected, "{host}");
+    }
 }
 
 #[test]

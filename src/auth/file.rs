@@ -98,6 +98,11 @@ impl PasswordFile {
         self.users.get(user)
     }
 
+    /// The names of all users, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.users.keys().map(String::as_str)
+    }
+
     /// Adds a user, or gives him another hash. Tells whether he was there.
     pub fn set(&mut self, user: &str, hash: Hash) -> bool {
         let existed = self.users.insert(user.to_owned(), Arc::new(hash)).is_some();

@@ -12,7 +12,7 @@ mod throttle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,6 +174,31 @@ impl Authenticator {
         }
     }
 
+    /// Other users: those of the config, and those of the password file, if there is one. Tells who of them may stay
+    /// where he is in already: whoever isn't new and, if the config had his password, still has the same. (A
+    /// password of the file may have another hash just because it was renewed.)
+    pub fn reconfigure(
+        &mut self,
+        configured: Vec<(String, Option<Secret>)>,
+        users: Option<PasswordFile>,
+    ) -> HashSet<String> {
+        let before = std::mem::replace(&mut self.configured, configured);
+        self.users = users.map_or(Users::None, Users::Read);
+        let unchanged = |name: &str| {
+            let secret_of = |list: &[(String, Option<Secret>)]| {
+                list.iter().find(|(user, _)| user == name).and_then(|(_, secret)| secret.clone())
+            };
+            let before = secret_of(&before);
+            before.is_none() || before == secret_of(&self.configured)
+        };
+        let names = self.configured.iter().map(|(name, _)| name.as_str());
+        let of_file = match &self.users {
+            Users::Read(users) => users.names().collect(),
+            _ => Vec::new(),
+        };
+        names.chain(of_file).filter(|name| unchanged(name)).map(str::to_owned).collect()
+    }
+
     /// Judges an attempt, now or later.
     pub fn attempt(&mut self, now: Mono, attempt: Attempt) {
         self.judge_or_hold(now, Held { attempt, since: now });
@@ -183,6 +208,11 @@ impl Authenticator {
     pub fn checked(&mut self, now: Mono, outcome: Outcome) {
         let Some(at) = self.checking.iter().position(|c| c.attempt.ticket == outcome.ticket) else { return };
         let Checking { attempt, hash } = self.checking.swap_remove(at);
+        if outcome.matches && !self.is_current(&attempt, &hash, outcome.renewed.as_ref()) {
+            // The users have changed meanwhile: what was right says nothing any more.
+            self.judge(now, attempt);
+            return self.tick(now);
+        }
         if outcome.matches {
             let hash = match (outcome.renewed, &mut self.users) {
                 (Some(renewed), Users::Read(users)) => {
@@ -246,6 +276,13 @@ impl Authenticator {
         let Users::Read(users) = &self.users else { return false };
         let Some(hash) = users.hash(&attempt.user) else { return false };
         self.cache.knows(now, &attempt.user, attempt.password.expose(), hash)
+    }
+
+    /// Whether the user still has the hash that was checked, or the one that has taken its place.
+    fn is_current(&self, attempt: &Attempt, hash: &Hash, renewed: Option<&Hash>) -> bool {
+        let Users::Read(users) = &self.users else { return false };
+        let now = users.hash(&attempt.user).map(|hash| &**hash);
+        now == Some(hash) || (renewed.is_some() && now == renewed)
     }
 
     fn is_checking(&self, attempt: &Attempt) -> bool {

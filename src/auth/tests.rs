@@ -380,3 +380,44 @@ fn an_outcome_that_nobody_asked_for_is_ignored() {
     t.checked(7, true);
     assert!(t.auth.poll_output().is_none());
 }
+
+fn configured(users: &[(&str, &str)]) -> Vec<(String, Option<Secret>)> {
+    users.iter().map(|(user, text)| ((*user).to_owned(), Some(Secret::new((*text).into())))).collect()
+}
+
+#[test]
+fn after_another_config_those_may_stay_whose_password_is_the_same() {
+    let mut t = Bench::new(&[("same", "1"), ("other", "1"), ("gone", "1"), ("moves", "1")], None);
+    let users = PasswordFile::parse(file(&[("ann", PBKDF2), ("moves", PBKDF2)]).as_bytes()).unwrap();
+    let mut stay: Vec<String> = t
+        .auth
+        .reconfigure(configured(&[("same", "1"), ("other", "2"), ("new", "1")]), Some(users))
+        .into_iter()
+        .collect();
+    stay.sort();
+    assert_eq!(stay, ["ann", "new", "same"]);
+    assert_eq!(t.attempt("a", "other", "1"), Seen::Check(Hash::of_nobody().to_string()));
+    t.checked(1, false);
+    assert_eq!(t.seen(1), WRONG);
+    assert_eq!(t.attempt("b", "other", "2"), RIGHT);
+    // A renewed hash is no other password.
+    let renewed = PasswordFile::parse(file(&[("ann", SHA512)]).as_bytes()).unwrap();
+    assert!(t.auth.reconfigure(Vec::new(), Some(renewed)).contains("ann"));
+    assert!(t.auth.reconfigure(Vec::new(), None).is_empty());
+    assert_eq!(t.attempt("c", "ann", "secret"), WRONG, "there is no file any more");
+}
+
+#[test]
+fn a_check_that_was_under_way_when_the_user_went_lets_nobody_in() {
+    let mut t = Bench::new(&[], Some(&file(&[("ann", PBKDF2), ("bob", PBKDF2)])));
+    assert_eq!(t.attempt("a", "ann", "secret"), Seen::Check(PBKDF2.into()));
+    assert_eq!(t.attempt("a", "bob", "secret"), Seen::Check(PBKDF2.into()));
+    let users = PasswordFile::parse(file(&[("bob", SHA512)]).as_bytes()).unwrap();
+    t.auth.reconfigure(Vec::new(), Some(users));
+    t.checked(1, true);
+    assert_eq!(t.seen(1), Seen::Check(Hash::of_nobody().to_string()), "it takes as long as for any name");
+    t.checked(1, false);
+    assert_eq!(t.seen(1), WRONG);
+    t.checked(2, true);
+    assert_eq!(t.seen(2), Seen::Check(SHA512.into()), "he has another password now");
+}

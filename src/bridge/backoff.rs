@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::Config;
 
 /// The shortest wait: full jitter may draw zero, and a broker that kicks at once must not spin us.
-const WAIT_MIN: Duration = Duration::from_millis(50);
+pub(super) const WAIT_MIN: Duration = Duration::from_millis(50);
 
 /// Waits between attempts.
 #[derive(Debug)]

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::config::Config;
+use crate::message::Message;
+use crate::mqtt::{PropertiesBuf, QoS};
 use crate::time::{ClockTrust, Now};
 
 #[derive(Serialize)]
@@ -47,6 +49,18 @@ pub(super) fn online(config: &Config, connections: u64, degraded: bool, now: Now
 /// Sent before a clean stop.
 pub(super) fn stopped(config: &Config, connections: u64, now: Now) -> Bytes {
     payload(&StatusPayload { reason: Some("stopped"), ..timed(base(config, connections, "offline"), now) })
+}
+
+/// What the LAN is told of the link, as other bridges tell it: `1` or `0`. `None` if it isn't to be told.
+pub(super) fn notification(config: &Config, online: bool) -> Option<Message> {
+    Some(Message {
+        topic: config.notification_topic.clone()?,
+        payload: Bytes::from_static(if online { b"1" } else { b"0" }),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: PropertiesBuf::new(),
+        reading: None,
+    })
 }
 
 fn base<'a>(config: &'a Config, connections: u64, state: &'a str) -> StatusPayload<'a> {

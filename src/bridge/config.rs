@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::route::Failover;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{QoS, Version};
 use crate::reading::Run;
@@ -22,6 +23,12 @@ pub struct Config {
     pub boot: BootId,
     /// Random, made once per store: tells two gateways under one id apart.
     pub instance: Arc<str>,
+    /// Its addresses for people, `host:port`; at least one.
+    pub places: Vec<Arc<str>>,
+    /// In which order they are tried.
+    pub failover: Failover,
+    /// On a later address, the first must have answered for so long before it is gone back to. Default 5 min.
+    pub return_after: Duration,
     /// MQTT client identifier.
     pub client_id: String,
     /// 3.1.1 or 5.0. Default 3.1.1, which every broker speaks.
@@ -49,7 +56,28 @@ pub struct Config {
     pub backoff_refused_max: Duration,
     /// The backoff starts anew after being online for this long. Default 60 s.
     pub stable_after: Duration,
-    /// What goes out, and how it is named there; the first that matches counts.
+    /// Whether upstream forgets at each connect what it had for us. Default false: what comes in with QoS ≥ 1 while we are
+    /// away waits there, and what was under way is not sent as new.
+    pub clean_session: bool,
+    /// Whether the own status is looked at upstream, and put right. Default true.
+    pub watch_status: bool,
+    /// Where the LAN is told, retained, whether the link is there: `1` or `0`. Default nowhere.
+    pub notification_topic: Option<Arc<str>>,
+    /// Whether each outage is accounted for on `<base>/receipt`. Default true.
+    pub receipts: bool,
+    /// Health goes at most this often. Default as often as there is news.
+    pub health_every: Option<Duration>,
+    /// Bytes to and from upstream per day (UTC), at most; beyond, only status and health go. Default none.
+    pub bytes_per_day_max: Option<u64>,
+    /// In which order a backlog goes out, and what comes meanwhile. Default oldest first.
+    pub drain: DrainOrder,
+    /// Percent of the messages that are live while a backlog drains interleaved, 1 to 99. Default 50.
+    pub live_share: u8,
+    /// Messages of a backlog per second, at most. Default as many as upstream takes.
+    pub drain_messages_max: Option<u32>,
+    /// Bytes of a backlog per second, at most, counted as records. Default as many as upstream takes.
+    pub drain_bytes_max: Option<u32>,
+    /// What goes out and comes in, and how it is named there; the first that matches counts.
     pub maps: Vec<Mapping>,
     /// Readings are committed at least this often while nothing waits for an acknowledgement. Default 1 s.
     pub commit_interval: Duration,
@@ -58,27 +86,76 @@ pub struct Config {
     pub memory_bytes_max: usize,
 }
 
-/// Local topics that go to the upstream.
+/// Topics that go to the upstream, come from there, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Local topics.
+    /// Local topics, whichever the direction.
     pub filter: TopicFilter,
-    /// Taken off the front of the local topic, if it stands there.
+    /// Which way they go.
+    pub direction: Direction,
+    /// Taken off the front of the local topic, if it stands there. Inwards: put in front.
     pub local_prefix: String,
-    /// Put in front.
+    /// Put in front. Inwards: taken off, and what hasn't it doesn't come in.
     pub remote_prefix: String,
-    /// The QoS towards upstream is at most this. Default 1. QoS 2 goes as 1: at least once.
+    /// What is subscribed to upstream: `filter` with the other prefix. Present exactly for what comes in.
+    pub remote_filter: Option<TopicFilter>,
+    /// Where a prefix has `{device}`, that is the level behind this beginning of a local topic. Only outwards.
+    pub device_behind: Option<Arc<str>>,
+    /// The QoS is at most this. Default 1. Towards upstream QoS 2 goes as 1: at least once.
     pub qos_max: QoS,
     /// What becomes of RETAIN.
     pub retain: RetainRule,
+    /// What is older when it is to be sent is dropped and counted. Only outwards. Default never.
+    pub expiry: Option<Duration>,
+    /// These go before all others, a backlog included, and also when the day's bytes are used up. Only outwards.
+    /// Default false.
+    pub high: bool,
 }
 
-/// What becomes of RETAIN on the way up.
+/// In which order a backlog goes out, and what comes while it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DrainOrder {
+    /// All in the order in which it came.
+    #[default]
+    OldestFirst,
+    /// What comes has its share; the order holds within the backlog, and within what comes.
+    Interleave,
+}
+
+/// Which way a mapping goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// To the upstream.
+    #[default]
+    Out,
+    /// From the upstream.
+    In,
+    /// Each way.
+    Both,
+}
+
+impl Direction {
+    /// Whether messages go to the upstream.
+    #[must_use]
+    pub const fn goes_out(self) -> bool {
+        matches!(self, Self::Out | Self::Both)
+    }
+
+    /// Whether messages come from the upstream.
+    #[must_use]
+    pub const fn comes_in(self) -> bool {
+        matches!(self, Self::In | Self::Both)
+    }
+}
+
+/// What becomes of RETAIN on the way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RetainRule {
-    /// As published on the LAN.
+    /// As published.
     #[default]
     Keep,
     /// Never set: some clouds close the connection at a RETAIN.
     Never,
+    /// Always set.
+    Always,
 }

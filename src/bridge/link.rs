@@ -10,26 +10,31 @@
 //!  any ──leave──▶ Stopped
 //! ```
 
+mod alive;
+mod facts;
 mod failure;
+mod greeting;
+mod moving;
+mod odd;
+mod rival;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::config::Config;
+use super::inbound::Arrived;
 use super::outputs::Outputs;
-use super::words::{LinkState, Notice, Output};
-use super::{birth, mapping};
-use crate::mqtt::{
-    self, Ack, ConnAck, Connect, Disconnect, Packet, PacketId, Properties, PropertiesBuf, Property,
-    PropertyId, Publish, QoS, ReasonCode, Version, Will,
-};
-use crate::secret::Secret;
+use super::route::Route;
+use super::words::{Notice, Output};
+use crate::mqtt::{self, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Version};
 use crate::time::{Mono, Now, Timestamp};
 use failure::{Failure, about_message, needs_people, with_reason, wrong};
+pub(super) use greeting::Limits;
+use rival::{End, Rival};
 
-/// The longest packet that is taken from upstream. The gateway asks for nothing large; a longer one ends the
-/// connection, and the next asks for a clean session, so that it isn't sent again. Worst memory: this once.
+/// The longest packet that is taken from upstream. A longer one ends the connection (5.0 upstreams are told
+/// the bound), and the next asks for a clean session, so that it isn't sent again. Worst memory: this once.
 const PACKET_BYTES_MAX: usize = 1024 * 1024;
 /// Distinct errors that are remembered as told while the upstream is away. Further ones are not told.
 const TOLD_MAX: usize = 16;
@@ -44,12 +49,20 @@ enum State {
 }
 
 /// What happened, for the rest of the bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Event {
     /// CONNACK came.
     Online { session_present: bool },
     /// PUBACK came.
     PubAck { id: PacketId, reason: ReasonCode },
+    /// PUBLISH came.
+    Publish(Arrived),
+    /// PUBLISH came, with a topic that is none.
+    Unusable { id: Option<PacketId>, qos: QoS },
+    /// PUBREL came.
+    PubRel(PacketId),
+    /// SUBACK came.
+    SubAck { id: PacketId, codes: Vec<u8> },
     /// PINGRESP came.
     Pong,
     /// It was online and isn't any more.
@@ -67,26 +80,13 @@ pub(super) enum Cut {
     Refused,
 }
 
-/// What this upstream allows, as CONNACK says (5.0, 3.2.2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) receive_max: u16,
-    pub(super) packet_bytes_max: usize,
-    pub(super) qos_max: QoS,
-    pub(super) retain: bool,
-}
-
-impl Limits {
-    const NONE: Self =
-        Self { receive_max: u16::MAX, packet_bytes_max: usize::MAX, qos_max: QoS::ExactlyOnce, retain: true };
-}
-
 /// The link's state.
 #[derive(Debug)]
 pub(super) struct Link {
     config: Arc<Config>,
     state: State,
     backoff: Backoff,
+    route: Route,
     limits: Limits,
     keep_alive: Duration,
     received: Vec<u8>,
@@ -94,20 +94,24 @@ pub(super) struct Link {
     last_received: Mono,
     ping: Option<Mono>,
     clean_next: bool,
+    /// Something comes in, so upstream should know that we are a bridge; and whether it can't stand hearing it.
+    wants_bridge: bool,
+    plain: bool,
     connections: u64,
     since: Timestamp,
     away_since: Mono,
     was_online: bool,
     error: Option<String>,
     told: Vec<String>,
+    rival: Rival,
 }
 
 impl Link {
     pub(super) fn new(config: Arc<Config>, seed: u64, now: Now) -> Self {
         Self {
             backoff: Backoff::new(&config, seed),
+            route: Route::new(config.places.len(), config.failover, config.return_after, seed),
             keep_alive: config.keep_alive,
-            config,
             state: State::Waiting { until: now.mono },
             limits: Limits::NONE,
             received: Vec::new(),
@@ -115,12 +119,16 @@ impl Link {
             last_received: now.mono,
             ping: None,
             clean_next: false,
+            wants_bridge: config.maps.iter().any(|map| map.direction.comes_in()),
+            plain: false,
             connections: 0,
             since: now.wall,
             away_since: now.mono,
             was_online: false,
             error: None,
             told: Vec::new(),
+            rival: Rival::default(),
+            config,
         }
     }
 
@@ -137,7 +145,7 @@ impl Link {
         self.connections += 1;
         self.received.clear();
         out.forget_bytes();
-        let clean = std::mem::take(&mut self.clean_next);
+        let clean = std::mem::take(&mut self.clean_next) || self.config.clean_session;
         match self.connect_packet(clean, out) {
             Ok(()) => {
                 self.state = State::Greeting { until: now.mono + self.config.connect_timeout, clean };
@@ -152,37 +160,6 @@ impl Link {
         }
     }
 
-    fn connect_packet(&self, clean_start: bool, out: &mut Outputs) -> Result<(), mqtt::EncodeError> {
-        let config = &self.config;
-        let topic = mapping::own_topic(&config.maps, &birth::topic(config));
-        let payload = birth::will(config, self.connections);
-        let mut properties = PropertiesBuf::new();
-        if config.version == Version::V5 {
-            let expiry = u32::try_from(config.session_expiry.as_secs()).unwrap_or(u32::MAX);
-            properties.push(Property::U32(PropertyId::SessionExpiryInterval, expiry));
-            let max = u32::try_from(PACKET_BYTES_MAX).unwrap_or(u32::MAX);
-            properties.push(Property::U32(PropertyId::MaximumPacketSize, max));
-        }
-        let connect = Connect {
-            version: config.version,
-            clean_start,
-            keep_alive: u16::try_from(config.keep_alive.as_secs()).unwrap_or(u16::MAX),
-            client_id: &config.client_id,
-            will: Some(Will {
-                topic: &topic,
-                payload: &payload,
-                // 5.0, 3.2.2-12, 3.2.2-13: not more than an earlier CONNACK said is understood.
-                qos: QoS::AtLeastOnce.min(self.limits.qos_max),
-                retain: self.limits.retain,
-                properties: Properties::EMPTY,
-            }),
-            user_name: config.user_name.as_deref(),
-            password: config.password.as_ref().map(Secret::expose),
-            properties: properties.as_properties(),
-        };
-        mqtt::encode(&Packet::Connect(connect), config.version, &mut out.tx)
-    }
-
     pub(super) fn connect_failed(&mut self, now: Now, error: &str, permanent: bool, out: &mut Outputs) {
         if matches!(self.state, State::Opening { .. }) {
             let failure = Failure { refused: permanent, ..Failure::gone(error) };
@@ -192,7 +169,10 @@ impl Link {
 
     pub(super) fn closed(&mut self, now: Now, error: &str, out: &mut Outputs, events: &mut Vec<Event>) {
         let words = match self.state {
-            State::Greeting { .. } => format!("closed before CONNACK: {error}"),
+            State::Greeting { .. } => {
+                self.doubt_bridge(false);
+                format!("closed before CONNACK: {error}")
+            }
             State::Online { .. } | State::Opening { .. } => error.to_owned(),
             State::Waiting { .. } | State::Stopped => return,
         };
@@ -218,7 +198,7 @@ impl Link {
                     used += frame.len;
                     let packet = mqtt::decode(frame, self.config.version);
                     if packet.is_err()
-                        && let Some(refusal) = self.odd_refusal(frame)
+                        && let Some(refusal) = self.odd_refusal(frame).or_else(|| self.bad_topic(frame))
                     {
                         events.push(refusal);
                         continue;
@@ -228,7 +208,7 @@ impl Link {
                 Err(error) => Err(error),
             };
             let failure = match packet {
-                Ok(packet) => self.packet(now, packet, out, events),
+                Ok(packet) => self.packet(now, packet, events),
                 Err(error) => Err(Failure::theirs(format!("upstream sent a {error}"), error.reason())),
             };
             if let Err(failure) = failure {
@@ -240,23 +220,7 @@ impl Link {
         self.received = buffer;
     }
 
-    /// Brokers refuse with reasons that the standard's table doesn't give to PUBACK (Mosquitto: 0x95). To close
-    /// for that would send the same message again and again.
-    fn odd_refusal(&self, frame: mqtt::Frame<'_>) -> Option<Event> {
-        let online = matches!(self.state, State::Online { .. }) && self.config.version == Version::V5;
-        let &[high, low, reason, ..] = frame.body else { return None };
-        let id = PacketId::new(u16::from_be_bytes([high, low]))?;
-        let reason = ReasonCode::from_u8(reason).filter(|reason| reason.is_error())?;
-        (online && frame.first == 0x40).then_some(Event::PubAck { id, reason })
-    }
-
-    fn packet(
-        &mut self,
-        now: Now,
-        packet: Packet<'_>,
-        out: &mut Outputs,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Failure> {
+    fn packet(&mut self, now: Now, packet: Packet<'_>, events: &mut Vec<Event>) -> Result<(), Failure> {
         if let State::Greeting { clean, .. } = self.state {
             return match packet {
                 Packet::ConnAck(connack) => self.connack(now, &connack, clean, events),
@@ -269,15 +233,19 @@ impl Link {
                 self.ping = None;
                 events.push(Event::Pong);
             }
-            Packet::Publish(publish) => self.answer(publish, out)?,
-            Packet::PubRel(ack) => self.reply(Packet::PubComp(ack_of(ack.packet_id)), out),
-            // Leftovers of another client's session under our identifier.
-            Packet::SubAck(_) | Packet::UnsubAck(_) => {}
+            Packet::Publish(publish) => events.push(Event::Publish(Arrived::new(&publish))),
+            Packet::PubRel(ack) => events.push(Event::PubRel(ack.packet_id)),
+            Packet::SubAck(suback) => {
+                events.push(Event::SubAck { id: suback.packet_id, codes: suback.codes.to_vec() });
+            }
+            // A leftover of another client's session under our identifier.
+            Packet::UnsubAck(_) => {}
             Packet::Disconnect(disconnect) if self.config.version == Version::V5 => {
                 return Err(Failure {
                     words: with_reason("upstream disconnects", disconnect.reason, disconnect.properties),
                     refused: needs_people(disconnect.reason) && !about_message(disconnect.reason),
                     cut: if about_message(disconnect.reason) { Cut::Refused } else { Cut::Closed },
+                    taken_over: disconnect.reason == ReasonCode::SessionTakenOver,
                     ..Failure::ours("")
                 });
             }
@@ -295,70 +263,12 @@ impl Link {
         Ok(())
     }
 
-    fn connack(
-        &mut self,
-        now: Now,
-        connack: &ConnAck<'_>,
-        clean: bool,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Failure> {
-        let properties = connack.properties;
-        if connack.reason.is_error() {
-            match connack.reason {
-                // The will asked for more than this upstream has: the next one asks for less.
-                ReasonCode::RetainNotSupported if self.limits.retain => self.limits.retain = false,
-                ReasonCode::QoSNotSupported if self.limits.qos_max > QoS::AtMostOnce => {
-                    self.limits.qos_max = QoS::AtMostOnce;
-                }
-                reason => {
-                    let mut words = with_reason("upstream refuses the connection", reason, properties);
-                    // Many brokers answer a wrong password with this code, too.
-                    if reason == ReasonCode::NotAuthorized {
-                        words += "; check user_name, password and the rights of this client there";
-                    }
-                    return Err(Failure { refused: needs_people(reason), ..Failure::ours(words) });
-                }
-            }
-            let words = with_reason("upstream refuses the will", connack.reason, properties);
-            return Err(Failure::ours(words));
+    /// Writes a packet, if the connection is there.
+    pub(super) fn send(&mut self, now: Now, packet: Packet<'_>, out: &mut Outputs) {
+        if self.is_online() {
+            self.reply(packet, out);
+            self.wrote(now);
         }
-        let number = |id| properties.number(id);
-        let small = |n: Option<u32>| n.and_then(|n| u16::try_from(n).ok());
-        self.limits = Limits {
-            receive_max: small(number(PropertyId::ReceiveMaximum)).unwrap_or(u16::MAX),
-            packet_bytes_max: number(PropertyId::MaximumPacketSize)
-                .and_then(|n| usize::try_from(n).ok())
-                .unwrap_or(usize::MAX),
-            qos_max: match number(PropertyId::MaximumQoS) {
-                Some(0) => QoS::AtMostOnce,
-                Some(_) => QoS::AtLeastOnce,
-                None => QoS::ExactlyOnce,
-            },
-            retain: number(PropertyId::RetainAvailable) != Some(0),
-        };
-        // 5.0, 3.1.2-21: the server's keep alive replaces ours.
-        self.keep_alive = small(number(PropertyId::ServerKeepAlive))
-            .map_or(self.config.keep_alive, |seconds| Duration::from_secs(seconds.into()));
-        self.state = State::Online { since: now.mono };
-        self.since = now.wall;
-        self.error = None;
-        self.told.clear();
-        self.backoff.accepted();
-        // A session after a clean start is none of ours (3.2.2-2): nothing is resumed from it.
-        events.push(Event::Online { session_present: connack.session_present && !clean });
-        Ok(())
-    }
-
-    /// Nothing was subscribed; what comes nevertheless is acknowledged, so that it stops coming.
-    fn answer(&mut self, publish: Publish<'_>, out: &mut Outputs) -> Result<(), Failure> {
-        let reply = match (publish.qos, publish.packet_id) {
-            (QoS::AtMostOnce, _) => return Ok(()),
-            (QoS::AtLeastOnce, Some(id)) => Packet::PubAck(ack_of(id)),
-            (QoS::ExactlyOnce, Some(id)) => Packet::PubRec(ack_of(id)),
-            (_, None) => return Err(wrong("upstream sent a PUBLISH without an identifier")),
-        };
-        self.reply(reply, out);
-        Ok(())
     }
 
     fn reply(&mut self, packet: Packet<'_>, out: &mut Outputs) {
@@ -372,7 +282,7 @@ impl Link {
         match self.state {
             State::Waiting { until } if now.mono >= until => {
                 self.state = State::Opening { until: now.mono + self.config.connect_timeout };
-                out.push(Output::Connect);
+                out.push(Output::Connect { address: self.route.address() });
             }
             State::Opening { until } if now.mono >= until => {
                 self.fail(now, Failure::ours("no connection in time"), out, events);
@@ -380,48 +290,14 @@ impl Link {
             State::Greeting { until, .. } if now.mono >= until => {
                 self.fail(now, Failure::ours("no CONNACK in time"), out, events);
             }
-            State::Online { .. } => self.keep_alive(now, out, events),
+            State::Online { .. } => {
+                if let Some(address) = self.route.probe(now.mono) {
+                    out.push(Output::Probe { address });
+                }
+                self.keep_alive(now, out, events);
+            }
             _ => {}
         }
-    }
-
-    fn keep_alive(&mut self, now: Now, out: &mut Outputs, events: &mut Vec<Event>) {
-        if self.dead_at().is_some_and(|at| now.mono >= at) {
-            let words = format!("silent for {} s", now.mono.since(self.last_received).as_secs());
-            self.fail(now, Failure::ours(words), out, events);
-        } else if self.ping_at().is_some_and(|at| now.mono >= at) {
-            self.send_ping(now, out);
-        }
-    }
-
-    /// Asks whether upstream still takes what is sent, unless that is asked already.
-    pub(super) fn fence_ping(&mut self, now: Now, out: &mut Outputs) {
-        if self.ping.is_none() {
-            self.send_ping(now, out);
-        }
-    }
-
-    fn send_ping(&mut self, now: Now, out: &mut Outputs) {
-        self.reply(Packet::PingReq, out);
-        self.last_sent = now.mono;
-        self.ping.get_or_insert(now.mono);
-    }
-
-    /// Due after a keep alive without sending (3.1.2-22), or without hearing: else a link that only sends at
-    /// QoS 0 would never be found dead.
-    fn ping_at(&self) -> Option<Mono> {
-        if self.keep_alive.is_zero() {
-            return None;
-        }
-        let since = if self.ping.is_some() { self.last_sent } else { self.last_sent.min(self.last_received) };
-        Some(since + self.keep_alive)
-    }
-
-    fn dead_at(&self) -> Option<Mono> {
-        let ping = self.ping?;
-        // Without a keep alive only the fence of QoS 0 pings; the configured span judges it.
-        let span = if self.keep_alive.is_zero() { self.config.ack_timeout } else { self.keep_alive };
-        Some((self.last_received + span * 3 / 2).max(ping + span / 2))
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
@@ -429,7 +305,9 @@ impl Link {
             State::Waiting { until } | State::Opening { until } | State::Greeting { until, .. } => {
                 Some(until)
             }
-            State::Online { .. } => [self.ping_at(), self.dead_at()].into_iter().flatten().min(),
+            State::Online { .. } => {
+                [self.ping_at(), self.dead_at(), self.route.deadline()].into_iter().flatten().min()
+            }
             State::Stopped => None,
         }
     }
@@ -439,6 +317,11 @@ impl Link {
     /// Something was written.
     pub(super) fn wrote(&mut self, now: Now) {
         self.last_sent = now.mono;
+    }
+
+    /// Another instance speaks under our name.
+    pub(super) fn suspect_rival(&mut self) {
+        self.rival.suspect();
     }
 
     /// A PUBACK did not come, or never will.
@@ -475,13 +358,25 @@ impl Link {
         self.reply(Packet::Disconnect(disconnect), out);
     }
 
-    fn fail(&mut self, now: Now, failure: Failure, out: &mut Outputs, events: &mut Vec<Event>) {
+    fn fail(&mut self, now: Now, mut failure: Failure, out: &mut Outputs, events: &mut Vec<Event>) {
         let online_since = match self.state {
             State::Online { since } => Some(since),
             _ => None,
         };
         if online_since.is_some_and(|since| now.mono.since(since) >= self.config.stable_after) {
             self.backoff.stable();
+            self.rival.forget();
+        }
+        if let Some(since) = online_since {
+            let end = match failure.cut {
+                _ if failure.taken_over => End::TakenOver,
+                Cut::Closed if self.config.version != Version::V5 => End::Closed(now.mono.since(since)),
+                _ => End::Other,
+            };
+            self.rival.ended(end, now.mono);
+            if self.rival.is_known() {
+                failure.words = format!("another gateway uses this client id: {}", failure.words);
+            }
         }
         if failure.close {
             let greeted = self.config.version == Version::V5 && online_since.is_some();
@@ -492,7 +387,8 @@ impl Link {
         }
         // A clean start that got no answer is still owed.
         self.clean_next |= failure.clean || matches!(self.state, State::Greeting { clean: true, .. });
-        let wait = if failure.refused { self.backoff.refused() } else { self.backoff.failed() };
+        let wait = self.wait_after(&failure, online_since.is_some());
+        let wait = if self.rival.is_known() { wait.max(rival::WAIT) } else { wait };
         self.state = State::Waiting { until: now.mono + wait };
         self.received.clear();
         self.ping = None;
@@ -508,60 +404,4 @@ impl Link {
             out.notice(Notice::Refused { error: failure.words, retry_in: wait });
         }
     }
-
-    // What it is.
-
-    pub(super) const fn is_online(&self) -> bool {
-        matches!(self.state, State::Online { .. })
-    }
-
-    pub(super) const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub(super) const fn connections(&self) -> u64 {
-        self.connections
-    }
-
-    /// How long it is, or was, away; since the start before the first connect.
-    pub(super) fn away(&self, now: Now) -> Duration {
-        now.mono.since(self.away_since)
-    }
-
-    /// When it went away; the start before the first connect.
-    pub(super) const fn away_since(&self) -> Mono {
-        self.away_since
-    }
-
-    pub(super) const fn was_online(&self) -> bool {
-        self.was_online
-    }
-
-    pub(super) const fn since(&self) -> Timestamp {
-        self.since
-    }
-
-    pub(super) fn error(&self) -> Option<String> {
-        self.error.clone()
-    }
-
-    pub(super) fn retry_in(&self, now: Now) -> Option<Duration> {
-        match self.state {
-            State::Waiting { until } => Some(until.since(now.mono)),
-            _ => None,
-        }
-    }
-
-    pub(super) const fn state(&self) -> LinkState {
-        match self.state {
-            State::Waiting { .. } => LinkState::Waiting,
-            State::Opening { .. } | State::Greeting { .. } => LinkState::Connecting,
-            State::Online { .. } => LinkState::Online,
-            State::Stopped => LinkState::Stopped,
-        }
-    }
-}
-
-fn ack_of(packet_id: PacketId) -> Ack<'static> {
-    Ack { packet_id, reason: ReasonCode::Success, properties: Properties::EMPTY }
 }

@@ -1,8 +1,11 @@
-//! Which messages go up, and how they are named there: the first mapping whose filter matches counts.
+//! Which messages go up and down, and how they are named there: the first mapping of a direction whose filter matches
+//! counts.
+
+use std::time::Duration;
 
 use super::config::{Mapping, RetainRule};
-use crate::message::Message;
-use crate::mqtt::QoS;
+use crate::message::{Message, own_level};
+use crate::mqtt::{QoS, topic};
 
 /// How one message goes up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,34 +13,130 @@ pub(super) struct Mapped {
     pub(super) topic: String,
     pub(super) qos: QoS,
     pub(super) retain: bool,
+    /// It goes before others.
+    pub(super) high: bool,
 }
 
 /// `None` if no mapping matches: the message is not for this upstream.
 pub(super) fn map(maps: &[Mapping], message: &Message) -> Option<Mapped> {
-    let mapping = find(maps, &message.topic)?;
+    let (mapping, topic) = outward(maps, &message.topic)?;
     Some(Mapped {
-        topic: remote(mapping, &message.topic),
+        topic,
         // Towards upstream QoS 2 is at least once.
         qos: message.qos.min(mapping.qos_max).min(QoS::AtLeastOnce),
-        retain: message.retain && mapping.retain == RetainRule::Keep,
+        retain: mapping.retain.apply(message.retain),
+        high: mapping.high,
     })
 }
 
-/// Whether any mapping takes this local topic.
-pub(super) fn takes(maps: &[Mapping], topic: &str) -> bool {
-    find(maps, topic).is_some()
+/// Whether any mapping takes this local topic up; and if so, whether with high priority.
+pub(super) fn takes(maps: &[Mapping], topic: &str) -> Option<bool> {
+    outward(maps, topic).map(|(mapping, _)| mapping.high)
 }
 
 /// Where one of the gateway's own topics (status, health) goes: mapped like others, as it is without a mapping.
 pub(super) fn own_topic(maps: &[Mapping], topic: &str) -> String {
-    find(maps, topic).map_or_else(|| topic.to_owned(), |mapping| remote(mapping, topic))
+    outward(maps, topic).map_or_else(|| topic.to_owned(), |(_, remote)| remote)
 }
 
-fn find<'a>(maps: &'a [Mapping], topic: &str) -> Option<&'a Mapping> {
-    maps.iter().find(|mapping| mapping.filter.matches(topic))
+/// How old a message on this local topic may be when it goes up.
+pub(super) fn expiry(maps: &[Mapping], topic: &str) -> Option<Duration> {
+    // Most upstreams have no such map: then no topic needs a look.
+    if maps.iter().all(|mapping| mapping.expiry.is_none()) {
+        return None;
+    }
+    outward(maps, topic)?.0.expiry
 }
 
-fn remote(mapping: &Mapping, local: &str) -> String {
-    let rest = local.strip_prefix(mapping.local_prefix.as_str()).unwrap_or(local);
-    format!("{}{rest}", mapping.remote_prefix)
+fn outward<'a>(maps: &'a [Mapping], topic: &str) -> Option<(&'a Mapping, String)> {
+    maps.iter()
+        .filter(|mapping| mapping.direction.goes_out() && mapping.filter.matches(topic))
+        .find_map(|mapping| Some((mapping, remote(mapping, topic)?)))
+}
+
+/// `None` where a prefix names the device and the topic has none.
+fn remote(mapping: &Mapping, local: &str) -> Option<String> {
+    let Some(before) = &mapping.device_behind else {
+        let rest = local.strip_prefix(mapping.local_prefix.as_str()).unwrap_or(local);
+        return Some(format!("{}{rest}", mapping.remote_prefix));
+    };
+    let device =
+        local.strip_prefix(before.as_ref())?.split('/').next().filter(|device| !device.is_empty())?;
+    let local_prefix = mapping.local_prefix.replace(DEVICE, device);
+    let rest = local.strip_prefix(local_prefix.as_str()).unwrap_or(local);
+    Some(format!("{}{rest}", mapping.remote_prefix.replace(DEVICE, device)))
+}
+
+/// Stands in a prefix for the device's name.
+pub const DEVICE: &str = "{device}";
+
+/// Why a message from upstream goes nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stray {
+    /// No mapping asked for it.
+    Unmapped,
+    /// It would land on a topic that only the gateway itself publishes to, or on a `$` topic.
+    Closed,
+    /// A command that was retained: nobody knows how old it is.
+    OldCommand,
+}
+
+/// What becomes of a message from upstream on the LAN.
+pub(super) fn inward(
+    maps: &[Mapping],
+    base: &str,
+    (remote, qos, retain): (&str, QoS, bool),
+) -> Result<Mapped, Stray> {
+    let (local, mapping) = maps.iter().find_map(|mapping| landing(mapping, remote)).ok_or(Stray::Unmapped)?;
+    if local.starts_with('$') || own_level(&local, base).is_some() {
+        return Err(Stray::Closed);
+    }
+    if is_command(&local, base) {
+        // Commands come in only where a map says so in words: a wildcard for all of the tree is none.
+        if !is_command(mapping.filter.as_str(), base) {
+            return Err(Stray::Closed);
+        }
+        if retain {
+            return Err(Stray::OldCommand);
+        }
+        return Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain: false, high: false });
+    }
+    let retain = mapping.retain.apply(retain);
+    Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain, high: false })
+}
+
+/// The local topic, if the mapping takes this one in.
+fn landing<'a>(mapping: &'a Mapping, remote: &str) -> Option<(String, &'a Mapping)> {
+    let filter = mapping.remote_filter.as_ref()?;
+    let rest = remote.strip_prefix(mapping.remote_prefix.as_str()).filter(|_| filter.matches(remote))?;
+    let local = format!("{}{rest}", mapping.local_prefix);
+    topic::check_name(&local).is_ok().then_some((local, mapping))
+}
+
+fn is_command(topic: &str, base: &str) -> bool {
+    let rest = topic.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    rest.is_some_and(|rest| rest.split('/').next() == Some("cmd"))
+}
+
+/// What is subscribed to upstream: each filter once, with the highest QoS that a mapping wants of it.
+pub(super) fn subscriptions(maps: &[Mapping]) -> Vec<(String, QoS)> {
+    let mut wanted: Vec<(String, QoS)> = Vec::new();
+    for mapping in maps {
+        let Some(filter) = &mapping.remote_filter else { continue };
+        match wanted.iter_mut().find(|(known, _)| known == filter.as_str()) {
+            Some((_, qos)) => *qos = (*qos).max(mapping.qos_max),
+            None => wanted.push((filter.as_str().to_owned(), mapping.qos_max)),
+        }
+    }
+    wanted
+}
+
+impl RetainRule {
+    const fn apply(self, retain: bool) -> bool {
+        match self {
+            Self::Keep => retain,
+            Self::Never => false,
+            Self::Always => true,
+        }
+    }
 }

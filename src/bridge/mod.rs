@@ -13,16 +13,26 @@ mod ages;
 mod backoff;
 mod birth;
 pub mod config;
+mod dead;
+mod drain;
+mod inbound;
 mod link;
 mod mapping;
+pub mod notes;
+mod outage;
 mod outputs;
 mod queue;
+mod route;
 mod sender;
 mod slots;
+mod snapshot;
 mod stop;
 mod suspect;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod vitals;
+mod watch;
 mod window;
 mod words;
 
@@ -32,17 +42,29 @@ use std::time::Duration;
 use crate::message::{Message, SafeToken};
 use crate::mqtt::{PacketId, ReasonCode};
 use crate::time::{Mono, Now};
+use dead::DeadLetters;
+use drain::Drain;
+use inbound::Inbound;
 use link::{Event, Link};
+use outage::Outages;
 use outputs::Outputs;
 use queue::{Queue, Tally};
 use sender::{Fence, Quota};
 use slots::Slots;
 use stop::Stopping;
 use suspect::Suspect;
+use traffic::Traffic;
+use vitals::Vitals;
+use watch::Watch;
 use window::{Owner, Window};
 
-pub use config::{Config, Mapping, RetainRule};
-pub use words::{Backlog, Drops, Input, LinkState, Notice, Output, Status};
+pub use config::{Config, Direction, DrainOrder, Mapping, RetainRule};
+pub use dead::{DeadLetter, Handling};
+pub use mapping::DEVICE;
+pub use notes::Notes;
+pub use route::Failover;
+pub use traffic::Bytes as TrafficBytes;
+pub use words::{Backlog, Drops, Input, Inward, LinkState, Notice, Output, Status};
 
 /// How long an acknowledgement may wait for a commit before the round trip is known, and while upstream is away.
 const TOKEN_WAIT: Duration = Duration::from_millis(250);
@@ -62,9 +84,16 @@ pub struct Bridge {
     queue: Queue,
     window: Window,
     slots: Slots,
+    inbound: Inbound,
+    watch: Watch,
+    dead: DeadLetters,
     out: Outputs,
     quota: Quota,
     fence: Fence,
+    drain: Drain,
+    outages: Outages,
+    traffic: Traffic,
+    vitals: Vitals,
     suspect: Suspect,
     told_refused: Vec<(String, &'static str)>,
     status_topic: Arc<str>,
@@ -75,6 +104,8 @@ pub struct Bridge {
     stopping: Option<Stopping>,
     delivered: u64,
     resent: u64,
+    /// When the last input came: what is sent is counted when it is handed out.
+    now: Now,
 }
 
 impl Bridge {
@@ -87,9 +118,16 @@ impl Bridge {
             queue: Queue::new(config.memory_bytes_max, backlog),
             window: Window::default(),
             slots: Slots::default(),
+            inbound: Inbound::default(),
+            watch: Watch::default(),
+            dead: DeadLetters::default(),
             out: Outputs::default(),
             quota: Quota::default(),
             fence: Fence::default(),
+            drain: Drain::default(),
+            outages: Outages::default(),
+            traffic: Traffic::default(),
+            vitals: Vitals::default(),
             suspect: Suspect::default(),
             told_refused: Vec::new(),
             status_topic: Arc::from(birth::topic(&config)),
@@ -98,8 +136,10 @@ impl Bridge {
             stopping: None,
             delivered: 0,
             resent: 0,
+            now,
             config,
         };
+        bridge.announce(false);
         bridge.turn(now, Vec::new());
         bridge
     }
@@ -107,19 +147,23 @@ impl Bridge {
     /// Takes one input.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         let mut events = Vec::new();
+        self.traffic.is_day_of(now);
+        self.now = now;
         match input {
             Input::Append { message, token } => self.append(now, message, token),
-            Input::Slot { topic, payload } => {
-                if !self.slots.set(&topic, payload) {
-                    self.out.notice(Notice::Dropping { reason: "slots" });
-                }
-            }
+            Input::Accepted { ticket, safe } => self.accepted(now, ticket, safe, &mut events),
+            Input::Slot { topic, payload } => self.set_slot(&topic, payload),
+            Input::Letters(handling) => self.handle_letters(now, handling),
             Input::Health { degraded } => self.degraded = degraded,
+            Input::Probed { answered } => self.link.probed(now, answered, &mut self.out, &mut events),
             Input::Connected => self.link.connected(now, &mut self.out, &mut events),
             Input::ConnectFailed { error, permanent } => {
                 self.link.connect_failed(now, error, permanent, &mut self.out);
             }
-            Input::Bytes(bytes) => self.link.bytes(now, bytes, &mut self.out, &mut events),
+            Input::Bytes(bytes) => {
+                self.traffic.received(now, bytes.len());
+                self.link.bytes(now, bytes, &mut self.out, &mut events);
+            }
             Input::Closed { error } => self.link.closed(now, error, &mut self.out, &mut events),
             Input::Committed { up_to } => self.queue.committed(up_to, &mut self.out),
             Input::CommitFailed { error } => self.queue.commit_failed(now.mono, error, &mut self.out),
@@ -140,7 +184,11 @@ impl Bridge {
 
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop()
+        let output = self.out.pop();
+        if let Some(Output::Send(bytes)) = &output {
+            self.traffic.sent(self.now, bytes.len());
+        }
+        output
     }
 
     /// When `Tick` is due.
@@ -153,8 +201,12 @@ impl Bridge {
         [
             self.link.deadline(),
             self.puback_due(),
+            self.suback_due().filter(|_| online),
             self.quota.deadline().filter(|_| online),
+            self.drain.deadline().filter(|_| online),
             self.commit_due(),
+            self.notes_due(),
+            self.vitals.deadline(),
             self.queue.deadline(online && self.stopping.is_none()),
             self.stop_deadline(),
         ]
@@ -168,8 +220,9 @@ impl Bridge {
             // Too late: its token stays, so nobody is told that it is safe.
             return;
         }
-        if mapping::takes(&self.config.maps, &message.topic) {
-            self.queue.append(now.mono, message, token);
+        if let Some(high) = mapping::takes(&self.config.maps, &message.topic) {
+            self.outage_keeps(&message);
+            self.queue.append(now.mono, message, token, high);
         } else if let Some(token) = token {
             // It is not for this upstream, so nothing here has to be safe.
             self.out.safe(token);
@@ -189,16 +242,24 @@ impl Bridge {
             self.link.give_up(now, words, &mut self.out, &mut events);
         }
         self.take_events(now, &mut events);
+        if self.suback_due().is_some_and(|due| now.mono >= due) {
+            self.miss_subacks();
+        }
+        self.notice_absence(now);
         self.tell_health(now);
+        self.tell_vitals(now);
         self.settle();
         self.pump(now);
         self.queue.trim(now.mono, self.link.is_online(), &mut self.out);
         self.settle();
+        if self.end_outage(now) {
+            self.pump(now);
+        }
         let commits = self.commit_due().is_some_and(|due| now.mono >= due);
         if let Some(ack) = self.queue.ack(now.mono, commits) {
             self.out.push(ack);
         }
-        if commits && let Some(commit) = self.queue.commit(now.mono) {
+        if commits && let Some(commit) = self.queue.commit(now) {
             self.out.push(commit);
         }
         if self.link.is_online()
@@ -207,6 +268,7 @@ impl Bridge {
         {
             self.out.push(read);
         }
+        self.keep_notes(now, false);
         self.finish_stop(now);
     }
 
@@ -215,14 +277,23 @@ impl Bridge {
             match event {
                 Event::Online { session_present } => self.online(now, session_present),
                 Event::PubAck { id, reason } => self.puback(now, id, reason),
+                Event::Publish(arrived) => self.arrived(now, arrived),
+                Event::Unusable { id, qos } => self.unusable(now, id, qos),
+                Event::PubRel(id) => self.released(now, id),
+                Event::SubAck { id, codes } => self.subscribed(id, &codes),
                 Event::Pong => self.fence.open(),
                 Event::Down(cut) => {
                     let in_flight = self.window.records_in_flight();
                     let first = self.window.first_in_flight();
                     let first = first.filter(|&first| self.suspect.ended(cut, first, in_flight));
+                    self.announce(false);
+                    let why = self.link.error().unwrap_or_default();
+                    self.begin_outage(now, now.wall, why, in_flight);
                     self.window.link_down();
+                    self.inbound.link_down();
+                    self.watch.link_down();
                     if let Some(first) = first {
-                        self.refuse(first, "upstream closes the connection at it");
+                        self.refuse(now, first, "upstream closes the connection at it");
                     }
                     self.quota = Quota::default();
                     self.fence.open();
@@ -231,17 +302,33 @@ impl Bridge {
         }
     }
 
+    /// Tells the LAN whether the link is there, if it wants to know.
+    fn announce(&mut self, online: bool) {
+        if let Some(message) = birth::notification(&self.config, online) {
+            self.out.push(Output::Announce(message));
+        }
+    }
+
     fn online(&mut self, now: Now, session_present: bool) {
+        self.announce(true);
         let away = self.link.was_online().then(|| self.link.away(now));
         let backlog = self.backlog().records;
         self.out.notice(Notice::Online { session_present, backlog, away });
         self.told_refused.clear();
+        self.queue.begin_drain(self.config.drain == DrainOrder::Interleave);
+        self.drain = Drain::default();
+        self.outage_drains(now);
         self.suspect.online();
         self.window.link_up(session_present);
         self.slots.all_due();
         self.said_degraded = self.is_degraded();
+        self.watch_status(now);
         let birth = birth::online(&self.config, self.link.connections(), self.said_degraded, now);
         self.slots.set_first(&self.status_topic, birth);
+        self.pump(now);
+        self.inbound.link_up(session_present);
+        // Behind the birth.
+        self.subscribe(now, session_present);
     }
 
     fn is_degraded(&self) -> bool {
@@ -284,11 +371,15 @@ impl Bridge {
                     let topic = mapping::own_topic(&self.config.maps, &slot.topic);
                     self.tell_refused(topic, reason.words());
                 }
+                if self.slots.get(key).is_some_and(|slot| slot.topic == self.status_topic) {
+                    self.watch.birth_acked();
+                }
                 self.stop_answered(id);
             }
-            Owner::Record(no) if reason.is_error() => self.refuse(no, reason.words()),
+            Owner::Record(no) if reason.is_error() => self.refuse(now, no, reason.words()),
             Owner::Record(no) => {
                 self.delivered += 1;
+                self.outage_delivered(no);
                 self.finish(no, true);
             }
         }
@@ -298,7 +389,11 @@ impl Bridge {
     /// towards the store.
     fn settle(&mut self) {
         while let Some(done) = self.window.pop() {
-            self.queue.count_done(done.no, done.size, done.delivered);
+            if done.ahead {
+                self.queue.live_done(done.no, done.size, done.delivered);
+            } else {
+                self.queue.count_done(done.no, done.size, done.delivered);
+            }
         }
         self.queue.advance(self.window.first());
         if self.queue.is_empty() {
@@ -308,6 +403,10 @@ impl Bridge {
 
     fn puback_due(&self) -> Option<Mono> {
         self.window.oldest_flight().map(|at| at + self.config.ack_timeout)
+    }
+
+    fn suback_due(&self) -> Option<Mono> {
+        self.inbound.suback_due(self.config.ack_timeout)
     }
 
     fn commit_due(&self) -> Option<Mono> {
@@ -329,40 +428,5 @@ impl Bridge {
         let long = self.queue.commit_due(interval, TOKEN_WAIT_MAX)?;
         let first_minute_ends = self.link.away_since() + LONG_OUTAGE;
         Some(if due < first_minute_ends { due } else { long.max(due) })
-    }
-
-    fn backlog(&self) -> Tally {
-        let mut tally = self.queue.waiting();
-        for (_, size, _) in self.window.iter().filter(|&(.., done)| !done) {
-            tally.add(size);
-        }
-        tally
-    }
-
-    /// A snapshot.
-    #[must_use]
-    pub fn status(&self, now: Now) -> Status {
-        let backlog = self.backlog();
-        let committed = self.queue.committed_to();
-        let done = self.window.iter().filter(|&(no, _, done)| done && no > committed).count();
-        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Status {
-            name: self.config.name.clone(),
-            state: self.link.state(),
-            since: self.link.since(),
-            error: self.link.error(),
-            retry_in: self.link.retry_in(now),
-            connections: self.link.connections(),
-            backlog_records: backlog.records,
-            backlog_bytes: backlog.bytes,
-            backlog_oldest: self.queue.oldest(now).filter(|_| backlog.records > 0),
-            unsafe_records: self.queue.uncommitted().saturating_sub(count(done)),
-            inflight: count(self.window.records_in_flight()),
-            delivered: self.delivered,
-            elided: self.queue.elided,
-            resent: self.resent,
-            round_trip: self.window.round_trip(),
-            drops: self.queue.drops,
-        }
     }
 }

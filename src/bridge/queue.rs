@@ -1,5 +1,5 @@
 //! The records of one upstream: which wait, which are written, which are in memory, what is safe. It decides when
-//! to commit, to read and to forget; the sending order is the order of numbers.
+//! to commit, to read and to forget; the sending order is the order of numbers, but for what goes [`ahead`].
 //!
 //! ```text
 //!   acked │ in the window │ disk only (read back) │ loaded │   memory: committed │ committing │ uncommitted │ next
@@ -8,6 +8,7 @@
 //! Records from `mem_first` on are in memory or gone; older ones that are not done are in the window, loaded, or on
 //! disk only. A record that is done before a commit took it is never written: it is *elided*.
 
+mod ahead;
 mod commits;
 mod disk;
 
@@ -18,7 +19,8 @@ use super::ages::Ages;
 use super::outputs::Outputs;
 use super::words::{Backlog, Drops, Notice};
 use crate::message::{Message, SafeToken};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Timestamp};
+use ahead::Ahead;
 
 /// About how much is read from disk in one go.
 pub(super) const READ_BYTES: usize = 64 * 1024;
@@ -42,12 +44,31 @@ struct Held {
     appended: Mono,
 }
 
+impl Held {
+    const fn since(&self) -> Since {
+        Since::Mono(self.appended)
+    }
+}
+
+/// Since when a record waits, as far as is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Since {
+    /// In this process.
+    Mono(Mono),
+    /// By the clock of then, which was right.
+    Wall(Timestamp),
+    Unknown,
+}
+
 /// A record to be sent.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) no: u64,
     pub(super) size: usize,
     pub(super) message: Message,
+    pub(super) since: Since,
+    /// Before its turn.
+    pub(super) ahead: bool,
 }
 
 /// A number of records and their bytes.
@@ -135,6 +156,11 @@ pub(super) struct Queue {
     done_at_commit: Tally,
     dropped_to: u64,
 
+    /// What was sent before its turn.
+    ahead: Ahead,
+    /// The first record behind what waited when the link last came.
+    backlog_end: u64,
+
     ages: Ages,
     dropping: bool,
     /// Delivered without having been written.
@@ -175,6 +201,8 @@ impl Queue {
             done_on_disk: Tally::default(),
             done_at_commit: Tally::default(),
             dropped_to: acked,
+            ahead: Ahead::default(),
+            backlog_end: last + 1,
             ages: Ages::new(last, backlog.oldest),
             dropping: false,
             elided: 0,
@@ -184,7 +212,7 @@ impl Queue {
 
     // What comes in.
 
-    pub(super) fn append(&mut self, now: Mono, mut message: Message, token: Option<SafeToken>) {
+    pub(super) fn append(&mut self, now: Mono, mut message: Message, token: Option<SafeToken>, high: bool) {
         if message.reading.is_some() {
             // It is made when it is sent.
             message.payload = bytes::Bytes::new();
@@ -198,6 +226,9 @@ impl Queue {
         if token.is_some() {
             self.tokens.insert(no);
         }
+        if high {
+            self.ahead.high.insert(no);
+        }
         self.memory.insert(no, Held { message, token, size, appended: now });
     }
 
@@ -209,6 +240,7 @@ impl Queue {
             if let Some(taken) = self.loaded.pop_front() {
                 self.loaded_bytes -= taken.size;
                 self.send_next = taken.no + 1;
+                self.passed();
                 return Some(taken);
             }
             if self.read_next < self.mem_first {
@@ -218,13 +250,20 @@ impl Queue {
         } else if self.disk.records > 0 {
             self.disk_is_exhausted();
         }
-        let Some((&no, held)) = self.memory.range(self.send_next..).next() else {
+        let ahead = &self.ahead;
+        let mut waiting = self.memory.range(self.send_next..).filter(|&(&no, _)| !ahead.contains(no));
+        let Some((&no, held)) = waiting.next() else {
             self.send_next = self.next;
+            self.passed();
             return None;
         };
         self.send_next = no + 1;
+        self.ahead.high.remove(&no);
         self.unsent.take(held.size);
-        Some(Taken { no, size: held.size, message: held.message.clone() })
+        let taken =
+            Taken { no, size: held.size, message: held.message.clone(), since: held.since(), ahead: false };
+        self.passed();
+        Some(taken)
     }
 
     // What is done.
@@ -254,13 +293,15 @@ impl Queue {
 
     /// Forgets everything before the first record that is not done. `first` is the window's.
     pub(super) fn advance(&mut self, first: Option<u64>) {
-        let acked = first.unwrap_or(self.send_next).saturating_sub(1);
+        // What is in the window may all be live, with a backlog before it.
+        let acked = first.map_or(self.send_next, |first| first.min(self.send_next)).saturating_sub(1);
         if acked <= self.acked {
             return;
         }
         // Only what is on disk needs an Ack: elided records leave no trace.
         self.ack_due |= self.acked < self.committed;
         self.acked = acked;
+        self.cover_ahead();
         while let Some(entry) = self.memory.first_entry() {
             if *entry.key() > acked {
                 break;
@@ -277,7 +318,8 @@ impl Queue {
         let cost = held.size + RECORD_OVERHEAD_BYTES;
         self.memory_bytes -= cost;
         self.tokens.remove(&no);
-        if no >= self.send_next {
+        self.ahead.high.remove(&no);
+        if !self.is_sent(no) {
             self.unsent.take(held.size);
         }
         match &mut self.committing {
@@ -306,20 +348,24 @@ impl Queue {
             let Some(no) = self.memory.keys().next().copied().filter(|&no| no <= self.committed) else {
                 break;
             };
-            let sent = no < self.send_next;
+            let sent = self.is_sent(no);
             let Some(held) = self.forget(no) else { break };
             self.mem_first = no + 1;
-            if sent {
+            if no < self.send_next {
                 self.read_next = self.read_next.max(no + 1);
-            } else {
+            } else if !sent {
                 self.disk.add(held.size);
+                // What is live and was not sent is a part of the backlog by now.
+                self.ahead.next = self.ahead.next.map(|next| next.max(no + 1));
             }
         }
         let stalls = self.committing.is_some_and(|committing| now.since(committing.since) >= COMMIT_STALLS);
         let share = if self.store_fails() || stalls { 1 } else { 2 };
         while self.memory_bytes > self.memory_bytes_max.saturating_mul(share) {
             let from = self.send_next.max(self.written() + 1);
-            let Some((&no, _)) = self.memory.range(from..).next() else { return };
+            let ahead = &self.ahead;
+            let mut unsent = self.memory.range(from..).map(|(&no, _)| no).filter(|&no| !ahead.contains(no));
+            let Some(no) = unsent.next() else { return };
             // What is neither written nor delivered is not acknowledged.
             if let Some(token) = self.forget(no).and_then(|held| held.token) {
                 out.refused(token);

@@ -112,7 +112,7 @@ impl Bridge {
                 self.link.fence_ping(now, &mut self.out);
                 return;
             }
-            let Some(due) = self.next_record() else { return };
+            let Some(due) = self.next_record(now) else { return };
             self.send_record(now, due);
             // What is done at once (QoS 0, or can't be sent) leaves at once, and makes room.
             self.settle();
@@ -136,18 +136,26 @@ impl Bridge {
 
     /// The first of the window that must be sent again, else the next of the queue. The window's span is bounded,
     /// not only its count: else one lost PUBACK would let any number behind it arrive twice after a restart.
-    fn next_record(&mut self) -> Option<Due> {
+    fn next_record(&mut self, now: Now) -> Option<Due> {
         if let Some(due) = self.window.due() {
             return Some(due);
         }
-        let room = self.window.span() < self.records_max();
-        let full = self.window.bytes() >= self.config.memory_bytes_max / 2;
-        if !room || full {
-            return None;
+        loop {
+            let room = self.window.span() < self.records_max();
+            let full = self.window.bytes() >= self.config.memory_bytes_max / 2;
+            if !room || full {
+                return None;
+            }
+            let taken = self.next_taken(now)?;
+            let (no, expired) = (taken.no, self.is_expired(now, &taken));
+            self.window.push(taken);
+            if !expired {
+                return self.window.due();
+            }
+            self.queue.drops.expired += 1;
+            self.finish(no, false);
+            self.settle();
         }
-        let taken = self.queue.take()?;
-        self.window.push(taken.no, taken.size, taken.message);
-        self.window.due()
     }
 
     fn send_record(&mut self, now: Now, due: Due) {
@@ -156,6 +164,7 @@ impl Bridge {
             self.finish(due.no, false);
             return;
         };
+        self.outage_sends(due.no, &due.message);
         let qos = mapped.qos.min(self.link.limits().qos_max);
         let id = if qos == QoS::AtMostOnce { None } else { self.window.id_for(due.no) };
         let encoded = due.message.reading.as_ref().map(|reading| {
@@ -163,7 +172,7 @@ impl Bridge {
         });
         let outgoing = Outgoing {
             topic: &mapped.topic,
-            retain: mapped.retain,
+            retain: mapped.retain && self.may_retain(&due, mapped.high),
             dup: due.dup && id.is_some(),
             payload: encoded.as_deref().unwrap_or(&due.message.payload),
             properties: due.message.properties.as_properties(),
@@ -177,14 +186,15 @@ impl Bridge {
             Ok(bytes) => {
                 self.fence.sent(bytes);
                 self.delivered += 1;
+                self.outage_delivered(due.no);
                 self.finish(due.no, true);
             }
             Err(Unsendable::TooLarge) => {
                 self.queue.drops.too_large += 1;
-                self.tell_refused(mapped.topic, "larger than upstream accepts");
+                self.lay_aside(now, due.no, "larger than upstream accepts");
                 self.finish(due.no, false);
             }
-            Err(Unsendable::Refused(words)) => self.refuse(due.no, words),
+            Err(Unsendable::Refused(words)) => self.refuse(now, due.no, words),
         }
     }
 
@@ -252,13 +262,18 @@ impl Bridge {
     }
 
     /// Upstream will never take this one. The others must not wait for it.
-    pub(super) fn refuse(&mut self, no: u64, words: &'static str) {
+    pub(super) fn refuse(&mut self, now: Now, no: u64, words: &'static str) {
         self.queue.drops.refused += 1;
-        if let Some(message) = self.window.message(no) {
-            let topic = mapping::own_topic(&self.config.maps, &message.topic);
-            self.tell_refused(topic, words);
-        }
+        self.lay_aside(now, no, words);
         self.finish(no, false);
+    }
+
+    /// Keeps a record that is given up for people to see.
+    fn lay_aside(&mut self, now: Now, no: u64, reason: &'static str) {
+        let Some(message) = self.window.message(no) else { return };
+        let topic = mapping::own_topic(&self.config.maps, &message.topic);
+        self.tell_refused(topic.clone(), reason);
+        self.bury(now, topic, reason, &message);
     }
 
     /// Tells it once per topic and reason while online, for a bounded number of them.

@@ -63,6 +63,7 @@ impl Bridge {
         let Some(mut stopping) = self.stopping else { return };
         let patient = now.mono < stopping.since + FAREWELL_WAIT && self.link.is_online();
         if !stopping.left && (stopping.farewell == Farewell::Done || !patient) {
+            self.announce(false);
             self.link.leave(now, stopping.farewell == Farewell::Done, &mut self.out);
             stopping.left = true;
         }
@@ -70,6 +71,7 @@ impl Bridge {
             if let Some(ack) = self.queue.ack(now.mono, true) {
                 self.out.push(ack);
             }
+            self.keep_notes(now, true);
             self.out.flush();
             self.out.push(Output::Stopped);
             stopping.stopped = true;

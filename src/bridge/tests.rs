@@ -2,11 +2,16 @@
 //! upstream are models.
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
 
+mod accounts;
+mod draining;
+mod failover;
+mod inward;
 mod rig;
 mod rules;
 mod sim;
 mod store_rules;
 mod upstream;
+mod watching;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +36,15 @@ fn at(millis: u64) -> Now {
 fn mapping(filter: &str, local: &str, remote: &str) -> Mapping {
     Mapping {
         filter: TopicFilter::parse(filter).unwrap(),
+        direction: Direction::Out,
+        remote_filter: None,
+        device_behind: None,
         local_prefix: local.into(),
         remote_prefix: remote.into(),
         qos_max: QoS::AtLeastOnce,
         retain: RetainRule::Keep,
+        expiry: None,
+        high: false,
     }
 }
 
@@ -45,6 +55,9 @@ fn config(version: Version) -> Config {
         run: Run(7),
         boot: BootId::default(),
         instance: Arc::from("abcd"),
+        places: vec![Arc::from("up:1883")],
+        failover: crate::bridge::Failover::InOrder,
+        return_after: Duration::from_secs(300),
         client_id: "gw".into(),
         version,
         user_name: None,
@@ -53,11 +66,21 @@ fn config(version: Version) -> Config {
         connect_timeout: Duration::from_secs(10),
         ack_timeout: Duration::from_secs(30),
         session_expiry: Duration::from_secs(3600),
+        clean_session: false,
+        watch_status: false,
+        notification_topic: None,
         inflight_max: 5,
         backoff_min: Duration::from_secs(1),
         backoff_max: Duration::from_secs(60),
         backoff_refused_max: Duration::from_secs(900),
         stable_after: Duration::from_secs(60),
+        receipts: false,
+        health_every: None,
+        bytes_per_day_max: None,
+        drain: DrainOrder::OldestFirst,
+        live_share: 50,
+        drain_messages_max: None,
+        drain_bytes_max: None,
         maps: vec![mapping("data/#", "", "")],
         commit_interval: Duration::from_secs(1),
         memory_bytes_max: 64 * 1024,

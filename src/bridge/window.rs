@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use super::inbound::SUBSCRIBE_ID_FIRST;
+use super::queue::Taken;
 use super::slots::SlotKey;
 use crate::message::Message;
 use crate::mqtt::PacketId;
@@ -39,6 +41,10 @@ pub(super) struct Entry {
     id: Option<PacketId>,
     /// Sent before under this identifier, in a session that upstream still has (3.3.1.1).
     dup: bool,
+    /// Sent before its turn: it leaves as soon as it is done.
+    ahead: bool,
+    /// The order of sending, which is that of sending again (4.6).
+    turn: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,8 @@ pub(super) struct Done {
     pub(super) no: u64,
     pub(super) size: usize,
     pub(super) delivered: bool,
+    /// It was sent before its turn.
+    pub(super) ahead: bool,
 }
 
 /// What must be written for a waiting entry.
@@ -62,12 +70,18 @@ pub(super) struct Due {
     pub(super) no: u64,
     pub(super) message: Message,
     pub(super) dup: bool,
+    /// Before its turn.
+    pub(super) ahead: bool,
 }
 
 /// The window of one upstream. It outlives connections.
 #[derive(Debug, Default)]
 pub(super) struct Window {
+    /// By number.
     entries: VecDeque<Entry>,
+    /// Done before their turn, and not popped yet.
+    finished: Vec<Done>,
+    turns: u64,
     waiting: usize,
     /// Bytes of entries that are not done.
     bytes: usize,
@@ -80,18 +94,24 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Takes the next record; numbers ascend.
-    pub(super) fn push(&mut self, no: u64, size: usize, message: Message) {
+    /// Takes the next record.
+    pub(super) fn push(&mut self, taken: Taken) {
+        let Taken { no, size, message, ahead, .. } = taken;
         self.waiting += 1;
         self.bytes += size;
-        self.entries.push_back(Entry {
+        self.turns += 1;
+        let entry = Entry {
             no,
             size,
             message: Some(message),
             state: State::Waiting,
             id: None,
             dup: false,
-        });
+            ahead,
+            turn: self.turns,
+        };
+        let at = self.entries.partition_point(|before| before.no < no);
+        self.entries.insert(at, entry);
     }
 
     /// The first that must be sent (again).
@@ -99,8 +119,9 @@ impl Window {
         if self.waiting == 0 {
             return None;
         }
-        let entry = self.entries.iter().find(|entry| entry.state == State::Waiting)?;
-        Some(Due { no: entry.no, message: entry.message.clone()?, dup: entry.dup })
+        let waiting = self.entries.iter().filter(|entry| entry.state == State::Waiting);
+        let entry = waiting.min_by_key(|entry| entry.turn)?;
+        Some(Due { no: entry.no, message: entry.message.clone()?, dup: entry.dup, ahead: entry.ahead })
     }
 
     /// The identifier to send a record with: its own if upstream may know it, else a fresh one.
@@ -169,15 +190,23 @@ impl Window {
         entry.state = State::Done { delivered };
         entry.message = None;
         entry.id = None;
-        let size = entry.size;
+        let (size, ahead) = (entry.size, entry.ahead);
         self.waiting -= 1;
         self.bytes -= size;
+        if ahead {
+            self.entries.retain(|entry| entry.no != no);
+            self.finished.push(Done { no, size, delivered, ahead });
+        }
     }
 
-    /// Takes the first record off if it is done.
+    /// Takes off a record that is done: the first, or one that was sent before its turn.
     pub(super) fn pop(&mut self) -> Option<Done> {
+        if let Some(done) = self.finished.pop() {
+            return Some(done);
+        }
         let State::Done { delivered } = self.entries.front()?.state else { return None };
-        self.entries.pop_front().map(|entry| Done { no: entry.no, size: entry.size, delivered })
+        let entry = self.entries.pop_front()?;
+        Some(Done { no: entry.no, size: entry.size, delivered, ahead: false })
     }
 
     /// The connection is gone: everything not done waits, and keeps its identifier until we know whether
@@ -271,7 +300,10 @@ impl Window {
     /// The next identifier that nobody holds (2.2.1).
     pub(super) fn free_id(&mut self) -> Option<PacketId> {
         for _ in 0..=u16::MAX {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            self.last_id = (self.last_id + 1) % SUBSCRIBE_ID_FIRST;
+            if self.last_id == 0 {
+                continue;
+            }
             let id = PacketId::new(self.last_id)?;
             if !self.flights.contains_key(&id) && !self.is_held(id) {
                 return Some(id);

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::{Message, SafeToken};
+use super::dead::{DeadLetter, Handling};
+use super::traffic;
+use crate::message::{Message, SafeToken, Ticket};
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 
@@ -33,6 +35,13 @@ pub enum Input<'a> {
         /// Answered with [`Output::Safe`] when it is on disk or acknowledged upstream.
         token: Option<SafeToken>,
     },
+    /// The LAN's answer to [`Output::Deliver`].
+    Accepted {
+        /// Which.
+        ticket: Ticket,
+        /// Whether what must be safe is; false if it never will be.
+        safe: bool,
+    },
     /// The newest value for one of the gateway's own retained topics (health, info): it bypasses the outbox and
     /// replaces one that has not been sent. The topic is the local one.
     Slot {
@@ -46,6 +55,8 @@ pub enum Input<'a> {
         /// Something is.
         degraded: bool,
     },
+    /// Do this with all messages that upstream refused for good.
+    Letters(Handling),
     /// The transport is open (for TLS: the handshake is done and the certificate is right).
     Connected,
     /// It could not be opened.
@@ -54,6 +65,11 @@ pub enum Input<'a> {
         error: &'a str,
         /// Whether trying again soon can't help (a wrong certificate): slow retries.
         permanent: bool,
+    },
+    /// The answer to [`Output::Probe`].
+    Probed {
+        /// Whether the address took a connection.
+        answered: bool,
     },
     /// Bytes from upstream.
     Bytes(&'a [u8]),
@@ -99,9 +115,27 @@ pub enum Input<'a> {
 #[derive(Debug, PartialEq)]
 pub enum Output {
     /// Open the transport; answer with `Connected` or `ConnectFailed`.
-    Connect,
+    Connect {
+        /// Which of the upstream's addresses, from 0.
+        address: usize,
+    },
+    /// Open a second transport, beside the one that is open, and close it again; answer with `Probed`. At most one is
+    /// under way.
+    Probe {
+        /// Which of the upstream's addresses, from 0.
+        address: usize,
+    },
     /// Write to the transport, in order.
     Send(Vec<u8>),
+    /// Publish it on the LAN. What must be safe is answered with `Accepted`.
+    Deliver {
+        /// What.
+        message: Message,
+        /// Who waits; `None` for QoS 0.
+        ticket: Option<Ticket>,
+    },
+    /// Publish it on the LAN as the gateway's own. No answer.
+    Announce(Message),
     /// Close the transport after writing what was sent. No answer.
     Close,
     /// Write these to the outbox and sync; answer with `Committed` or `CommitFailed`.
@@ -118,6 +152,13 @@ pub enum Output {
     Ack {
         /// The last acknowledged.
         up_to: RecordNo,
+    },
+    /// Note this beside the outbox, for the next process; it replaces what had that name. No answer.
+    Keep {
+        /// One of [`super::notes`].
+        name: &'static str,
+        /// What.
+        content: Vec<u8>,
     },
     /// These are safe: on disk, or acknowledged upstream.
     Safe(Vec<SafeToken>),
@@ -160,9 +201,30 @@ pub enum Notice {
     },
     /// The store works again.
     StoreWorks,
+    /// [`super::Config::bytes_per_day_max`] is reached; told once a day.
+    BytesUsedUp,
     /// Records were dropped; told once per episode.
     Dropping {
         /// Why: one of [`Drops`]' field names.
+        reason: &'static str,
+    },
+    /// Another instance says upstream that it is this gateway.
+    Rival {
+        /// Which.
+        instance: String,
+    },
+    /// Upstream refuses a subscription; what it would bring doesn't come.
+    NotSubscribed {
+        /// As it was asked for.
+        filter: String,
+        /// The reason in words.
+        reason: &'static str,
+    },
+    /// The first message from upstream that was dropped for this reason; the others are only counted.
+    Stray {
+        /// The upstream topic; empty if it was none.
+        topic: String,
+        /// The reason in words.
         reason: &'static str,
     },
     /// Upstream refused one message for good; it was dropped and counted.
@@ -172,6 +234,23 @@ pub enum Notice {
         /// The reason in words.
         reason: &'static str,
     },
+}
+
+/// Messages from upstream since start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inward {
+    /// PUBLISH packets that came.
+    pub received: u64,
+    /// Handed to the LAN.
+    pub delivered: u64,
+    /// Dropped: no map asked for them, or their topic was none.
+    pub unmapped: u64,
+    /// Dropped: only the gateway itself publishes there.
+    pub closed: u64,
+    /// Dropped: retained commands.
+    pub old_commands: u64,
+    /// Not acknowledged, because they could not be kept.
+    pub not_kept: u64,
 }
 
 /// Records that are lost for upstream, by reason, since start.
@@ -187,8 +266,23 @@ pub struct Drops {
     pub too_large: u64,
     /// Stored bytes that could not be read back.
     pub damaged: u64,
-    /// QoS 0 messages of LAN clients while upstream was away are kept like others; this counts none of them.
+    /// Older than their map's `expiry` when they were to be sent.
     pub expired: u64,
+}
+
+impl Drops {
+    /// Each with its name.
+    #[must_use]
+    pub const fn by_reason(&self) -> [(&'static str, u64); 6] {
+        [
+            ("disk_full", self.disk_full),
+            ("memory_full", self.memory_full),
+            ("refused", self.refused),
+            ("too_large", self.too_large),
+            ("damaged", self.damaged),
+            ("expired", self.expired),
+        ]
+    }
 }
 
 /// What the link is doing.
@@ -211,6 +305,8 @@ pub struct Status {
     pub name: Arc<str>,
     /// What the link is doing.
     pub state: LinkState,
+    /// The address that is in use or tried next, `host:port`.
+    pub place: Arc<str>,
     /// Since when it is online, or not online.
     pub since: Timestamp,
     /// The last error, while it isn't online.
@@ -239,4 +335,18 @@ pub struct Status {
     pub round_trip: Option<Duration>,
     /// What was lost.
     pub drops: Drops,
+    /// What came from upstream.
+    pub inward: Inward,
+    /// Another gateway under our name, in words.
+    pub rival: Option<String>,
+    /// The last messages that upstream refused for good.
+    pub dead_letters: Vec<DeadLetter>,
+    /// The account of the last outage, as JSON.
+    pub receipt: Option<Arc<str>>,
+    /// Bytes that went over the line.
+    pub traffic: traffic::Bytes,
+    /// Late wills of earlier connections that were overwritten.
+    pub status_repairs: u64,
+    /// Filters that upstream refuses, each with the reason.
+    pub not_subscribed: Vec<(String, &'static str)>,
 }

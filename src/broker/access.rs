@@ -1,10 +1,8 @@
 //! Who may publish where: the gateway's own topics and `$` topics are closed to LAN clients. User rights are not
 //! decided here.
 
+use crate::message::own_level;
 use crate::mqtt::ReasonCode;
-
-/// The levels under the base topic that only the gateway itself publishes to.
-const OWN_LEVELS: [&str; 5] = ["data", "status", "health", "receipt", "info"];
 
 /// What a client's PUBLISH to a topic may do; the same answer holds for its will.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +30,7 @@ impl Access {
 pub(super) fn may_publish(topic: &str, base: &str, bytes_max: usize, levels_max: usize) -> Access {
     if !within_limits(topic, bytes_max, levels_max) {
         Access::TopicNameInvalid
-    } else if topic.starts_with('$') || is_own(topic, base) {
+    } else if (topic.starts_with('$') && !is_bridge_state(topic)) || is_own(topic, base) {
         Access::NotAuthorized
     } else {
         Access::Allowed
@@ -50,14 +48,15 @@ pub(super) fn bypasses_outbox(topic: &str, base: &str) -> bool {
     own_level(topic, base).is_some_and(|level| level != "data")
 }
 
-fn is_own(topic: &str, base: &str) -> bool {
-    own_level(topic, base).is_some()
+/// Where a bridge says whether it is connected, as Mosquitto's do by default, in a will and in words: without it they
+/// could not connect.
+pub(super) fn is_bridge_state(topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
 }
 
-/// The level behind the base topic, if only the gateway publishes there.
-fn own_level<'a>(topic: &'a str, base: &str) -> Option<&'a str> {
-    let level = topic.strip_prefix(base)?.strip_prefix('/')?.split('/').next()?;
-    OWN_LEVELS.contains(&level).then_some(level)
+fn is_own(topic: &str, base: &str) -> bool {
+    own_level(topic, base).is_some()
 }
 
 #[cfg(test)]
@@ -83,6 +82,11 @@ mod tests {
     fn own_topics_dollar_topics_and_oversized_topics_are_refused() {
         let deep = "/".repeat(8);
         for (topic, expected) in [
+            ("$SYS/broker/connection/b/state", Access::Allowed),
+            ("$SYS/broker/connection/b/c/state", Access::NotAuthorized),
+            ("$SYS/broker/connection//state", Access::NotAuthorized),
+            ("$SYS/broker/connection/b/statex", Access::NotAuthorized),
+            ("$SYS/broker/uptime", Access::NotAuthorized),
             ("fieldgate/g1/data", Access::NotAuthorized),
             ("fieldgate/g1/data/scale", Access::NotAuthorized),
             ("fieldgate/g1/status", Access::NotAuthorized),
@@ -99,10 +103,10 @@ mod tests {
             ("$SYS/x", Access::NotAuthorized),
             ("$", Access::NotAuthorized),
             ("a/b", Access::Allowed),
-            ("123456789012345678901234567890x", Access::TopicNameInvalid),
+            ("1234567890123456789012345678901234567890x", Access::TopicNameInvalid),
             (&deep, Access::TopicNameInvalid),
         ] {
-            assert_eq!(may_publish(topic, "fieldgate/g1", 30, 8), expected, "{topic}");
+            assert_eq!(may_publish(topic, "fieldgate/g1", 40, 8), expected, "{topic}");
         }
     }
 }

@@ -1,23 +1,25 @@
-//! How connections begin and end: CONNECT with all its refusals, authentication, takeover, DISCONNECT, and what
-//! then becomes of session and will.
+//! How connections begin: CONNECT with all its refusals, authentication and takeover. How they end, `leave` knows.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{debug, info};
+use tracing::{info, warn};
 
 use super::access::may_publish;
 use super::alias::OutAliases;
-use super::connection::Phase;
+use super::connection::{Phase, Told};
+use super::memory::Shedding;
 use super::session::SessionIdx;
 use super::timer::Owner;
 use super::will::Will;
 use super::{Broker, ConnId, Cx, Event, ListenerId, Sink, count};
 use crate::mqtt::{
-    ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode,
-    Version,
+    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode, Version,
 };
 use crate::secret::Secret;
+
+/// The largest Maximum Packet Size that is told: what a remaining length can say (2.1.4).
+const PACKET_SIZE_TOLD_MAX: u32 = 268_435_455;
 
 /// What a CONNECT asks for, kept while name and password are checked.
 #[derive(Debug)]
@@ -35,6 +37,13 @@ pub(super) struct Request {
     receive_max: Option<u32>,
     packet_bytes_max: Option<u32>,
     topic_alias_max: u16,
+    wants_response_information: bool,
+}
+
+impl Request {
+    pub(super) fn client_id(&self) -> &str {
+        &self.client_id
+    }
 }
 
 impl Broker {
@@ -43,6 +52,7 @@ impl Broker {
         let Some(c) = self.conns.get_mut(conn) else { return };
         self.stats.connects_received += 1;
         c.version = connect.version;
+        c.is_bridge = connect.bridge;
         // What a CONNACK may say depends on them.
         c.problem_information = connect.properties.number(PropertyId::RequestProblemInformation) != Some(0);
         c.last_seen = cx.now;
@@ -52,17 +62,36 @@ impl Broker {
         if policy.is_some_and(|policy| !policy.versions.contains(&connect.version)) {
             return self.refuse(conn, ReasonCode::UnsupportedProtocolVersion, cx);
         }
+        if self.stats.shedding >= Shedding::Newcomers {
+            self.stats.refused_for_memory += 1;
+            return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
+        }
         let allow_anonymous = policy.is_some_and(|policy| policy.allow_anonymous);
         // Whoever has proved a name by certificate can't call itself anything else.
         let named = certified.as_deref().or(connect.user_name);
-        let request = match self.check(connect, named) {
+        let is_checked = policy.is_none_or(|policy| policy.check_users);
+        let named_by_user = policy.is_some_and(|policy| policy.client_id_from_user);
+        if named_by_user && named.is_none() {
+            return self.refuse(conn, ReasonCode::NotAuthorized, cx);
+        }
+        let client_id = named.filter(|_| named_by_user).unwrap_or(connect.client_id);
+        let request = match self.check(connect, client_id, named) {
             Ok(request) => request,
             Err(reason) => return self.refuse(conn, reason, cx),
         };
         match connect.user_name {
             _ if certified.is_some() => self.establish(conn, request, cx),
             None if allow_anonymous => self.establish(conn, request, cx),
-            None => self.refuse(conn, ReasonCode::NotAuthorized, cx),
+            None => {
+                self.login_failed(conn, None, cx.now);
+                self.refuse(conn, ReasonCode::NotAuthorized, cx);
+            }
+            Some(_) if !is_checked && allow_anonymous => {
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.unchecked = true;
+                }
+                self.establish(conn, request, cx);
+            }
             Some(user_name) => {
                 let Some(c) = self.conns.get_mut(conn) else { return };
                 c.phase = Phase::Authenticating(Box::new(request));
@@ -81,7 +110,12 @@ impl Broker {
     }
 
     /// What can be judged without knowing who it is. Nothing is changed yet.
-    fn check(&mut self, connect: &Connect<'_>, user_name: Option<&str>) -> Result<Request, ReasonCode> {
+    fn check(
+        &mut self,
+        connect: &Connect<'_>,
+        client_id: &str,
+        user_name: Option<&str>,
+    ) -> Result<Request, ReasonCode> {
         let config = Arc::clone(&self.config);
         let properties = connect.properties;
         if properties.string(PropertyId::AuthenticationMethod).is_some() {
@@ -92,7 +126,7 @@ impl Broker {
         if receive_max == Some(0) || packet_bytes_max == Some(0) {
             return Err(ReasonCode::ProtocolError);
         }
-        if connect.client_id.len() > config.client_id_bytes_max {
+        if client_id.len() > config.client_id_bytes_max {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
         if user_name.is_some_and(|name| name.len() > config.client_id_bytes_max) {
@@ -101,7 +135,7 @@ impl Broker {
         if connect.version != Version::V5 && keep_alive(connect.keep_alive, config.keep_alive_max).1 {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }
-        let assigned = connect.client_id.is_empty();
+        let assigned = client_id.is_empty();
         let may_assign = match connect.version {
             Version::V31 => false,
             // 3.1.3-8: without an identifier there is nothing to find a session by.
@@ -118,9 +152,16 @@ impl Broker {
                 return Err(reason);
             }
         }
+        let will = connect.will.as_ref().map(Will::from_connect);
+        if will.as_ref().is_some_and(|will| will.bytes() > config.will_bytes_max) {
+            return Err(ReasonCode::PacketTooLarge);
+        }
         let wanted = wanted_expiry(connect);
-        let expiry = cap_expiry(wanted, config.session_expiry_max);
-        let client_id = if assigned { self.assign_client_id() } else { connect.client_id.to_owned() };
+        let mut expiry = cap_expiry(wanted, config.session_expiry_max);
+        if assigned || user_name.is_none() {
+            expiry = cap_expiry(expiry, config.anonymous_session_expiry_max);
+        }
+        let client_id = if assigned { self.assign_client_id() } else { client_id.to_owned() };
         let prefixes = &config.client_id_prefixes;
         if !prefixes.is_empty() && !prefixes.iter().any(|prefix| client_id.starts_with(prefix.as_str())) {
             return Err(ReasonCode::ClientIdentifierNotValid);
@@ -131,7 +172,10 @@ impl Broker {
             client_id,
             assigned,
             user_name: user_name.map(Arc::from),
-            will: connect.will.as_ref().map(|will| Box::new(Will::from_connect(will))),
+            will: will.map(|mut will| {
+                will.delay = will.delay.min(config.will_delay_max.unwrap_or(Duration::MAX));
+                Box::new(will)
+            }),
             expiry,
             expiry_capped: expiry != wanted,
             receive_max,
@@ -141,6 +185,7 @@ impl Broker {
                 .and_then(|max| u16::try_from(max).ok())
                 .unwrap_or(0)
                 .min(config.topic_alias_max),
+            wants_response_information: properties.number(PropertyId::RequestResponseInformation) == Some(1),
         })
     }
 
@@ -166,6 +211,7 @@ impl Broker {
             self.establish(conn, *request, cx);
             self.resumable.push(conn);
         } else {
+            self.login_failed(conn, request.user_name.as_deref(), cx.now);
             self.refuse(conn, ReasonCode::BadUserNameOrPassword, cx);
         }
     }
@@ -193,12 +239,34 @@ impl Broker {
                 return self.refuse(conn, ReasonCode::NotAuthorized, cx);
             }
         }
+        let before = existing.map(|session| self.before(session));
         let taken_over = existing.and_then(|session| session.conn);
         if taken_over.is_none() && self.conns.ready >= self.config.connections_max {
             return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
         }
         let taken_over_here = taken_over.is_some_and(|old| self.listener_of(old) == self.listener_of(conn));
         if !taken_over_here && self.is_listener_full(conn) {
+            return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
+        }
+        let from = self.conns.get(conn).and_then(|c| c.from);
+        let old_from = taken_over.and_then(|old| self.conns.get(old)).and_then(|c| c.from);
+        let has_place = self.doorman.inside(from) < self.config.arrivals.clients_per_address_max;
+        if !has_place && (taken_over.is_none() || old_from != from) {
+            self.stats.arrivals_address_full += 1;
+            if let Some(more) = self.throttles.arrivals.is_due(cx.now) {
+                let client_id = request.client_id;
+                warn!(
+                    address = from.map(display),
+                    client_id, more, "client refused: too many of its address"
+                );
+            }
+            return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
+        }
+        if existing.is_none()
+            && request.expiry != Some(Duration::ZERO)
+            && self.stats.shedding >= Shedding::Growth
+        {
+            self.stats.refused_for_memory += 1;
             return self.refuse(conn, ReasonCode::QuotaExceeded, cx);
         }
         if let Some(old) = taken_over {
@@ -226,9 +294,10 @@ impl Broker {
             session.ends_at = None;
             self.timers.disarm(&mut session.armed, Owner::Session(idx));
         }
-        self.begin(conn, idx, request, present, cx);
+        let connack = self.begin(conn, idx, request, present, cx);
         self.keep_session(idx);
-        self.pump(idx, cx);
+        let waits_for = self.waits_for(conn, idx, before, present);
+        self.welcome_when_safe(conn, idx, connack, waits_for, cx);
     }
 
     fn listener_of(&self, conn: ConnId) -> Option<ListenerId> {
@@ -242,38 +311,54 @@ impl Broker {
         max.is_some_and(|max| self.conns.ready_of(listener) >= max)
     }
 
+    /// The connection is its session's from now on. Gives what its CONNACK says.
     fn begin<S: Sink>(
         &mut self,
         conn: ConnId,
         idx: SessionIdx,
         request: Request,
         present: bool,
-        cx: &mut Cx<'_, S>,
-    ) {
+        cx: &Cx<'_, S>,
+    ) -> (bool, PropertiesBuf) {
         let properties = self.connack_properties(&request);
-        let inflight_max = self.config.inflight_max;
+        let config = Arc::clone(&self.config);
         let (keep_alive, _) = keep_alive(request.keep_alive, self.config.keep_alive_max);
-        let Some(c) = self.conns.get_mut(conn) else { return };
+        let Some(c) = self.conns.get_mut(conn) else { return (present, properties) };
         c.phase = Phase::Ready;
         c.session = Some(idx);
+        c.was_let_in = true;
+        self.doorman.let_in(c.from);
         c.last_seen = cx.now;
         c.silence_max = (keep_alive > 0).then(|| Duration::from_millis(u64::from(keep_alive) * 1_500));
         c.aliases_out = OutAliases::new(request.topic_alias_max).map(Box::new);
         c.packet_bytes_max = request.packet_bytes_max.and_then(|max| usize::try_from(max).ok());
         let wanted = request.receive_max.and_then(|max| u16::try_from(max).ok()).unwrap_or(u16::MAX);
-        c.window = usize::from(inflight_max.min(wanted));
+        c.window = usize::from(config.inflight_max.min(wanted));
+        c.told = Told {
+            window: wanted,
+            receive_max: usize::from(config.receive_max),
+            packet_bytes_max: config.packet_bytes_max,
+            topic_alias_max: usize::from(config.topic_alias_max),
+        };
         c.will = request.will;
         let version = c.version;
-        let user = request.user_name.as_deref().unwrap_or_default();
-        info!(conn = conn.0, peer = &*c.peer, client_id = request.client_id, user, "client connected");
+        info!(
+            target: "fieldgate::event::connection",
+            conn = conn.0,
+            peer = &*c.peer,
+            client_id = request.client_id,
+            user = request.user_name.as_deref(),
+            version = version.name(),
+            clean_start = request.clean_start,
+            keep_alive,
+            "client connected"
+        );
         self.conns.ready += 1;
         self.stats.clients_maximum = self.stats.clients_maximum.max(count(self.conns.ready));
-        let properties = if version == Version::V5 { properties.as_properties() } else { Properties::EMPTY };
         // 3.1 has no session present flag.
         let session_present = present && version != Version::V31;
-        let connack = ConnAck { session_present, reason: ReasonCode::Success, properties };
-        self.send(conn, &Packet::ConnAck(connack), cx);
-        self.arm_conn(conn);
+        let properties = if version == Version::V5 { properties } else { PropertiesBuf::new() };
+        (session_present, properties)
     }
 
     fn connack_properties(&self, request: &Request) -> PropertiesBuf {
@@ -285,10 +370,22 @@ impl Broker {
             properties.push(Property::U32(PropertyId::SessionExpiryInterval, seconds));
         }
         properties.push(Property::U16(PropertyId::ReceiveMaximum, config.receive_max));
-        let packet_bytes_max = u32::try_from(config.packet_bytes_max).unwrap_or(u32::MAX);
-        properties.push(Property::U32(PropertyId::MaximumPacketSize, packet_bytes_max));
+        // Above what a remaining length can say there is no bound to tell, and clients exist that take a larger number for
+        // malformed.
+        if let Some(max) =
+            u32::try_from(config.packet_bytes_max).ok().filter(|max| *max <= PACKET_SIZE_TOLD_MAX)
+        {
+            properties.push(Property::U32(PropertyId::MaximumPacketSize, max));
+        }
         if request.assigned {
             properties.push(Property::Str(PropertyId::AssignedClientIdentifier, &request.client_id));
+        }
+        if let Some(told) =
+            config.response_information.as_ref().filter(|_| request.wants_response_information)
+        {
+            let user = request.user_name.as_deref().unwrap_or_default();
+            let told = told.replace("%c", &request.client_id).replace("%u", user);
+            properties.push(Property::Str(PropertyId::ResponseInformation, &told));
         }
         let (keep_alive, is_ours) = keep_alive(request.keep_alive, config.keep_alive_max);
         if is_ours {
@@ -304,7 +401,10 @@ impl Broker {
     /// CONNACK with a failure, then the end. A 3.x client that has no code for the reason is only closed.
     pub(super) fn refuse<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get(conn) else { return };
-        debug!(conn = conn.0, peer = &*c.peer, reason = reason.words(), "client refused");
+        info!(
+            target: "fieldgate::event::connection",
+            conn = conn.0, peer = &*c.peer, reason = reason.words(), "client refused"
+        );
         self.stats.connects_refused += 1;
         let reason = match (c.version, reason) {
             (Version::V31 | Version::V311, ReasonCode::QuotaExceeded) => ReasonCode::ServerUnavailable,
@@ -325,174 +425,6 @@ impl Broker {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += count(connack.len());
         self.close(conn, None, cx);
-    }
-
-    /// A client's DISCONNECT.
-    pub(super) fn disconnect_in<S: Sink>(
-        &mut self,
-        conn: ConnId,
-        disconnect: &Disconnect<'_>,
-        cx: &mut Cx<'_, S>,
-    ) {
-        let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
-        let wanted = disconnect.properties.number(PropertyId::SessionExpiryInterval);
-        if let (Some(seconds), Some(session)) = (wanted, self.sessions.get_mut(idx)) {
-            if !session.is_persistent() && seconds > 0 {
-                // 3.14.2.2.2: a session that was to end can't be kept after all.
-                return self.fail(conn, ReasonCode::ProtocolError, cx);
-            }
-            session.expiry = cap_expiry(expiry_from_wire(seconds), self.config.session_expiry_max);
-        }
-        // 3.14.4-3: only a normal disconnection takes the will back.
-        let keeps_will = disconnect.reason != ReasonCode::Success;
-        self.end_connection(conn, None, keeps_will, cx);
-    }
-
-    /// Ends a connection that broke the protocol.
-    pub(super) fn fail<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, cx: &mut Cx<'_, S>) {
-        self.fail_for(conn, reason, reason.words(), cx);
-    }
-
-    /// As [`Broker::fail`], with a cause that says more than the reason code.
-    pub(super) fn fail_for<S: Sink>(
-        &mut self,
-        conn: ConnId,
-        reason: ReasonCode,
-        why: &str,
-        cx: &mut Cx<'_, S>,
-    ) {
-        if let Some(c) = self.conns.get(conn) {
-            debug!(conn = conn.0, peer = &*c.peer, reason = why, "connection broke the protocol");
-            self.stats.protocol_errors += 1;
-        }
-        self.say_goodbye(conn, reason, why, cx);
-        self.close(conn, None, cx);
-    }
-
-    /// DISCONNECT, for a client of 5.0 that has got its CONNACK (3.14.0-1).
-    fn say_goodbye<S: Sink>(&mut self, conn: ConnId, reason: ReasonCode, why: &str, cx: &mut Cx<'_, S>) {
-        let Some(c) = self.conns.get(conn) else { return };
-        if let (Version::V5, Phase::Ready) = (c.version, &c.phase) {
-            let disconnect = Disconnect { reason, properties: Properties::EMPTY };
-            self.send_with_words(conn, &Packet::Disconnect(disconnect), Some(why), cx);
-        }
-    }
-
-    /// Ends a connection from our side. 5.0 is told why, if it has got its CONNACK (3.14.0-1).
-    pub(super) fn close<S: Sink>(&mut self, conn: ConnId, reason: Option<ReasonCode>, cx: &mut Cx<'_, S>) {
-        self.end_connection(conn, reason, true, cx);
-    }
-
-    fn end_connection<S: Sink>(
-        &mut self,
-        conn: ConnId,
-        reason: Option<ReasonCode>,
-        keeps_will: bool,
-        cx: &mut Cx<'_, S>,
-    ) {
-        let Some(c) = self.conns.get(conn) else { return };
-        if c.is_closing() {
-            return;
-        }
-        if let Some(reason) = reason {
-            self.say_goodbye(conn, reason, reason.words(), cx);
-        }
-        let Some(c) = self.conns.get_mut(conn) else { return };
-        let gone = c.gone;
-        c.phase = Phase::Closing;
-        c.held = Default::default();
-        c.pubacks.clear();
-        c.pubrecs.clear();
-        self.timers.disarm(&mut c.armed, Owner::Conn(conn));
-        self.leave_receivers(conn);
-        self.detach(conn, keeps_will, cx);
-        self.let_publishers_go(conn);
-        if !gone {
-            self.events.push_back(Event::Close { conn });
-        }
-    }
-
-    /// Parts session and connection. The session ends now or gets its deadline; the will goes out now or waits
-    /// for its delay or the session's end, whichever is first (3.1.2-8).
-    pub(super) fn detach<S: Sink>(&mut self, conn: ConnId, keeps_will: bool, cx: &mut Cx<'_, S>) {
-        let Some(c) = self.conns.get_mut(conn) else { return };
-        let Some(idx) = c.session.take() else { return };
-        let will = c.will.take().filter(|_| keeps_will);
-        self.conns.ready = self.conns.ready.saturating_sub(1);
-        let Some(session) = self.sessions.get_mut(idx) else { return };
-        info!(conn = conn.0, client_id = &*session.client_id, "client disconnected");
-        session.forget_connection(cx.now);
-        if !session.is_persistent() {
-            session.will = will;
-            return self.end_session(idx, cx);
-        }
-        session.ends_at = session.expiry.map(|expiry| cx.now + expiry);
-        match will {
-            Some(will) if will.delay.is_zero() => self.publish_will(*will, idx, cx),
-            Some(will) => {
-                session.will_at = Some(cx.now + will.delay);
-                session.will = Some(will);
-            }
-            None => {}
-        }
-        self.keep_session(idx);
-        self.arm_session(idx);
-        if self.sessions.offline() > self.config.sessions_max
-            && let Some(oldest) = self.sessions.oldest_offline()
-        {
-            self.end_session(oldest, cx);
-        }
-    }
-
-    /// Does what is due for a session: its end, or its will.
-    pub(super) fn session_due<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
-        let Some(session) = self.sessions.get_mut(idx) else { return };
-        if session.ends_at.is_some_and(|at| at <= cx.now) {
-            self.stats.sessions_expired += 1;
-            return self.end_session(idx, cx);
-        }
-        if session.will_at.is_some_and(|at| at <= cx.now) {
-            session.will_at = None;
-            if let Some(will) = session.will.take() {
-                self.publish_will(*will, idx, cx);
-            }
-            self.keep_session(idx);
-        }
-        self.arm_session(idx);
-    }
-
-    /// Ends a session, with all that was kept for it. A will that was still waiting goes out.
-    pub(super) fn end_session<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
-        let Some(session) = self.sessions.get_mut(idx) else { return };
-        self.timers.disarm(&mut session.armed, Owner::Session(idx));
-        let filters = std::mem::take(&mut session.filters);
-        for filter in &filters {
-            self.routes.remove(filter, idx);
-        }
-        if let Some(will) = session.will.take() {
-            self.publish_will(*will, idx, cx);
-        }
-        if let Some(session) = self.sessions.remove(idx) {
-            self.queued.note(session.queue_bytes(), 0);
-            self.forget_session(&session, filters.into_iter());
-        }
-    }
-
-    pub(super) fn arm_session(&mut self, idx: SessionIdx) {
-        if let Some(session) = self.sessions.get_mut(idx)
-            && let Some(at) = session.deadline()
-        {
-            self.timers.arm_no_later_than(&mut session.armed, Owner::Session(idx), at);
-        }
-    }
-
-    /// Tells every client that the gateway stops.
-    pub(super) fn shutdown<S: Sink>(&mut self, cx: &mut Cx<'_, S>) {
-        for conn in self.conns.ids() {
-            self.close(conn, Some(ReasonCode::ServerShuttingDown), cx);
-        }
-        self.journal.flush();
-        self.commit();
     }
 }
 
@@ -517,11 +449,11 @@ fn keep_alive(wanted: u16, max: Option<Duration>) -> (u16, bool) {
     }
 }
 
-fn expiry_from_wire(seconds: u32) -> Option<Duration> {
+pub(super) fn expiry_from_wire(seconds: u32) -> Option<Duration> {
     (seconds != u32::MAX).then(|| Duration::from_secs(u64::from(seconds)))
 }
 
-fn cap_expiry(wanted: Option<Duration>, max: Option<Duration>) -> Option<Duration> {
+pub(super) fn cap_expiry(wanted: Option<Duration>, max: Option<Duration>) -> Option<Duration> {
     match (wanted, max) {
         (Some(wanted), Some(max)) => Some(wanted.min(max)),
         (wanted, max) => wanted.or(max),

@@ -2,17 +2,19 @@
 //! What outlives the connection is in `session`.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::alias::OutAliases;
 use super::connect::Request;
+use super::rate::Rate;
 use super::route::Memo;
 use super::session::SessionIdx;
 use super::will::Will;
 use super::{ConnId, ListenerId};
 use crate::message::SafeToken;
-use crate::mqtt::{PacketId, ReasonCode, Version};
+use crate::mqtt::{PacketId, PropertiesBuf, ReasonCode, Version};
 use crate::time::Mono;
 
 /// How far a connection is.
@@ -33,17 +35,25 @@ pub(super) enum Phase {
 pub(super) struct Pause {
     /// Its name and password are being checked.
     pub(super) authenticating: bool,
+    /// Its CONNACK waits for the disk.
+    pub(super) welcome: bool,
     /// A 3.x client has too much unacknowledged.
     pub(super) window: bool,
     /// These receivers of its messages are full.
     pub(super) receivers: Vec<ConnId>,
+    /// It has published too fast, and may go on then.
+    pub(super) rate: Option<Mono>,
     /// The shell has been told.
     pub(super) told: bool,
 }
 
 impl Pause {
     pub(super) fn holds(&self) -> bool {
-        self.authenticating || self.window || !self.receivers.is_empty()
+        self.authenticating
+            || self.welcome
+            || self.window
+            || self.rate.is_some()
+            || !self.receivers.is_empty()
     }
 }
 
@@ -53,8 +63,24 @@ pub(super) struct PendingAck {
     pub(super) packet_id: PacketId,
     /// What it waits for.
     pub(super) token: Option<SafeToken>,
+    /// What it will say if nothing fails.
+    pub(super) reason: ReasonCode,
     /// What it will say; `None` while it waits.
     pub(super) outcome: Option<ReasonCode>,
+}
+
+/// Bounds that CONNECT and CONNACK have told: they hold for as long as the connection does, whatever the config
+/// says by then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    /// The client's Receive Maximum; 65,535 where it has told none (3.1.2.11.3).
+    pub(super) window: u16,
+    /// Our Receive Maximum.
+    pub(super) receive_max: usize,
+    /// Our Maximum Packet Size.
+    pub(super) packet_bytes_max: usize,
+    /// Our Topic Alias Maximum.
+    pub(super) topic_alias_max: usize,
 }
 
 /// A connection.
@@ -63,9 +89,17 @@ pub(super) struct Connection {
     pub(super) listener: ListenerId,
     /// For logs.
     pub(super) peer: Box<str>,
+    /// Its address, where that counts.
+    pub(super) from: Option<IpAddr>,
+    /// It has got its CONNACK.
+    pub(super) was_let_in: bool,
     /// The user name that its certificate has proved.
     pub(super) certified: Option<Arc<str>>,
+    /// Whether it came in by a user name that nobody has checked.
+    pub(super) unchecked: bool,
     pub(super) version: Version,
+    /// It said that it is a bridge.
+    pub(super) is_bridge: bool,
     pub(super) phase: Phase,
     /// Present exactly while the phase is `Ready`.
     pub(super) session: Option<SessionIdx>,
@@ -81,6 +115,8 @@ pub(super) struct Connection {
     pub(super) packet_bytes_max: Option<usize>,
     /// Unacknowledged messages that may be under way to the client.
     pub(super) window: usize,
+    /// What was agreed when it connected.
+    pub(super) told: Told,
     /// Set by the client.
     pub(super) aliases: Vec<Option<Arc<str>>>,
     /// Towards the client, if it allows any.
@@ -88,8 +124,11 @@ pub(super) struct Connection {
     /// Whether the client wants to be told in words (3.1.2.11.7).
     pub(super) problem_information: bool,
     pub(super) will: Option<Box<Will>>,
+    /// The CONNACK that waits for the disk: session present, properties. Nothing is sent before it (3.2.0-1).
+    pub(super) connack: Option<Box<(bool, PropertiesBuf)>>,
     pub(super) memo: Option<Memo>,
     pub(super) pause: Pause,
+    pub(super) rate: Rate,
     /// Since when its out buffer is above the mark.
     pub(super) full_since: Option<Mono>,
     /// The publishers that wait for it.
@@ -107,8 +146,12 @@ impl Connection {
         Self {
             listener,
             peer: peer.into(),
+            from: None,
+            was_let_in: false,
             certified: None,
+            unchecked: false,
             version: Version::V311,
+            is_bridge: false,
             phase: Phase::Fresh,
             session: None,
             gone: false,
@@ -118,12 +161,15 @@ impl Connection {
             silence_max: None,
             packet_bytes_max: None,
             window: 0,
+            told: Told::default(),
             aliases: Vec::new(),
             aliases_out: None,
             problem_information: true,
             will: None,
+            connack: None,
             memo: None,
             pause: Pause::default(),
+            rate: Rate::default(),
             full_since: None,
             waiters: Vec::new(),
             pubacks: VecDeque::new(),
@@ -215,6 +261,9 @@ impl Held {
     }
 
     pub(super) fn extend(&mut self, bytes: &[u8]) {
+        // A large packet takes no more room than it needs, and none before its bytes are here.
+        let room = self.missing().min(self.bytes.len());
+        self.bytes.reserve_exact(room.max(bytes.len()));
         self.bytes.extend_from_slice(bytes);
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Phase};
 use super::timer::Owner;
+use super::welcome::WELCOME_WITHIN;
 use super::{Broker, ConnId, Cx, Sink};
 use crate::mqtt::ReasonCode;
 use crate::time::Mono;
@@ -49,17 +50,28 @@ impl Broker {
             }
             Due::Stalled => self.close(conn, Some(ReasonCode::QuotaExceeded), cx),
             Due::Silent => self.close(conn, Some(ReasonCode::KeepAliveTimeout), cx),
+            Due::Rested => {
+                if let Some(c) = self.conns.get_mut(conn) {
+                    c.pause.rate = None;
+                    self.resumable.push(conn);
+                }
+                self.arm_conn(conn);
+            }
+            Due::Welcome => self.welcome(conn, cx),
             Due::NotConnected | Due::Refused => self.close(conn, None, cx),
         }
     }
 
-    /// What a connection will be closed for next, and when.
+    /// What a connection will be closed for next, or may do again, and when.
     fn conn_deadline(&self, c: &Connection) -> Option<(Mono, Due)> {
         let config = &self.config;
         let due = match c.phase {
-            Phase::Fresh => [Some((c.opened + config.connect_timeout, Due::NotConnected)), None, None],
+            Phase::Fresh => {
+                [Some((c.opened + config.connect_timeout, Due::NotConnected)), None, None, None, None]
+            }
             Phase::Authenticating(_) => {
-                [Some((c.opened + config.connect_timeout + AUTHENTICATE_MAX, Due::NotConnected)), None, None]
+                let at = c.opened + config.connect_timeout + AUTHENTICATE_MAX;
+                [Some((at, Due::NotConnected)), None, None, None, None]
             }
             Phase::Ready => {
                 // While we don't read, its silence says nothing.
@@ -68,9 +80,11 @@ impl Broker {
                     silence_max.map(|max| (c.last_seen + max, Due::Silent)),
                     c.full_since.map(|since| (since + config.out_buffer_stall_max, Due::Stalled)),
                     c.refused_at.map(|at| (at + REFUSED_CLOSE_AFTER, Due::Refused)),
+                    c.pause.rate.map(|at| (at, Due::Rested)),
+                    (!c.is_welcomed()).then_some((c.last_seen + WELCOME_WITHIN, Due::Welcome)),
                 ]
             }
-            Phase::Closing => [None; 3],
+            Phase::Closing => [None; 5],
         };
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -83,11 +97,14 @@ impl Broker {
     }
 }
 
-/// Why a connection's time is up.
+/// Why a connection is to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     NotConnected,
+    Welcome,
     Silent,
     Stalled,
     Refused,
+    /// It may publish again.
+    Rested,
 }

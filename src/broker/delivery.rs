@@ -7,7 +7,8 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::alias::name;
-use super::journal::Class;
+use super::connection::Connection;
+use super::memory::Shedding;
 use super::message::{Kept, Outgoing, publish_len};
 use super::route::{Grant, Group, Route};
 use super::session::{Exchange, Inflight, Outbound, SessionIdx};
@@ -91,7 +92,8 @@ impl Broker {
         identifiers: &PropertiesBuf,
         cx: &mut Cx<'_, S>,
     ) {
-        let Some(c) = self.conns.get_mut(conn) else { return };
+        // Nobody is promised a QoS 0 message before CONNACK.
+        let Some(c) = self.conns.get_mut(conn).filter(|c| c.is_welcomed()) else { return };
         let version = c.version;
         let mut len = 0;
         if let Some(max) = c.packet_bytes_max {
@@ -105,7 +107,8 @@ impl Broker {
             }
         }
         let mark = self.config.out_buffer_bytes_max;
-        if c.full_since.is_some() && cx.sink.buffered(conn) >= mark.saturating_mul(2) {
+        let is_short = self.stats.shedding >= Shedding::Growth;
+        if c.full_since.is_some() && (is_short || cx.sink.buffered(conn) >= mark.saturating_mul(2)) {
             self.stats.dropped_queue_full += 1;
             return;
         }
@@ -144,7 +147,7 @@ impl Broker {
     fn has_room_for(&self, idx: SessionIdx, others: usize) -> bool {
         let Some(session) = self.sessions.get(idx) else { return false };
         let Some(c) = session.conn.and_then(|conn| self.conns.get(conn)) else { return false };
-        c.full_since.is_none() && session.inflight.len().saturating_add(others) < c.window
+        c.is_welcomed() && c.full_since.is_none() && session.inflight.len().saturating_add(others) < c.window
     }
 
     /// Sends a message with QoS 1 or 2 for the first time. What the client can't take is dropped, and takes no
@@ -227,7 +230,10 @@ impl Broker {
     /// Sends what waits, in order: what was under way before a reconnect, then the queue, then retained messages
     /// of new subscriptions; as far as window and buffer allow.
     pub(super) fn pump<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
-        if !self.resend(idx, cx) {
+        let conn = self.sessions.get(idx).and_then(|session| session.conn);
+        if !conn.and_then(|conn| self.conns.get(conn)).is_some_and(Connection::is_welcomed)
+            || !self.resend(idx, cx)
+        {
             return;
         }
         while self.has_room(idx) {
@@ -386,7 +392,10 @@ impl Broker {
                     inflight.sent = false;
                     inflight.mark.is_current = false;
                     let key = Key::Outbound(session.serial, inflight.mark.number);
-                    return self.journal.touch(key, Class::Urgent, None);
+                    let place = (session.serial, inflight.mark.number);
+                    self.unshare(place);
+                    let class = self.urgency(idx);
+                    return self.journal.touch(key, class, None);
                 }
                 inflight.sent = true;
                 self.acknowledge_with(conn, AckKind::PubRel, id, ReasonCode::Success, cx);

@@ -5,17 +5,24 @@ use std::collections::{HashMap, VecDeque};
 
 use super::connection::{Connection, PendingAck, Phase};
 use super::delivery::AckKind;
-use super::journal::Class;
 use super::session::SessionIdx;
 use super::{Broker, ConnId, Cx, Event, Sink};
-use crate::message::SafeToken;
+use crate::message::{OutboxId, SafeToken, Ticket};
 use crate::mqtt::{PacketId, QoS, ReasonCode, Version};
-use crate::state::Key;
 use crate::time::Mono;
 
 /// Whose acknowledgement a token stands for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Publisher {
+pub(super) enum Publisher {
+    /// A client's.
+    Client(Exchange),
+    /// An upstream's.
+    Upstream(OutboxId, Ticket),
+}
+
+/// A client's message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
     pub(super) session: SessionIdx,
     pub(super) serial: u64,
     pub(super) packet_id: PacketId,
@@ -68,14 +75,16 @@ impl Broker {
         reason: ReasonCode,
         cx: &mut Cx<'_, S>,
     ) {
-        let receive_max = usize::from(self.config.receive_max);
         let Some(c) = self.conns.get_mut(conn) else { return };
+        let receive_max = c.told.receive_max;
         let pending = c.pending(kind);
         if token.is_none() && pending.is_empty() {
             return self.acknowledge_with(conn, kind, packet_id, reason, cx);
         }
         let outcome = token.is_none().then_some(reason);
-        pending.push_back(PendingAck { packet_id, token, outcome });
+        // That nobody was concerned is told only at once.
+        let later = if reason.is_error() { reason } else { ReasonCode::Success };
+        pending.push_back(PendingAck { packet_id, token, reason: later, outcome });
         if c.version != Version::V5 && c.unacknowledged() >= receive_max {
             // 3.x has no Receive Maximum: it is not read from until less is open.
             c.pause.window = true;
@@ -92,19 +101,26 @@ impl Broker {
         }
         let by = *by;
         self.tokens.waiting.remove(&token);
+        let by = match by {
+            Publisher::Client(by) => by,
+            Publisher::Upstream(from, ticket) => {
+                self.events.push_back(Event::Accepted { from, ticket, safe });
+                return;
+            }
+        };
         let Some(session) = self.sessions.get_mut(by.session).filter(|s| s.serial == by.serial) else {
             return;
         };
+        session.released_at = Some(cx.now);
         if by.qos == QoS::ExactlyOnce
             && let Some(incoming) = session.incoming.get_mut(&by.packet_id)
             && incoming.token == Some(token)
         {
             incoming.token = None;
             if !safe {
-                // Not kept, so a resent one is a new message.
-                let on_disk = session.incoming.remove(&by.packet_id).is_some_and(|incoming| incoming.on_disk);
-                let key = Key::Incoming(by.serial, by.packet_id);
-                self.journal.forget(key, on_disk, Class::Soon, None);
+                // The client ends the exchange when it is told. If it never is, it sends the message again.
+                incoming.unforwarded = true;
+                incoming.seen = false;
             }
         }
         let Some(conn) = session.conn else { return };
@@ -115,7 +131,7 @@ impl Broker {
             return;
         };
         match (safe, is_v5) {
-            (true, _) => pending.outcome = Some(ReasonCode::Success),
+            (true, _) => pending.outcome = Some(pending.reason),
             (false, true) => pending.outcome = Some(ReasonCode::QuotaExceeded),
             (false, false) => {
                 // 3.x can't be told, and what isn't kept is never acknowledged.
@@ -134,10 +150,9 @@ impl Broker {
             pending.pop_front();
             self.acknowledge_with(conn, kind, packet_id, reason, cx);
         }
-        let receive_max = usize::from(self.config.receive_max);
         if let Some(c) = self.conns.get_mut(conn)
             && c.pause.window
-            && c.unacknowledged() <= receive_max / 2
+            && c.unacknowledged() <= c.told.receive_max / 2
         {
             c.pause.window = false;
             self.resumable.push(conn);

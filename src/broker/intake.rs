@@ -1,6 +1,7 @@
 //! Bytes of connections to whole packets, in order, as far as the connection may be read; packets other than
 //! PUBLISH back. What a packet means is decided elsewhere.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::debug;
@@ -20,7 +21,7 @@ impl Broker {
         &mut self,
         conn: ConnId,
         listener: ListenerId,
-        peer: &str,
+        (peer, from): (&str, Option<IpAddr>),
         certified: Option<&str>,
         cx: &mut Cx<'_, S>,
     ) {
@@ -28,11 +29,15 @@ impl Broker {
             self.closed(conn, cx);
         }
         self.stats.sockets_opened += 1;
-        let connection =
-            Connection { certified: certified.map(Arc::from), ..Connection::new(listener, peer, cx.now) };
+        let connection = Connection {
+            certified: certified.map(Arc::from),
+            from,
+            ..Connection::new(listener, peer, cx.now)
+        };
         if self.conns.insert(conn, connection) {
             self.arm_conn(conn);
         } else {
+            self.doorman.leave(from, false);
             self.events.push_back(Event::Close { conn });
         }
     }
@@ -79,8 +84,9 @@ impl Broker {
     /// Keeps what can't be taken yet. The shell reads no more once it was told to pause, so this is bounded by a
     /// packet and what was read before.
     fn hold<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) {
-        let held_max = self.config.packet_bytes_max.saturating_add(2 * READ_SCRATCH_BYTES);
         let Some(c) = self.conns.get_mut(conn) else { return };
+        let packet_bytes_max = self.config.packet_bytes_max.max(c.told.packet_bytes_max);
+        let held_max = packet_bytes_max.saturating_add(2 * READ_SCRATCH_BYTES);
         if bytes.is_empty() || c.is_closing() {
             return;
         }
@@ -110,8 +116,7 @@ impl Broker {
                 self.fail(conn, ReasonCode::ProtocolError, cx);
                 break;
             }
-            let max =
-                if is_first { self.config.first_packet_bytes_max } else { self.config.packet_bytes_max };
+            let max = if is_first { self.config.first_packet_bytes_max } else { c.told.packet_bytes_max };
             match frame(rest, max) {
                 Ok(Some(frame)) => {
                     self.packet(conn, frame, cx);
@@ -158,7 +163,9 @@ impl Broker {
             self.feed_held(conn, cx);
         }
         self.close(conn, None, cx);
-        self.conns.remove(conn);
+        if let Some(c) = self.conns.remove(conn) {
+            self.doorman.leave(c.from, c.was_let_in);
+        }
     }
 
     /// Writes a packet other than PUBLISH.

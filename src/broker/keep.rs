@@ -1,32 +1,29 @@
 //! What of the broker's state outlives the process: sessions that outlive their connections with all that is in
-//! them, clients' retained messages, and wills. Makes values of state and state of values; when they are written,
-//! `journal` decides.
+//! them, clients' retained messages, and wills. Makes values of state; when they are written, `journal` decides, and
+//! `restore` makes state of them again.
 //!
 //! What makes QoS 2 exactly once over a crash: a message is sent to a persistent session only when it is on disk, under
 //! a packet identifier that follows from its number; PUBREL only when it is on disk that the client has it; PUBREC
 //! only when the client's identifier is on disk, together with what became of the message; PUBCOMP only when
 //! that identifier is gone from the disk.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
-use tracing::{error, info};
 
 use super::access::may_publish;
 use super::flow::Publisher;
 use super::journal::{Class, Visitor, Waiter};
 use super::message::{Kept, Outgoing};
-use super::retained::is_sys;
-use super::route::Subscription;
-use super::session::{Exchange, Incoming, Inflight, Mark, Outbound, Session, SessionIdx};
-use super::will::Will;
+use super::session::{Mark, Outbound, Session, SessionIdx};
 use super::{Broker, ConnId, Cx, Event, Sink};
 use crate::mqtt::topic::TopicFilter;
-use crate::mqtt::{Packet, Properties, PropertiesBuf, Property, PropertyId, QoS, SubAck, UnsubAck, Version};
+use crate::mqtt::{Packet, Properties, Property, PropertyId, QoS, SubAck, UnsubAck, Version};
 use crate::state::{self, Change, Key, Span, Stored, StoredSession, Value};
-use crate::time::{Mono, Now};
+use crate::time::Mono;
+
+/// Whoever goes on within this time after it had to wait for the disk would have gone on at once.
+const PRESSES_WITHIN: Duration = Duration::from_millis(25);
 
 impl Broker {
     /// Whether what happens to a session must be on disk.
@@ -40,6 +37,30 @@ impl Broker {
         let token = *message.token.get_or_insert_with(|| self.tokens.make(by));
         self.tokens.expect_more(token, 1);
         Some(Waiter::Token(token))
+    }
+
+    /// How urgent it is that something is on disk that a session's client waits for. One that goes on as soon as it is
+    /// let is held up by the disk.
+    pub(super) fn urgency(&self, idx: SessionIdx) -> Class {
+        let released_at = self.sessions.get(idx).and_then(|session| session.released_at);
+        let now = self.journal.now.mono;
+        if released_at.is_some_and(|at| now <= at + PRESSES_WITHIN) { Class::Pressed } else { Class::Urgent }
+    }
+
+    /// An upstream does other things while it waits.
+    fn urgency_of(&self, by: Publisher) -> Class {
+        match by {
+            Publisher::Client(by) => self.urgency(by.session),
+            Publisher::Upstream(..) => Class::Urgent,
+        }
+    }
+
+    /// A session's client goes on now that something is on disk.
+    pub(super) fn note_released(&mut self, idx: SessionIdx) {
+        let now = self.journal.now.mono;
+        if let Some(session) = self.sessions.get_mut(idx) {
+            session.released_at = Some(now);
+        }
     }
 
     /// The present connection of a session, as a waiter's packet needs it.
@@ -67,13 +88,18 @@ impl Broker {
             self.journal.forget(Key::Retained(topic), true, Class::Whenever, None);
         }
         // The gateway's own are made anew at each start.
-        if message.publisher.is_none() {
+        let own = message.publisher.is_none() && message.origin.is_none();
+        // Nor is what a bridge says of itself true after a start.
+        if own || message.topic.starts_with("$SYS/") {
             return;
         }
         let key = Key::Retained(Arc::clone(message.topic));
         let waiter = self.promise(message);
         match waiter {
-            Some(waiter) if changed => self.journal.touch(key, Class::Urgent, Some(waiter)),
+            Some(waiter) if changed => {
+                let class = message.by.map_or(Class::Urgent, |by| self.urgency_of(by));
+                self.journal.touch(key, class, Some(waiter));
+            }
             Some(waiter) => self.journal.when_safe(&key, waiter),
             None if changed => {
                 let class = if message.qos == QoS::AtMostOnce { Class::Whenever } else { Class::Soon };
@@ -85,9 +111,12 @@ impl Broker {
 
     /// A client's QoS 2 identifier is in use.
     pub(super) fn keep_incoming(&mut self, message: &mut Outgoing<'_>, by: Publisher) {
+        // An upstream's identifiers are the bridge's.
+        let Publisher::Client(by) = by else { return };
         if by.qos == QoS::ExactlyOnce && self.is_kept(by.session) {
             let waiter = self.promise(message);
-            self.journal.touch(Key::Incoming(by.serial, by.packet_id), Class::Urgent, waiter);
+            let class = self.urgency(by.session);
+            self.journal.touch(Key::Incoming(by.serial, by.packet_id), class, waiter);
         }
     }
 
@@ -97,7 +126,7 @@ impl Broker {
         &mut self,
         idx: SessionIdx,
         outbound: &mut Outbound,
-        message: Option<&mut Outgoing<'_>>,
+        mut message: Option<&mut Outgoing<'_>>,
     ) {
         let is_kept = self.is_kept(idx);
         let Some(session) = self.sessions.get_mut(idx) else { return };
@@ -108,16 +137,29 @@ impl Broker {
         outbound.mark.is_kept = true;
         let key = Key::Outbound(session.serial, outbound.mark.number);
         let is_away = session.conn.is_none();
+        let place = (session.serial, outbound.mark.number);
+        if let Some(message) = message.as_deref_mut() {
+            self.share(message, &outbound.kept, place);
+        }
+        let by = message.as_ref().and_then(|message| message.by);
         let waiter = message.and_then(|message| self.promise(message));
         let only_disk_helps = outbound.qos == QoS::ExactlyOnce || (is_away && waiter.is_some());
-        self.journal.touch(key, if only_disk_helps { Class::Urgent } else { Class::Soon }, waiter);
+        let class = match by {
+            Some(by) if only_disk_helps => self.urgency_of(by),
+            None if only_disk_helps => Class::Urgent,
+            // Neither a will nor a QoS 2 identifier goes with it.
+            Some(Publisher::Client(by)) if by.qos == QoS::AtLeastOnce => Class::Lazy,
+            _ => Class::Soon,
+        };
+        self.journal.touch(key, class, waiter);
     }
 
     /// A message has left its session.
     pub(super) fn forget_outbound(&mut self, idx: SessionIdx, mark: Mark) {
         if let Some(session) = self.sessions.get(idx).filter(|_| mark.is_kept) {
-            let key = Key::Outbound(session.serial, mark.number);
-            self.journal.forget(key, mark.on_disk, Class::Outdated, None);
+            let place = (session.serial, mark.number);
+            self.journal.forget(Key::Outbound(place.0, place.1), mark.on_disk, Class::Outdated, None);
+            self.unshare(place);
         }
     }
 
@@ -132,6 +174,7 @@ impl Broker {
             marks.chain(session.queue.iter().map(|outbound| outbound.mark)).filter(|mark| mark.is_kept)
         {
             self.journal.forget(Key::Outbound(serial, mark.number), mark.on_disk, Class::Soon, None);
+            self.unshare((serial, mark.number));
         }
         for (packet_id, incoming) in &session.incoming {
             self.journal.forget(Key::Incoming(serial, *packet_id), incoming.on_disk, Class::Soon, None);
@@ -160,6 +203,9 @@ impl Broker {
     }
 
     fn note_on_disk(&mut self, key: &Key) {
+        if let Key::Body(number) = key {
+            self.bodies.note_on_disk(*number);
+        }
         let (Key::Session(serial) | Key::Outbound(serial, _) | Key::Incoming(serial, _)) = key else {
             return;
         };
@@ -196,6 +242,7 @@ impl Broker {
             }
         }
         for idx in sessions {
+            self.note_released(idx);
             self.pump(idx, cx);
         }
     }
@@ -225,10 +272,11 @@ impl Broker {
             let incoming = session.incoming.iter().filter(|(_, incoming)| incoming.on_disk);
             keys.extend(incoming.map(|(packet_id, _)| Key::Incoming(serial, *packet_id)));
         }
+        keys.extend(self.bodies.numbers().map(Key::Body));
         let config = &self.config;
         let is_clients = |topic: &Arc<str>| {
             let access = may_publish(topic, &config.base, config.topic_bytes_max, config.topic_levels_max);
-            access.refusal().is_none() && !is_sys(topic)
+            access.refusal().is_none() && !topic.starts_with("$SYS/")
         };
         keys.extend(self.retained.topics().filter(is_clients).map(Key::Retained));
         keys
@@ -242,6 +290,7 @@ impl Broker {
                     Waiter::Token(token) => self.settle(token, true, cx),
                     Waiter::SubAck(visitor, packet_id, codes, why) => {
                         if let Some((conn, _)) = self.still_there(visitor) {
+                            self.note_released(visitor.session);
                             let properties = Properties::EMPTY;
                             let suback = Packet::SubAck(SubAck { packet_id, properties, codes: &codes });
                             self.send_with_words(conn, &suback, why, cx);
@@ -250,13 +299,21 @@ impl Broker {
                     }
                     Waiter::UnsubAck(visitor, packet_id, codes) => {
                         if let Some((conn, version)) = self.still_there(visitor) {
+                            self.note_released(visitor.session);
                             let codes: &[u8] = if version == Version::V5 { &codes } else { &[] };
                             let properties = Properties::EMPTY;
                             self.send(conn, &Packet::UnsubAck(UnsubAck { packet_id, properties, codes }), cx);
                         }
                     }
+                    Waiter::ConnAck(visitor) => {
+                        if let Some((conn, _)) = self.still_there(visitor) {
+                            self.note_released(visitor.session);
+                            self.welcome(conn, cx);
+                        }
+                    }
                     Waiter::PubComp(visitor, packet_id, reason) => {
                         if let Some((conn, _)) = self.still_there(visitor) {
+                            self.note_released(visitor.session);
                             self.complete(conn, packet_id, reason, cx);
                         }
                     }
@@ -292,14 +349,17 @@ impl Broker {
             }
             Key::Outbound(serial, number) => {
                 let outbound = match session_of(serial)?.1.message(*number)? {
-                    Some(outbound) => self.outbound_value(outbound),
+                    Some(outbound) => self.outbound_value(outbound, self.bodies.of((*serial, *number))),
                     None => state::Outbound::Released,
                 };
                 Some(Value::Outbound { serial: *serial, number: *number, outbound })
             }
             Key::Incoming(serial, packet_id) => {
-                session_of(serial)?.1.incoming.get(packet_id)?;
-                Some(Value::Incoming { serial: *serial, packet_id: *packet_id })
+                let fingerprint = session_of(serial)?.1.incoming.get(packet_id)?.fingerprint;
+                Some(Value::Incoming { serial: *serial, packet_id: *packet_id, fingerprint })
+            }
+            Key::Body(number) => {
+                Some(Value::Body { number: *number, stored: self.stored(self.bodies.get(*number)?) })
             }
         }
     }
@@ -310,16 +370,19 @@ impl Broker {
         Stored { message: kept.message.clone(), expires }
     }
 
-    fn outbound_value(&self, outbound: &Outbound) -> state::Outbound {
+    fn outbound_value(&self, outbound: &Outbound, body: Option<u64>) -> state::Outbound {
         let identifiers = outbound.identifiers.as_properties().iter().filter_map(|property| match property {
             Property::Varint(PropertyId::SubscriptionIdentifier, id) => Some(id),
             _ => None,
         });
-        state::Outbound::Message {
-            stored: self.stored(&outbound.kept),
-            qos: outbound.qos,
-            retain: outbound.retain,
-            identifiers: identifiers.collect(),
+        let identifiers = identifiers.collect();
+        let (qos, retain) = (outbound.qos, outbound.retain);
+        match body {
+            Some(body) => state::Outbound::Shared { body, qos, retain, identifiers },
+            None => {
+                let stored = self.stored(&outbound.kept);
+                state::Outbound::Message { stored, qos, retain, identifiers }
+            }
         }
     }
 
@@ -346,141 +409,9 @@ impl Broker {
         })
     }
 
-    /// Takes up what was kept when the process before this one ended, however it did. To be called once, before
-    /// anything else. Clients that were connected count as cut off now: their wills are due.
-    pub fn restore(&mut self, entries: Vec<(Vec<u8>, Bytes)>, now: Now) {
-        self.journal.now = now;
-        let mut sessions = HashMap::new();
-        let mut values = Vec::new();
-        let mut damaged = 0_u64;
-        for (_, bytes) in entries {
-            match Value::decode(&bytes) {
-                Ok(Value::Session(session)) => {
-                    let serial = session.serial;
-                    let idx = self.restore_session(&session, now);
-                    sessions.insert(serial, (idx, *session));
-                }
-                Ok(value) => values.push(value),
-                Err(error) => {
-                    error!(%error, "something of a session or a retained message can't be read");
-                    damaged = damaged.saturating_add(1);
-                }
-            }
-        }
-        for value in values {
-            match value {
-                Value::Retained(stored) => self.restore_retained(stored, now),
-                Value::Subscription { serial, filter, options, id } => {
-                    let key = Key::Subscription(serial, filter.to_string().into());
-                    let found = sessions.get(&serial).map(|(idx, _)| *idx);
-                    let share = filter.share().map(Arc::from);
-                    let taken = found.and_then(|session| {
-                        self.routes.insert(&filter, Subscription { session, share, options, id })?;
-                        self.sessions.get_mut(session)?.filters.insert(filter);
-                        Some(())
-                    });
-                    self.drop_unless(taken.is_some(), key);
-                }
-                Value::Outbound { serial, number, outbound } => {
-                    let taken = sessions
-                        .get(&serial)
-                        .is_some_and(|(idx, was)| self.restore_outbound(*idx, was, number, outbound, now));
-                    self.drop_unless(taken, Key::Outbound(serial, number));
-                }
-                Value::Incoming { serial, packet_id } => {
-                    let found = sessions.get(&serial).and_then(|(idx, _)| self.sessions.get_mut(*idx));
-                    let incoming = Incoming { on_disk: true, ..Incoming::default() };
-                    let taken = found.map(|session| session.incoming.insert(packet_id, incoming));
-                    self.drop_unless(taken.is_some(), Key::Incoming(serial, packet_id));
-                }
-                Value::Session(_) => {}
-            }
-        }
-        let retained = self.retained.len();
-        info!(sessions = sessions.len(), retained, damaged, "sessions and retained messages taken up");
-    }
-
-    /// What belongs to nothing any more goes from the disk.
-    fn drop_unless(&mut self, is_taken: bool, key: Key) {
-        if !is_taken {
-            self.journal.forget(key, true, Class::Whenever, None);
-        }
-    }
-
-    fn restore_session(&mut self, was: &StoredSession, now: Now) -> SessionIdx {
-        let idx = self.sessions.restore(was.serial, Arc::clone(&was.client_id), was.user_name.clone());
-        let Some(session) = self.sessions.get_mut(idx) else { return idx };
-        session.expiry = was.expiry;
-        session.sent = was.sent;
-        session.skip_numbers_to(was.sent);
-        session.on_disk = true;
-        session.offline_since = now.mono;
-        // What was connected is cut off now; for the others, time went on.
-        let left = |span: &Span| if was.connected { span.left } else { span.left_at(now) };
-        let ends = was.ends.as_ref().map(left).or(was.expiry);
-        session.ends_at = ends.map(|ends| now.mono + ends);
-        if let Some((message, delay)) = &was.will {
-            session.will = Some(Box::new(Will { message: message.clone(), delay: delay.left }));
-            session.will_at = Some(now.mono + left(delay));
-        }
-        self.journal.touch(Key::Session(was.serial), Class::Soon, None);
-        self.arm_session(idx);
-        idx
-    }
-
-    fn restore_retained(&mut self, stored: Stored, now: Now) {
-        let topic = Arc::clone(&stored.message.topic);
-        let kept = restored(stored, now);
-        let taken = !kept.is_expired(now.mono) && self.retained.set(Arc::new(kept), now.mono);
-        self.drop_unless(taken, Key::Retained(topic));
-    }
-
-    fn restore_outbound(
-        &mut self,
-        idx: SessionIdx,
-        was: &StoredSession,
-        number: u64,
-        outbound: state::Outbound,
-        now: Now,
-    ) -> bool {
-        let window = usize::from(self.config.inflight_max);
-        let Some(session) = self.sessions.get_mut(idx).filter(|session| session.is_persistent()) else {
-            return false;
-        };
-        session.skip_numbers_to(number);
-        let mark = Mark { number, is_kept: true, on_disk: true, is_current: true };
-        let Some(packet_id) = mark.packet_id() else { return false };
-        let (exchange, may_be_known) = match outbound {
-            state::Outbound::Released => (Exchange::Released, true),
-            state::Outbound::Message { stored, qos, retain, identifiers } => {
-                let mut properties = PropertiesBuf::new();
-                for id in identifiers {
-                    properties.push(Property::Varint(PropertyId::SubscriptionIdentifier, id));
-                }
-                let kept = Arc::new(restored(stored, now));
-                let outbound = Outbound { mark, ..Outbound::new(kept, qos, retain, properties) };
-                // They are sent in the order of numbers, no more than the window at a time.
-                let was_sent = number <= was.sent || was.connected && session.inflight.len() < window;
-                (Exchange::Published(outbound), was_sent)
-            }
-        };
-        match exchange {
-            Exchange::Published(outbound) if !may_be_known || session.inflight_at(packet_id).is_some() => {
-                self.requeue(idx, outbound);
-            }
-            exchange => session.inflight.push_back(Inflight { packet_id, exchange, sent: false, mark }),
-        }
-        true
-    }
-
     /// Whether all that must outlive the process is on disk.
     #[must_use]
     pub fn is_saved(&self) -> bool {
         self.journal.is_clean()
     }
-}
-
-fn restored(stored: Stored, now: Now) -> Kept {
-    let expires = stored.expires.map(|span| now.mono + span.left_at(now));
-    Kept { message: stored.message, expires }
 }

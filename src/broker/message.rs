@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::ConnId;
+use super::bodies::Place;
 use super::flow::Publisher;
 use super::session::SessionIdx;
-use crate::message::{Message, SafeToken};
+use crate::message::{Message, OutboxId, SafeToken};
 use crate::mqtt::{Properties, PropertiesBuf, Property, PropertyId, QoS, Version};
 use crate::time::Mono;
 
@@ -87,12 +88,20 @@ pub(super) struct Outgoing<'a> {
     pub(super) retain: bool,
     /// Whose message it is, for No Local.
     pub(super) publisher: Option<SessionIdx>,
+    /// The upstream that it came from: it never goes back there.
+    pub(super) origin: Option<OutboxId>,
     /// The connection to hold while a receiver is full; `None` for wills and the gateway itself.
     pub(super) from: Option<ConnId>,
     /// Who waits for its acknowledgement.
     pub(super) by: Option<Publisher>,
     /// What stands for that, once something must be safe before.
     pub(super) token: Option<SafeToken>,
+    /// It was to be retained, and is not.
+    pub(super) not_retained: bool,
+    /// The first session that it must be on disk for.
+    pub(super) first: Option<Place>,
+    /// What it is on disk as, once it must be there for a second one.
+    pub(super) body: Option<u64>,
     /// The owned form, once somebody needed it.
     kept: Option<Arc<Kept>>,
     now: Mono,
@@ -114,9 +123,13 @@ impl<'a> Outgoing<'a> {
             qos,
             retain,
             publisher,
+            origin: None,
             from,
             by: None,
             token: None,
+            not_retained: false,
+            first: None,
+            body: None,
             kept: None,
             now,
         }
@@ -131,12 +144,21 @@ impl<'a> Outgoing<'a> {
             qos: message.qos,
             retain: message.retain,
             publisher,
+            origin: None,
             from: None,
             by: None,
             token: None,
+            not_retained: false,
+            first: None,
+            body: None,
             kept: Some(Arc::clone(kept)),
             now,
         }
+    }
+
+    /// Topic, payload and properties: what bounds count.
+    pub(super) fn bytes(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties.as_bytes().len()
     }
 
     /// The owned form: the payload is copied at most once per message, whoever asks.

@@ -4,48 +4,69 @@
 mod access;
 pub mod acl;
 mod alias;
+mod bodies;
 pub mod config;
 mod connect;
 mod connection;
 mod deadline;
 mod delivery;
+pub mod doorman;
 mod flow;
+mod forward;
 mod intake;
 mod journal;
 mod keep;
+mod leave;
+mod logins;
+pub mod memory;
 mod message;
 mod publish;
 mod queues;
+pub mod rate;
+mod reconfigure;
+mod restore;
 mod retained;
 mod route;
 mod session;
+mod stats;
 mod subscribe;
 pub mod sys;
+mod throttle;
 mod timer;
+mod welcome;
 mod will;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::message::{Message, OutboxId, SafeToken};
-use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Publish, QoS, Version};
+use crate::message::{Message, OutboxId, SafeToken, Ticket};
+use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Publish, QoS, ReasonCode, Version};
 use crate::secret::Secret;
 use crate::state::Change;
 use crate::time::{Mono, Now};
 use acl::Acl;
+use bodies::Bodies;
 use connection::Connections;
+use doorman::{Doorman, Knock};
 use flow::Tokens;
-use journal::Journal;
+use journal::{Journal, Pace};
+use logins::FailedLogins;
+use memory::Slack;
 use queues::Queued;
 use retained::Retained;
 use route::{Memo, Routes};
 use session::Sessions;
+use throttle::Throttles;
 use timer::Timers;
+use tracing::warn;
 
-pub use config::{Config, ForwardRule, ListenerPolicy};
+pub use config::{Arrivals, Config, ForwardRule, ListenerPolicy, PublishRate, QueueFull};
+pub use reconfigure::Reconfigure;
+pub use stats::Stats;
 
 /// A connection, as the shell numbers them. A number may be used again after `Closed` was handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +89,8 @@ pub enum Input<'a> {
         peer: &'a str,
         /// The user name that its certificate has proved. Such a client is asked for no password.
         certified: Option<&'a str>,
+        /// The address that [`Broker::knock`] was asked about, if it was.
+        from: Option<IpAddr>,
     },
     /// Bytes from a client, in order, cut anywhere.
     Bytes {
@@ -121,11 +144,34 @@ pub enum Input<'a> {
         /// Whose.
         conn: ConnId,
     },
+    /// What let a client in counts no longer, its certificate say: it is told (5.0: 0x87) and closed. Its session stays.
+    TurnOut {
+        /// Whose.
+        conn: ConnId,
+    },
     /// The rules from now on, for everything that is not sent yet. Nobody is disconnected.
     Access(Arc<Acl>),
+    /// Other settings from now on. Who would not be let in with them is disconnected, nobody else.
+    Reconfigure(Box<Reconfigure>),
     /// A message of the gateway itself: a reading, status, health. Routed like any PUBLISH, but may use the
     /// gateway's own topics; retained if it says so.
     Local(Message),
+    /// How much memory this process takes, in bytes; once a second.
+    Memory {
+        /// Resident.
+        used: u64,
+        /// How much it should take at most, if nobody has configured that.
+        budget: Option<u64>,
+    },
+    /// A message of an upstream: routed like any PUBLISH, but never to that upstream's outbox.
+    Bridged {
+        /// Which upstream.
+        from: OutboxId,
+        /// What.
+        message: Message,
+        /// To be handed back with [`Event::Accepted`]; `None` where nobody waits (QoS 0).
+        ticket: Option<Ticket>,
+    },
     /// The gateway stops: every client is told (5.0: 0x8B) and closed, sessions stay.
     Shutdown,
     /// The deadline has passed.
@@ -169,6 +215,15 @@ pub enum Event {
         message: Message,
         /// To be handed back when it is safe; `None` where nobody waits (QoS 0, readings).
         token: Option<SafeToken>,
+    },
+    /// What must be safe before an upstream's message is acknowledged is.
+    Accepted {
+        /// Which upstream.
+        from: OutboxId,
+        /// From [`Input::Bridged`].
+        ticket: Ticket,
+        /// False if it never will be.
+        safe: bool,
     },
     /// Write these changes, whole or not at all, sync them, and answer with [`Input::Persisted`]. One batch at a
     /// time.
@@ -236,65 +291,6 @@ pub trait Sink {
     fn buffered(&self, conn: ConnId) -> usize;
 }
 
-/// Counters for health and `$SYS`; all since start except the first seven.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Clients that are connected (CONNACK 0 sent).
-    pub clients_connected: u64,
-    /// Persistent sessions without a client.
-    pub sessions_offline: u64,
-    /// Subscriptions of all sessions.
-    pub subscriptions: u64,
-    /// Retained messages.
-    pub retained: u64,
-    /// Those of them that are shared.
-    pub shared_subscriptions: u64,
-    /// Messages that are kept: retained, queued, under way.
-    pub stored_messages: u64,
-    /// The bytes of those that are retained or queued.
-    pub stored_bytes: u64,
-    /// The most clients that were connected at once.
-    pub clients_maximum: u64,
-    /// Sessions that ended because their client was away for too long.
-    pub sessions_expired: u64,
-    /// Connections taken in.
-    pub sockets_opened: u64,
-    /// CONNECT packets taken in.
-    pub connects_received: u64,
-    /// Bytes taken in.
-    pub bytes_received: u64,
-    /// Bytes handed to connections.
-    pub bytes_sent: u64,
-    /// Packets of any type taken in.
-    pub packets_received: u64,
-    /// Packets of any type handed to connections.
-    pub packets_sent: u64,
-    /// The payloads' bytes of PUBLISH packets taken in.
-    pub publish_bytes_received: u64,
-    /// The payloads' bytes of PUBLISH packets handed to connections.
-    pub publish_bytes_sent: u64,
-    /// PUBLISH packets taken in.
-    pub publish_received: u64,
-    /// PUBLISH packets handed to connections.
-    pub publish_sent: u64,
-    /// Connections refused with a CONNACK.
-    pub connects_refused: u64,
-    /// Connections ended for breaking the protocol.
-    pub protocol_errors: u64,
-    /// Messages dropped because a session's queue or a connection's buffer was full.
-    pub dropped_queue_full: u64,
-    /// Messages dropped because they are larger than the receiver accepts.
-    pub dropped_too_large: u64,
-    /// Messages dropped because they expired.
-    pub dropped_expired: u64,
-    /// Messages dropped because their receiver may no longer read them.
-    pub dropped_revoked: u64,
-    /// PUBLISH packets refused: own topics, ACL.
-    pub publish_denied: u64,
-    /// Retained messages not kept because the store of retained messages is full.
-    pub retained_refused: u64,
-}
-
 /// What every step is given: the time, and where packets go.
 struct Cx<'a, S> {
     now: Mono,
@@ -314,10 +310,17 @@ pub struct Broker {
     tokens: Tokens,
     timers: Timers,
     journal: Journal,
+    bodies: Bodies,
     events: VecDeque<Event>,
     /// Connections to look at when the input is done: something that held them is gone.
     resumable: Vec<ConnId>,
+    /// Sessions to end when the input is done, by number: their queues are full.
+    overflowing: Vec<u64>,
+    doorman: Doorman,
+    slack: Slack,
+    throttles: Throttles,
     local_memo: Option<Memo>,
+    failed_logins: FailedLogins,
     /// For packets other than PUBLISH.
     scratch: Vec<u8>,
     /// For the properties of one receiver's copy.
@@ -328,13 +331,8 @@ pub struct Broker {
 impl Broker {
     /// A broker without clients. `seed` makes assigned client identifiers.
     #[must_use]
-    pub fn new(mut config: Config, seed: u64) -> Self {
-        // A window of nothing could never be used, and CONNACK must not say 0 (3.2.2.3.3, 3.2.2.3.6).
-        config.receive_max = config.receive_max.max(1);
-        config.inflight_max = config.inflight_max.max(1);
-        config.packet_bytes_max = config.packet_bytes_max.max(1);
-        config.first_packet_bytes_max = config.first_packet_bytes_max.min(config.packet_bytes_max);
-        let config = Arc::new(config);
+    pub fn new(config: Config, seed: u64) -> Self {
+        let config = Arc::new(config.usable());
         Self {
             rng: fastrand::Rng::with_seed(seed),
             conns: Connections::default(),
@@ -344,9 +342,15 @@ impl Broker {
             queued: Queued::default(),
             tokens: Tokens::default(),
             timers: Timers::default(),
-            journal: Journal::new(config.persistence),
+            journal: Journal::new(config.persistence, Pace::of(&config)),
+            bodies: Bodies::default(),
             events: VecDeque::new(),
             resumable: Vec::new(),
+            overflowing: Vec::new(),
+            doorman: Doorman::default(),
+            slack: Slack::default(),
+            throttles: Throttles::default(),
+            failed_logins: FailedLogins::default(),
             local_memo: None,
             scratch: Vec::new(),
             own_scratch: PropertiesBuf::new(),
@@ -360,7 +364,9 @@ impl Broker {
         self.journal.now = now;
         let cx = &mut Cx { now: now.mono, sink };
         match input {
-            Input::Open { conn, listener, peer, certified } => self.open(conn, listener, peer, certified, cx),
+            Input::Open { conn, listener, peer, certified, from } => {
+                self.open(conn, listener, (peer, from), certified, cx);
+            }
             Input::Bytes { conn, bytes } => self.bytes(conn, bytes, cx),
             Input::Closed { conn } => self.closed(conn, cx),
             Input::Drained { conn } => self.drained(conn, cx),
@@ -370,15 +376,48 @@ impl Broker {
             Input::PersistFailed { number, lost } => self.persist_failed(number, lost),
             Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
             Input::NotJudged { conn } => self.not_judged(conn, cx),
+            Input::TurnOut { conn } => self.close(conn, Some(ReasonCode::NotAuthorized), cx),
             Input::Access(acl) => self.set_access(acl),
+            Input::Reconfigure(new) => self.reconfigure(*new, cx),
             Input::Local(message) => self.publish_local(message, cx),
+            Input::Memory { used, budget } => self.look_at_memory(used, budget, cx),
+            Input::Bridged { from, message, ticket } => self.publish_bridged(from, message, ticket, cx),
             Input::Shutdown => self.shutdown(cx),
             Input::Tick => self.tick(cx),
         }
+        self.end_overflowing(cx);
         self.answer_released(cx);
         self.resume_ready(cx);
+        self.end_overflowing(cx);
         // What could be read again may have done more.
         self.answer_released(cx);
+    }
+
+    /// A connection comes from an address (`None` for Unix sockets): whether it may come in. If it may, either
+    /// [`Input::Open`] follows with the same address, or [`Broker::gone_before_open`].
+    pub fn knock(&mut self, now: Mono, from: Option<IpAddr>) -> Knock {
+        let knock = self.doorman.knock(now, from, &self.config.arrivals);
+        let (counter, words) = match knock {
+            Knock::Enter => return knock,
+            Knock::Wait(_) => {
+                self.stats.arrivals_delayed += 1;
+                return knock;
+            }
+            Knock::TooManyHalfOpen => {
+                (&mut self.stats.arrivals_half_open, "too many connections of an address are not let in yet")
+            }
+            Knock::TooFast => (&mut self.stats.arrivals_too_fast, "connections come too fast"),
+        };
+        *counter += 1;
+        if let Some(more) = self.throttles.arrivals.is_due(now) {
+            warn!(address = from.map(tracing::field::display), more, "connection closed: {words}");
+        }
+        knock
+    }
+
+    /// A connection that was to come in has gone before.
+    pub fn gone_before_open(&mut self, from: Option<IpAddr>) {
+        self.doorman.leave(from, false);
     }
 
     /// New rules hold for what is routed, taken from a queue or sent again from now on. Subscriptions stay.
@@ -399,22 +438,6 @@ impl Broker {
         match self.journal.deadline() {
             Some(journal) => Some(timer.map_or(journal, |timer| timer.min(journal))),
             None => timer,
-        }
-    }
-
-    /// A snapshot.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let (waiting, waiting_bytes) = self.sessions.waiting();
-        Stats {
-            clients_connected: count(self.conns.ready),
-            sessions_offline: count(self.sessions.offline()),
-            subscriptions: count(self.routes.len()),
-            retained: count(self.retained.len()),
-            shared_subscriptions: count(self.routes.shared()),
-            stored_messages: count(self.retained.len().saturating_add(waiting)),
-            stored_bytes: count(self.retained.bytes().saturating_add(waiting_bytes)),
-            ..self.stats.clone()
         }
     }
 }

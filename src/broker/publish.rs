@@ -3,19 +3,26 @@
 
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::access::Access;
+use super::config::PublishRate;
 use super::delivery::AckKind;
-use super::flow::Publisher;
+use super::flow::{Exchange, Publisher};
+use super::forward::fingerprint;
 use super::journal::{Class, Waiter};
+use super::memory::Shedding;
 use super::message::{Kept, Outgoing};
+use super::rate::Pace;
 use super::route::{Memo, Route};
 use super::session::{Incoming, SessionIdx};
 use super::{Broker, ConnId, Cx, Event, Sink, count};
-use crate::message::{Message, SafeToken};
+use crate::message::{Message, OutboxId, SafeToken, Ticket};
 use crate::mqtt::{
     Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
 };
 use crate::state::Key;
+use crate::time::Mono;
 
 /// QoS 2 exchanges that a 3.x client may have open: those versions have no Receive Maximum, and holding such a
 /// client's reads would hold its PUBRELs too. 64 KiB of memory; more: closed.
@@ -27,6 +34,9 @@ impl Broker {
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += count(publish.payload.len());
         let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
+        if !self.keeps_pace(conn, publish.topic.len().saturating_add(publish.payload.len()), cx) {
+            return;
+        }
         let mut own = PropertiesBuf::new();
         let mut properties = publish.properties;
         let mut alias = None;
@@ -59,6 +69,39 @@ impl Broker {
         }
     }
 
+    /// Whether a client may go on publishing; if it is too fast, it is not read from for a while, or closed.
+    fn keeps_pace<S: Sink>(&mut self, conn: ConnId, bytes: usize, cx: &mut Cx<'_, S>) -> bool {
+        let limits = self.config.publish_rate;
+        if limits == PublishRate::default() {
+            return true;
+        }
+        let Some(c) = self.conns.get_mut(conn) else { return false };
+        match c.rate.take(cx.now, bytes, limits) {
+            Pace::Fine => true,
+            Pace::RestUntil(at) => {
+                c.pause.rate = Some(at);
+                self.stats.publishers_held += 1;
+                if let Some(more) = self.throttles.rates.is_due(cx.now) {
+                    warn!(
+                        conn = conn.0,
+                        peer = &*c.peer,
+                        more,
+                        "a client publishes too fast and has to wait"
+                    );
+                }
+                self.arm_conn(conn);
+                self.tell_pause(conn);
+                true
+            }
+            Pace::TooFast => {
+                warn!(conn = conn.0, peer = &*c.peer, "client closed: it published too fast for too long");
+                self.stats.publishers_closed += 1;
+                self.close(conn, Some(ReasonCode::MessageRateTooHigh), cx);
+                false
+            }
+        }
+    }
+
     /// The topic that a PUBLISH names, by itself or by an alias, which it may set (3.3.2.3.4).
     fn topic_of(&mut self, conn: ConnId, topic: &str, alias: Option<u32>) -> Result<Memo, ReasonCode> {
         let Some(c) = self.conns.get_mut(conn) else { return Err(ReasonCode::UnspecifiedError) };
@@ -70,7 +113,7 @@ impl Broker {
             return Ok(self.routes.resolve(memo, topic, &self.sessions));
         };
         let alias = usize::try_from(alias).unwrap_or(usize::MAX);
-        if alias == 0 || alias > usize::from(self.config.topic_alias_max) {
+        if alias == 0 || alias > c.told.topic_alias_max {
             return Err(ReasonCode::TopicAliasInvalid);
         }
         if topic.is_empty() {
@@ -99,8 +142,12 @@ impl Broker {
         memo: &Memo,
         cx: &mut Cx<'_, S>,
     ) {
+        let fingerprint =
+            (publish.qos == QoS::ExactlyOnce).then(|| fingerprint(&memo.topic, publish.payload));
+        let on_disk = self.take_up(idx, (publish, properties), fingerprint, memo, cx.now);
+        let known = Incoming { seen: true, on_disk, fingerprint, ..Incoming::default() };
         if let Some(id) = publish.packet_id
-            && !self.admit(conn, idx, publish.qos, id, cx)
+            && !self.admit(conn, idx, (publish.qos, id), known, cx)
         {
             return;
         }
@@ -112,7 +159,7 @@ impl Broker {
         }
         let by = publish.packet_id.and_then(|packet_id| {
             let serial = self.sessions.get(idx)?.serial;
-            Some(Publisher { session: idx, serial, packet_id, qos: publish.qos })
+            Some(Publisher::Client(Exchange { session: idx, serial, packet_id, qos: publish.qos }))
         });
         let mut message = Outgoing::borrowed(
             &memo.topic,
@@ -129,9 +176,14 @@ impl Broker {
             {
                 incoming.token = token;
             }
-            let reason = match memo.route.is_deaf() {
-                true => ReasonCode::NoMatchingSubscribers,
-                false => ReasonCode::Success,
+            let is_v5 = self.conns.get(conn).is_some_and(|c| c.version == Version::V5);
+            let reason = if message.not_retained && is_v5 && publish.qos == QoS::AtLeastOnce {
+                // Whoever sends it again does so with QoS 1, which may come twice; a QoS 2 message must not.
+                ReasonCode::QuotaExceeded
+            } else if memo.route.is_deaf() {
+                ReasonCode::NoMatchingSubscribers
+            } else {
+                ReasonCode::Success
             };
             self.acknowledge(conn, ack_kind(publish.qos), id, token, reason, cx);
         }
@@ -142,13 +194,13 @@ impl Broker {
         &mut self,
         conn: ConnId,
         idx: SessionIdx,
-        qos: QoS,
-        id: PacketId,
+        (qos, id): (QoS, PacketId),
+        known: Incoming,
         cx: &mut Cx<'_, S>,
     ) -> bool {
-        let receive_max = usize::from(self.config.receive_max);
         let Some(session) = self.sessions.get_mut(idx) else { return false };
         let Some(c) = self.conns.get(conn) else { return false };
+        let receive_max = c.told.receive_max;
         if qos == QoS::ExactlyOnce
             && let Some(incoming) = session.incoming.get_mut(&id)
         {
@@ -178,7 +230,7 @@ impl Broker {
             return false;
         }
         if qos == QoS::ExactlyOnce {
-            session.incoming.insert(id, Incoming { seen: true, ..Incoming::default() });
+            session.incoming.insert(id, known);
         }
         true
     }
@@ -228,7 +280,10 @@ impl Broker {
         // Once the client has PUBCOMP it may use the identifier for another message.
         let waiter = Waiter::PubComp(visitor, id, reason);
         match removed {
-            Some(incoming) => self.journal.forget(key, incoming.on_disk, Class::Urgent, Some(waiter)),
+            Some(incoming) => {
+                let class = self.urgency(idx);
+                self.journal.forget(key, incoming.on_disk, class, Some(waiter));
+            }
             None => self.journal.when_safe(&key, waiter),
         }
     }
@@ -252,6 +307,33 @@ impl Broker {
         self.local_memo = Some(memo);
     }
 
+    /// A message from an upstream. It needs no rights: the map that let it in is the gateway's own config; but neither
+    /// the gateway's own topics nor `$` topics are open to it.
+    pub(super) fn publish_bridged<S: Sink>(
+        &mut self,
+        from: OutboxId,
+        message: Message,
+        ticket: Option<Ticket>,
+        cx: &mut Cx<'_, S>,
+    ) {
+        let kept = Arc::new(Kept::new(message, cx.now));
+        let memo = self.routes.resolve(self.local_memo.take(), &kept.message.topic, &self.sessions);
+        let token = if memo.route.access == Access::Allowed {
+            let mut message = Outgoing::owned(&kept, None, cx.now);
+            message.origin = Some(from);
+            let by = ticket.map(|ticket| Publisher::Upstream(from, ticket));
+            self.publish(&mut message, &memo.route, by, cx)
+        } else {
+            self.stats.publish_denied += 1;
+            None
+        };
+        // With a token the answer follows when it is settled.
+        if let (Some(ticket), None) = (ticket, token) {
+            self.events.push_back(Event::Accepted { from, ticket, safe: true });
+        }
+        self.local_memo = Some(memo);
+    }
+
     /// Keeps, delivers and forwards a message. Gives the token that its acknowledgement must wait for, if
     /// somebody wants one and an outbox or the disk is concerned.
     pub(super) fn publish<S: Sink>(
@@ -269,16 +351,7 @@ impl Broker {
             self.retain(message, cx);
         }
         self.distribute(message, route, cx);
-        if let Some(by) = by.filter(|_| !route.outboxes.is_empty()) {
-            let token = *message.token.get_or_insert_with(|| self.tokens.make(by));
-            self.tokens.expect_more(token, route.outboxes.len());
-        }
-        let token = message.token;
-        for outbox in &route.outboxes {
-            let message = message.kept().message.clone();
-            self.events.push_back(Event::Forward { outbox: *outbox, message, token });
-        }
-        token
+        self.forward(message, route, by)
     }
 
     fn retain<S: Sink>(&mut self, message: &mut Outgoing<'_>, cx: &Cx<'_, S>) {
@@ -286,12 +359,47 @@ impl Broker {
             // It clears, and is not kept itself (3.3.1-6, -7).
             self.retained.clear(message.topic)
         } else {
-            if !self.retained.set(Arc::clone(message.kept()), cx.now) {
-                self.stats.retained_refused += 1;
-            }
+            self.keep_as_retained(message, cx.now);
             true
         };
         self.keep_retained(message, changed);
+    }
+
+    /// Keeps a message as the retained one of its topic, or at least not the one before.
+    fn keep_as_retained(&mut self, message: &mut Outgoing<'_>, now: Mono) {
+        let publisher = message.publisher.and_then(|idx| self.sessions.get(idx));
+        let user = publisher.and_then(|session| session.user_name.clone());
+        // The gateway's own are few, and bounded by its config.
+        let refusal = message.publisher.and_then(|_| self.retained_refusal(message, user.as_deref()));
+        if refusal.is_some() {
+            self.retained.clear(message.topic);
+        } else if self.retained.set(Arc::clone(message.kept()), now) {
+            if let Some(user) = user {
+                self.retained.own(message.topic, user);
+            }
+            return;
+        }
+        self.stats.retained_refused += 1;
+        message.not_retained = true;
+        if let Some(more) = self.throttles.retained.is_due(now) {
+            let reason = refusal.unwrap_or("there are too many");
+            warn!(topic = &**message.topic, reason, more, "a message was not retained");
+        }
+    }
+
+    /// Why a client's message can't be retained, whatever room there is.
+    fn retained_refusal(&mut self, message: &Outgoing<'_>, user: Option<&str>) -> Option<&'static str> {
+        let config = &self.config;
+        let before = self.retained.get(message.topic).is_some();
+        if message.bytes() > config.retained_message_bytes_max {
+            return Some("it is too large");
+        }
+        if !before && self.stats.shedding >= Shedding::Growth {
+            self.stats.refused_for_memory += 1;
+            return Some("memory runs short");
+        }
+        let owned = user.map_or(0, |user| self.retained.owned_by(user));
+        (!before && owned >= config.retained_per_user_max).then_some("its user has too many")
     }
 
     /// Everything that a connected client may send.

@@ -1,10 +1,11 @@
 //! The retained messages, bounded in number and bytes, and the walk over those that a filter matches. Sending
 //! them is the session's business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::access::is_bridge_state;
 use super::message::Kept;
 use crate::mqtt::topic::TopicFilter;
 use crate::time::Mono;
@@ -18,18 +19,63 @@ pub(super) struct Retained {
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
+    /// Which user has published what is there.
+    owners: HashMap<Arc<str>, Arc<str>>,
+    /// How many are whose.
+    owned: HashMap<Arc<str>, usize>,
     /// Topics whose messages have expired and made room: to be taken by whoever keeps account.
     pub(super) dropped: Vec<Arc<str>>,
 }
 
 impl Retained {
-    pub(super) const fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), sys: 0, bytes: 0, messages_max, bytes_max, dropped: Vec::new() }
+    pub(super) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self {
+            messages: BTreeMap::new(),
+            sys: 0,
+            bytes: 0,
+            messages_max,
+            bytes_max,
+            owners: HashMap::new(),
+            owned: HashMap::new(),
+            dropped: Vec::new(),
+        }
+    }
+
+    /// How many of a user there are.
+    pub(super) fn owned_by(&self, user: &str) -> usize {
+        self.owned.get(user).copied().unwrap_or(0)
+    }
+
+    /// The message that was just kept under this topic is this user's.
+    pub(super) fn own(&mut self, topic: &Arc<str>, user: Arc<str>) {
+        *self.owned.entry(Arc::clone(&user)).or_default() += 1;
+        self.owners.insert(Arc::clone(topic), user);
+    }
+
+    fn disown(&mut self, topic: &str) {
+        let Some(user) = self.owners.remove(topic) else { return };
+        if let Some(count) = self.owned.get_mut(&user) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.owned.remove(&user);
+            }
+        }
+    }
+
+    /// Other bounds from now on. What is kept stays.
+    pub(super) const fn set_bounds(&mut self, messages_max: usize, bytes_max: usize) {
+        self.messages_max = messages_max;
+        self.bytes_max = bytes_max;
     }
 
     /// A topic's message.
     pub(super) fn get(&self, topic: &str) -> Option<&Arc<Kept>> {
         self.messages.get(topic)
+    }
+
+    /// All messages.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Kept>> {
+        self.messages.values()
     }
 
     /// All topics.
@@ -71,6 +117,7 @@ impl Retained {
     /// An empty retained payload removes the topic's message (3.3.1-6, -7). Whether there was one.
     pub(super) fn clear(&mut self, topic: &str) -> bool {
         let Some(old) = self.messages.remove(topic) else { return false };
+        self.disown(topic);
         if is_sys(topic) {
             self.sys = self.sys.saturating_sub(1);
         } else {
@@ -88,8 +135,9 @@ impl Retained {
         for (topic, _) in self.messages.iter().filter(|(_, message)| message.is_expired(now)) {
             self.dropped.push(Arc::clone(topic));
         }
-        for topic in &self.dropped {
-            self.messages.remove(topic);
+        for topic in self.dropped.clone() {
+            self.messages.remove(&topic);
+            self.disown(&topic);
         }
         let others = self.messages.iter().filter(|(topic, _)| !is_sys(topic));
         self.bytes = others.map(|(_, message)| message.bytes()).sum();
@@ -114,7 +162,7 @@ impl Retained {
 
 /// Only the gateway itself publishes there, and never with an expiry.
 pub(super) fn is_sys(topic: &str) -> bool {
-    topic.starts_with("$SYS/")
+    topic.starts_with("$SYS/") && !is_bridge_state(topic)
 }
 
 /// What every topic that the filter matches begins with: `a/#` matches `a` too, so its `/` is no part of it.

@@ -156,6 +156,12 @@ impl Routes {
         }
     }
 
+    /// Other bounds from now on.
+    pub(super) fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
+        self.forget_routes();
+    }
+
     /// Subscriptions in all.
     pub(super) const fn len(&self) -> usize {
         self.len

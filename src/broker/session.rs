@@ -95,6 +95,11 @@ pub(super) struct Incoming {
     pub(super) token: Option<SafeToken>,
     /// It is on disk, or will be soon.
     pub(super) on_disk: bool,
+    /// The outboxes may not have the message, since the identifier comes from before the start, or they have refused
+    /// it: if it is sent again, they get it; if another message comes, the client has ended this exchange.
+    pub(super) unforwarded: bool,
+    /// Tells its message from another one under the same identifier.
+    pub(super) fingerprint: Option<u32>,
 }
 
 /// Retained messages that a new subscription still has to get, as a place in the walk over them: that costs
@@ -130,6 +135,8 @@ pub(super) struct Session {
     pub(super) visit: u64,
     /// It is on disk, or will be soon.
     pub(super) on_disk: bool,
+    /// When its client last got something that had waited for the disk.
+    pub(super) released_at: Option<Mono>,
     pub(super) queue: VecDeque<Outbound>,
     queue_bytes: usize,
     pub(super) walks: VecDeque<RetainedWalk>,
@@ -152,6 +159,11 @@ impl Session {
     /// Puts a message at the end of the queue. Above the bounds the oldest go; tells which.
     pub(super) fn enqueue(&mut self, message: Outbound, messages_max: usize, bytes_max: usize) -> Vec<Mark> {
         self.requeue(message);
+        self.trim(messages_max, bytes_max)
+    }
+
+    /// Takes the oldest messages out of the queue as long as it is above its bounds; tells which.
+    pub(super) fn trim(&mut self, messages_max: usize, bytes_max: usize) -> Vec<Mark> {
         let mut dropped = Vec::new();
         while self.queue.len() > messages_max || self.queue_bytes > bytes_max {
             let Some(oldest) = self.dequeue() else { break };
@@ -163,6 +175,23 @@ impl Session {
     /// Topic, payload and properties of all that is queued.
     pub(super) const fn queue_bytes(&self) -> usize {
         self.queue_bytes
+    }
+
+    /// The same of all that is under way.
+    pub(super) fn inflight_bytes(&self) -> usize {
+        self.under_way().map(|kept| kept.bytes()).sum()
+    }
+
+    /// All messages that wait or are under way.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Arc<Kept>> {
+        self.queue.iter().map(|outbound| &outbound.kept).chain(self.under_way())
+    }
+
+    fn under_way(&self) -> impl Iterator<Item = &Arc<Kept>> {
+        self.inflight.iter().filter_map(|inflight| match &inflight.exchange {
+            Exchange::Published(outbound) => Some(&outbound.kept),
+            Exchange::Released => None,
+        })
     }
 
     /// Puts a message that was in the queue before a restart at its end.
@@ -341,6 +370,7 @@ impl Sessions {
             sent: 0,
             visit: 0,
             on_disk: false,
+            released_at: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             walks: VecDeque::new(),
@@ -382,6 +412,11 @@ impl Sessions {
     /// All of them.
     pub(super) fn all(&self) -> impl Iterator<Item = &Session> {
         self.slots.iter().flatten().map(|session| &**session)
+    }
+
+    /// The places of all of them.
+    pub(super) fn indexes(&self) -> Vec<SessionIdx> {
+        (0u32..).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(at, _)| SessionIdx(at)).collect()
     }
 
     pub(super) fn get(&self, idx: SessionIdx) -> Option<&Session> {

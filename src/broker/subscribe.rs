@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use tracing::info;
+
 use super::access::within_limits;
-use super::journal::{Class, Waiter};
+use super::journal::Waiter;
 use super::route::Subscription;
 use super::session::{RetainedWalk, SessionIdx};
 use super::{Broker, ConnId, Cx, Sink};
@@ -24,7 +26,7 @@ impl Broker {
         cx: &mut Cx<'_, S>,
     ) {
         let Some(c) = self.conns.get(conn) else { return };
-        let (version, Some(idx)) = (c.version, c.session) else { return };
+        let (version, is_bridge, Some(idx)) = (c.version, c.is_bridge, c.session) else { return };
         let id = subscribe.properties.number(PropertyId::SubscriptionIdentifier);
         let wrong =
             |filter: &SubscribeFilter<'_>| filter.options.no_local && filter.filter.starts_with("$share/");
@@ -37,9 +39,22 @@ impl Broker {
         let mut changed = None;
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut why = None;
-        for filter in &subscribe.filters {
-            codes.push(match self.subscribe(idx, filter, id) {
+        let granted_max = self.config.filters_per_packet_max;
+        for (n, filter) in subscribe.filters.iter().enumerate() {
+            let mut wanted = *filter;
+            if is_bridge && !filter.filter.starts_with("$share/") {
+                wanted.options.no_local = true;
+                wanted.options.retain_as_published = true;
+            }
+            let result = if n < granted_max {
+                self.subscribe(idx, &wanted, id)
+            } else {
+                self.stats.subscriptions_refused += 1;
+                Err(ReasonCode::QuotaExceeded)
+            };
+            codes.push(match result {
                 Ok(granted) => {
+                    self.tell_subscribed(conn, idx, filter.filter, granted);
                     if is_kept {
                         changed = self.keep_subscription(idx, filter.filter, changed);
                     }
@@ -61,6 +76,18 @@ impl Broker {
         self.pump(idx, cx);
     }
 
+    fn tell_subscribed(&self, conn: ConnId, idx: SessionIdx, filter: &str, qos: u8) {
+        let client_id = self.sessions.get(idx).map(|session| &*session.client_id);
+        info!(target: "fieldgate::event::subscribe", conn = conn.0, client_id, filter, qos, "client subscribed");
+    }
+
+    fn tell_unsubscribed(&self, conn: ConnId, idx: SessionIdx, filters: &[&str]) {
+        let client_id = self.sessions.get(idx).map(|session| &*session.client_id);
+        for &filter in filters {
+            info!(target: "fieldgate::event::unsubscribe", conn = conn.0, client_id, filter, "client unsubscribed");
+        }
+    }
+
     /// A subscription of a persistent session was made or changed. Gives a key to wait for, which is in the same batch
     /// as `before`.
     fn keep_subscription(&mut self, idx: SessionIdx, filter: &str, before: Option<Key>) -> Option<Key> {
@@ -70,7 +97,8 @@ impl Broker {
             // The session must not come after its subscriptions.
             self.keep_session(idx);
         }
-        self.journal.touch(key.clone(), Class::Urgent, None);
+        let class = self.urgency(idx);
+        self.journal.touch(key.clone(), class, None);
         Some(key)
     }
 
@@ -90,6 +118,10 @@ impl Broker {
             return Err(ReasonCode::NotAuthorized);
         }
         if session.filters.len() >= config.subscriptions_max && !session.filters.contains(&filter) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        if self.routes.len() >= config.subscriptions_total_max && !session.filters.contains(&filter) {
+            self.stats.subscriptions_refused += 1;
             return Err(ReasonCode::QuotaExceeded);
         }
         let options = wanted.options;
@@ -126,6 +158,7 @@ impl Broker {
         let (version, Some(idx)) = (c.version, c.session) else { return };
         let codes: Vec<u8> =
             unsubscribe.filters.iter().map(|filter| self.unsubscribe(idx, filter).as_u8()).collect();
+        self.tell_unsubscribed(conn, idx, &unsubscribe.filters);
         let packet_id = unsubscribe.packet_id;
         if self.is_kept(idx)
             && let (Some(serial), Some(visitor)) =
@@ -134,8 +167,9 @@ impl Broker {
             let waiter = Waiter::UnsubAck(visitor, packet_id, codes.into());
             let keys = unsubscribe.filters.iter().map(|filter| Key::Subscription(serial, (*filter).into()));
             let mut last = None;
+            let class = self.urgency(idx);
             for key in keys {
-                self.journal.touch(key.clone(), Class::Urgent, None);
+                self.journal.touch(key.clone(), class, None);
                 last = Some(key);
             }
             let last = last.unwrap_or(Key::Session(serial));

@@ -58,7 +58,7 @@ const NUMBERS: [Row; 22] = [
 ];
 
 /// Our own.
-const OWN_NUMBERS: [Row; 9] = [
+const OWN_NUMBERS: [Row; 26] = [
     ("sessions/connected", |stats| stats.clients_connected),
     ("sessions/offline", |stats| stats.sessions_offline),
     ("drops/queue_full", |stats| stats.dropped_queue_full),
@@ -68,6 +68,23 @@ const OWN_NUMBERS: [Row; 9] = [
     ("drops/retained_full", |stats| stats.retained_refused),
     ("protocol_errors", |stats| stats.protocol_errors),
     ("connects_refused", |stats| stats.connects_refused),
+    ("disconnected_by_reload", |stats| stats.disconnected_by_reload),
+    ("sessions/overflowed", |stats| stats.sessions_overflowed),
+    ("subscriptions_refused", |stats| stats.subscriptions_refused),
+    ("arrivals/address_full", |stats| stats.arrivals_address_full),
+    ("arrivals/half_open", |stats| stats.arrivals_half_open),
+    ("arrivals/too_fast", |stats| stats.arrivals_too_fast),
+    ("arrivals/delayed", |stats| stats.arrivals_delayed),
+    ("publishers/held", |stats| stats.publishers_held),
+    ("publishers/closed", |stats| stats.publishers_closed),
+    ("arrivals/greetings_dropped", |stats| stats.greetings_dropped),
+    ("arrivals/paused", |stats| stats.accepts_paused),
+    ("memory/level", |stats| stats.shedding.level()),
+    ("memory/budget", |stats| stats.memory_budget),
+    ("memory/refused", |stats| stats.refused_for_memory),
+    ("memory/dropped", |stats| stats.dropped_for_memory),
+    ("memory/closed", |stats| stats.closed_for_memory),
+    ("logins_failed", |stats| stats.logins_failed),
 ];
 
 /// What subscribers of `$SYS/#` have been told.

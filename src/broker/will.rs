@@ -35,6 +35,12 @@ impl Will {
             delay: Duration::from_secs(u64::from(delay)),
         }
     }
+
+    /// What it takes: topic, payload, properties.
+    pub(super) fn bytes(&self) -> usize {
+        let Message { topic, payload, properties, .. } = &self.message;
+        topic.len() + payload.len() + properties.as_properties().as_bytes().len()
+    }
 }
 
 impl Broker {

@@ -1,17 +1,26 @@
 //! The command line: one file per subcommand.
 
+pub mod cert;
 pub mod check;
 mod client;
+pub mod deadletters;
 pub mod demo;
+pub mod import;
+pub mod ledger;
+pub mod log;
 pub mod passwd;
 pub mod publish;
+pub mod reload;
 pub mod run;
+mod running;
 pub mod status;
 pub mod subscribe;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use client::options_file;
 
 /// The config file that is used when none is named.
 pub const DEFAULT_CONFIG: &str = "/etc/fieldgate/fieldgate.toml";
@@ -32,28 +41,58 @@ enum Command {
     Check(check::Args),
     /// Show what a running gateway is doing.
     Status(status::Args),
+    /// Have a running gateway read its config again; the same as SIGHUP, with an answer.
+    Reload(reload::Args),
+    /// Show and change how much a running gateway logs.
+    Log(log::Args),
     /// Publish messages to an MQTT broker.
     Pub(Box<publish::Args>),
     /// Print the messages of an MQTT broker.
     Sub(Box<subscribe::Args>),
     /// Make and change a file of users and passwords.
     Passwd(passwd::Args),
+    /// Turn a config of Mosquitto into one of fieldgate, and say what couldn't be carried over.
+    Import(import::Args),
+    /// Show, export, retry or forget the messages that an upstream refused for good.
+    Deadletters(deadletters::Args),
+    /// Check what a subscriber has captured: gaps, duplicates, order.
+    Ledger(ledger::Args),
+    /// Issue and revoke certificates of devices and listeners.
+    Cert(cert::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
 }
 
 impl Cli {
-    /// Does what was asked. Exit codes: 0 done, 1 failed, 2 wrong arguments or config; `sub` has one of its
-    /// own.
+    /// Reads the command line; ends the process with exit code 2 where it is wrong.
+    #[must_use]
+    pub fn read() -> Self {
+        match options_file::expand(std::env::args_os().collect()) {
+            Ok(arguments) => Self::parse_from(arguments),
+            Err(error) => {
+                complain(error);
+                std::process::exit(2);
+            }
+        }
+    }
+
+    /// Does what was asked. Exit codes: 0 done, 1 failed, 2 wrong arguments or config; `sub` and `import` have
+    /// one of their own.
     #[must_use]
     pub fn execute(self) -> ExitCode {
         match self.command {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
             Command::Status(args) => status::execute(&args),
+            Command::Reload(args) => reload::execute(&args),
+            Command::Log(args) => log::execute(&args),
             Command::Pub(args) => publish::execute(&args),
             Command::Sub(args) => subscribe::execute(&args),
             Command::Passwd(args) => passwd::execute(&args),
+            Command::Import(args) => import::execute(&args),
+            Command::Deadletters(args) => deadletters::execute(&args),
+            Command::Ledger(args) => ledger::execute(&args),
+            Command::Cert(args) => cert::execute(&args),
             Command::Demo(args) => demo::execute(&args),
         }
     }

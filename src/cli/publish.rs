@@ -28,7 +28,7 @@ const LINES_AHEAD: usize = 64;
 
 /// Arguments of `fieldgate pub`.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, args_override_self = true)]
 #[command(group = clap::ArgGroup::new("payload").required(true))]
 pub struct Args {
     #[command(flatten)]

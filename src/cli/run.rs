@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::level_filters::LevelFilter;
 
 use super::{DEFAULT_CONFIG, check, complain};
 use crate::app;
 use crate::config::LogLevel;
+use crate::io::log::Logs;
 
 /// Arguments of `fieldgate run`.
 #[derive(Debug, clap::Args)]
@@ -45,8 +45,20 @@ pub fn execute(args: &Args) -> ExitCode {
         }
     };
     let level = if args.verbose { Some(Level::Debug) } else { args.log };
-    start_log(level.map_or_else(|| filter(config.log.level), Level::filter));
-    match app::run(config, stop_signal()) {
+    let logs = match Logs::start(&config.log, level.map(Level::level)) {
+        Ok(logs) => Some(logs),
+        Err(error) => {
+            // What the gateway does matters more than what it says.
+            complain(error);
+            None
+        }
+    };
+    let origin = app::Origin { file: args.config.clone() };
+    let result = app::run(config, Some(origin), logs.clone(), stop_signal(logs.clone()));
+    if let Some(logs) = logs {
+        logs.finish();
+    }
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error);
@@ -55,50 +67,36 @@ pub fn execute(args: &Args) -> ExitCode {
     }
 }
 
-/// Lines for people on a terminal; without time and colour where another program (journald) adds its own.
-fn start_log(level: LevelFilter) {
-    use std::io::IsTerminal;
-    let terminal = std::io::stderr().is_terminal();
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    let log = log.with_ansi(terminal);
-    // Only the first start in a process can set it; in a demo that is enough.
-    let _ = if journal { log.without_time().try_init() } else { log.try_init() };
-}
-
-async fn stop_signal() {
-    // SIGHUP makes listeners read their certificates again; without a handler it would end the process.
-    let _hangup = signal(SignalKind::hangup());
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+/// Waits for SIGTERM or SIGINT.
+async fn stop_signal(logs: Option<Logs>) {
+    let (Ok(mut hangup), Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         // Without handlers the signals end the process at once: nothing to wait for.
         return std::future::pending().await;
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}
-
-impl Level {
-    const fn filter(self) -> LevelFilter {
-        match self {
-            Self::Error => LevelFilter::ERROR,
-            Self::Warn => LevelFilter::WARN,
-            Self::Info => LevelFilter::INFO,
-            Self::Debug => LevelFilter::DEBUG,
-            Self::Trace => LevelFilter::TRACE,
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            // Listeners read their certificates again by handlers of their own.
+            Some(()) = hangup.recv() => {
+                if let Some(logs) = &logs {
+                    logs.reopen();
+                }
+            }
         }
     }
 }
 
-const fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
+impl Level {
+    const fn level(self) -> LogLevel {
+        match self {
+            Self::Error => LogLevel::Error,
+            Self::Warn => LogLevel::Warn,
+            Self::Info => LogLevel::Info,
+            Self::Debug => LogLevel::Debug,
+            Self::Trace => LogLevel::Trace,
+        }
     }
 }

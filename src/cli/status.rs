@@ -1,13 +1,13 @@
 //! `fieldgate status`: what a running gateway is doing, for people or as JSON.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde_json::Value as Json;
 
-use super::{check, complain, say};
+use super::running::Running;
+use super::{complain, say};
 use crate::health::span;
 use crate::io::control;
 
@@ -17,15 +17,9 @@ pub struct Args {
     /// What to show.
     #[arg(value_enum, default_value = "status")]
     what: What,
-    /// The config file that names the control socket.
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The control socket itself.
-    #[arg(long, value_name = "PATH", conflicts_with = "config")]
-    socket: Option<PathBuf>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
+    /// Which gateway.
+    #[command(flatten)]
+    running: Running,
 }
 
 /// What can be shown.
@@ -49,9 +43,9 @@ pub fn execute(args: &Args) -> ExitCode {
         What::Readings => "readings",
         What::Backlog => "backlog",
     };
-    match socket(args).and_then(|socket| control::ask(&socket, op)) {
+    match args.running.control_socket().and_then(|socket| control::ask(&socket, op)) {
         Ok(answer) => {
-            let human = matches!(args.what, What::Status) && !args.json;
+            let human = matches!(args.what, What::Status) && !args.running.json;
             say(if human { render(&answer) } else { format!("{answer:#}") });
             if answer.get("state").and_then(Json::as_str) == Some("degraded") {
                 return ExitCode::from(3);
@@ -62,21 +56,6 @@ pub fn execute(args: &Args) -> ExitCode {
             complain(error);
             ExitCode::FAILURE
         }
-    }
-}
-
-fn socket(args: &Args) -> Result<PathBuf, String> {
-    const DEFAULT_SOCKET: &str = "/run/fieldgate/control.sock";
-    if let Some(socket) = &args.socket {
-        return Ok(socket.clone());
-    }
-    if let Some(config) = &args.config {
-        return Ok(check::load(config)?.gateway.control_socket);
-    }
-    // Whoever installed a config expects it to count; without one the default stands.
-    match check::load(Path::new(super::DEFAULT_CONFIG)) {
-        Ok(config) => Ok(config.gateway.control_socket),
-        Err(_) => Ok(PathBuf::from(DEFAULT_SOCKET)),
     }
 }
 
@@ -103,6 +82,11 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     for problem in list(status, "problems") {
         writeln!(out, "  ! {}", problem.as_str().unwrap_or_default())?;
     }
+    let config = status.get("config").unwrap_or(&Json::Null);
+    let next_start: Vec<&str> = list(config, "next_start").filter_map(Json::as_str).collect();
+    if !next_start.is_empty() {
+        writeln!(out, "  takes effect at the next start: {}", next_start.join(", "))?;
+    }
     for upstream in list(status, "upstreams") {
         upstream_line(out, upstream)?;
     }
@@ -119,6 +103,12 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     let broker = status.get("broker").unwrap_or(&Json::Null);
     for listener in list(status, "listeners") {
         writeln!(out, "listener {:<8} {}", word(listener, "name"), word(listener, "address"))?;
+    }
+    for dated in list(status, "certificates") {
+        let day: String = word(dated, "expires").chars().take(10).collect();
+        let days = dated.get("days").and_then(Json::as_i64).unwrap_or(0);
+        let (listener, what, file) = (word(dated, "listener"), word(dated, "what"), word(dated, "file"));
+        writeln!(out, "listener {listener:<8} {what} until {day} ({days} d) {file}")?;
     }
     writeln!(
         out,
@@ -138,9 +128,10 @@ fn upstream_line(out: &mut String, upstream: &Json) -> std::fmt::Result {
     });
     writeln!(
         out,
-        "\nupstream {}: {} since {}; {} delivered, {} waiting ({}{})",
+        "\nupstream {}: {} ({}) since {}; {} delivered, {} waiting ({}{})",
         word(upstream, "name"),
         word(upstream, "state"),
+        word(upstream, "address"),
         word(upstream, "since"),
         number(upstream, "delivered"),
         number(backlog, "messages"),

@@ -2,6 +2,7 @@
 
 mod format;
 mod json;
+mod pretty;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,7 +17,7 @@ use super::client::properties::Side;
 use super::client::session::Session;
 use super::complain;
 use crate::mqtt::topic::TopicFilter;
-use crate::mqtt::{PropertiesBuf, QoS, ReasonCode, SubscribeOptions};
+use crate::mqtt::{PropertiesBuf, QoS, ReasonCode, RetainHandling, SubscribeOptions};
 use crate::time::Mono;
 use format::Format;
 
@@ -25,7 +26,7 @@ const TIMED_OUT: u8 = 27;
 
 /// Arguments of `fieldgate sub`.
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, args_override_self = true)]
 pub struct Args {
     #[command(flatten)]
     options: Options,
@@ -75,6 +76,15 @@ pub struct Args {
     /// Keep the retain flag as it was published (MQTT 5).
     #[arg(long)]
     retain_as_published: bool,
+    /// When retained messages are wanted (MQTT 5): always, new (only if the subscription is), never.
+    #[arg(long, value_name = "WHEN", value_parser = retain_handling)]
+    retain_handling: Option<RetainHandling>,
+    /// Print only this percentage of the messages, chosen by chance; may have a fraction.
+    #[arg(long, value_name = "PERCENT", value_parser = percentage)]
+    random_filter: Option<f64>,
+    /// Print JSON (%j and %J) over several lines.
+    #[arg(long)]
+    pretty: bool,
 }
 
 /// Exit codes: 0 done or stopped by a signal, 1 failed, 2 wrong arguments, 27 the time of -W is over.
@@ -106,7 +116,10 @@ pub fn execute(args: &Args) -> ExitCode {
 }
 
 fn prepare(args: &Args) -> Result<(options::Endpoint, Session, Subscriber), String> {
-    let needs_5 = args.retain_as_published.then_some("--retain-as-published");
+    let needs_5 = match args.retain_handling {
+        Some(_) => Some("--retain-handling"),
+        None => args.retain_as_published.then_some("--retain-as-published"),
+    };
     let mut resolved = args.options.resolve(Side::Subscriber, needs_5)?;
     let filters: Vec<String> = args.topic.iter().cloned().chain(resolved.topic.take()).collect();
     if filters.is_empty() && args.unsubscribe.is_empty() {
@@ -119,17 +132,20 @@ fn prepare(args: &Args) -> Result<(options::Endpoint, Session, Subscriber), Stri
     let options = SubscribeOptions {
         qos: args.qos,
         retain_as_published: args.retain_as_published,
+        retain_handling: args.retain_handling.unwrap_or_default(),
         ..Default::default()
     };
     resolved.settings.subscribe = filters.into_iter().map(|filter| (filter, options)).collect();
     resolved.settings.unsubscribe.clone_from(&args.unsubscribe);
     let format = match &args.format {
+        Some(format) if args.pretty => Format::parse(format, !args.no_eol)?.pretty(),
         Some(format) => Format::parse(format, !args.no_eol)?,
         None => Format::plain(args.verbose, !args.no_eol),
     };
     let subscriber = Subscriber {
         format,
         filtered_out: filtered_out.collect::<Result<_, _>>()?,
+        share: args.random_filter.map(|percent| percent / 100.0),
         left: args.count,
         exit_after_subscribe: args.exit_after_subscribe,
         no_retained: args.no_retained,
@@ -145,11 +161,27 @@ fn prepare(args: &Args) -> Result<(options::Endpoint, Session, Subscriber), Stri
     Ok((resolved.endpoint, Session::new(resolved.settings), subscriber))
 }
 
+fn retain_handling(text: &str) -> Result<RetainHandling, String> {
+    match text {
+        "always" => Ok(RetainHandling::Always),
+        "new" => Ok(RetainHandling::IfNew),
+        "never" => Ok(RetainHandling::Never),
+        _ => Err("is always, new or never".into()),
+    }
+}
+
+fn percentage(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (0.1..=100.0).contains(percent));
+    percent.ok_or_else(|| "is a percentage from 0.1 to 100".into())
+}
+
 /// What is done with the messages.
 #[derive(Debug)]
 struct Subscriber {
     format: Format,
     filtered_out: Vec<TopicFilter>,
+    /// The part of the messages that is printed, below 1.
+    share: Option<f64>,
     /// Messages until the end, if there is one.
     left: Option<u64>,
     exit_after_subscribe: bool,
@@ -188,7 +220,8 @@ impl Subscriber {
             };
             session.publish(now, empty);
         }
-        if let Err(error) = self.format.print(message, jiff::Timestamp::now(), &mut self.out) {
+        let is_printed = self.share.is_none_or(|share| fastrand::f64() < share);
+        if is_printed && let Err(error) = self.format.print(message, jiff::Timestamp::now(), &mut self.out) {
             self.complain(error);
         }
         if let Some(left) = &mut self.left {

@@ -1,6 +1,7 @@
 //! `[broker]` and `[[broker.user]]`: the broker for the LAN, its bounds, and who gets in. Where it listens is read in
 //! `listener`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::User;
@@ -12,12 +13,16 @@ use super::names::unique;
 use super::schema::Effect::{Live, Reconnect, Restart};
 use super::schema::{Kind, Table, computed, duration, key, optional, required, several};
 use super::section::{Section, Value};
-use crate::broker::{Config, ListenerPolicy};
+use crate::broker::{Arrivals, Config, ListenerPolicy, PublishRate, QueueFull};
 use crate::mqtt::PropertyLimits;
 use crate::secret::SecretRef;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+/// The largest packet that MQTT can say (2.1.4), with its header of five bytes.
+const PACKET_BYTES_MAX: u64 = 268_435_455 + 5;
+/// The words of `queue_full`.
+const QUEUE_FULL: Kind = Kind::Words(&["drop-oldest", "drop-newest", "disconnect"]);
 
 /// `[broker]`
 pub static BROKER: Table = Table {
@@ -30,15 +35,10 @@ pub static BROKER: Table = Table {
         optional(
             "password_file",
             Kind::Path,
-            Restart,
+            Live,
             "More users, in Mosquitto's format; made with fieldgate passwd. Changes count at once.",
         ),
-        optional(
-            "acl_file",
-            Kind::Path,
-            Restart,
-            "More rules, in Mosquitto's format. Changes count at once.",
-        ),
+        optional("acl_file", Kind::Path, Live, "More rules, in Mosquitto's format. Changes count at once."),
         optional(
             "client_id_prefixes",
             Kind::Texts { count_max: 64 },
@@ -47,10 +47,10 @@ pub static BROKER: Table = Table {
         ),
         key(
             "packet_max",
-            Kind::Size { min: KIB, max: 16 * MIB },
+            Kind::Size { min: KIB, max: PACKET_BYTES_MAX },
             "\"256 KiB\"",
             Live,
-            "The largest packet taken in; 1 KiB to 16 MiB.",
+            "The largest packet taken in; 1 KiB to 268435460 B, MQTT's own bound.",
         ),
         key(
             "first_packet_max",
@@ -72,6 +72,53 @@ pub static BROKER: Table = Table {
             "500",
             Live,
             "Connections in all; 1 to 65000.",
+        ),
+        key(
+            "connections_per_address_max",
+            Kind::Integer { min: 1, max: 65_000 },
+            "50",
+            Live,
+            "Clients of one address, this machine's own exempt; 1 to 65000.",
+        ),
+        key(
+            "half_open_per_address_max",
+            Kind::Integer { min: 1, max: 65_000 },
+            "20",
+            Live,
+            "Connections of one address that are not let in yet; 1 to 65000.",
+        ),
+        key(
+            "connect_rate_per_address_max",
+            Kind::Integer { min: 1, max: 100_000 },
+            "20",
+            Live,
+            "New connections of one address per second; 1 to 100000.",
+        ),
+        key(
+            "connect_burst_per_address_max",
+            Kind::Integer { min: 1, max: 100_000 },
+            "50",
+            Live,
+            "How many of them may come at once; 1 to 100000.",
+        ),
+        key(
+            "connect_rate_max",
+            Kind::Integer { min: 1, max: 100_000 },
+            "100",
+            Live,
+            "New connections of all addresses per second; 1 to 100000.",
+        ),
+        optional(
+            "publish_rate_max",
+            Kind::Integer { min: 1, max: 1_000_000 },
+            Live,
+            "Messages that a client may publish per second; 1 to 1000000.",
+        ),
+        optional(
+            "publish_bytes_rate_max",
+            Kind::Size { min: KIB, max: 1 << 30 },
+            Live,
+            "Their bytes per second, topic and payload; 1 KiB to 1 GiB.",
         ),
         key(
             "inflight_max",
@@ -101,6 +148,7 @@ pub static BROKER: Table = Table {
             Live,
             "Their bytes, topic and payload; 1 KiB to 1 GiB.",
         ),
+        key("queue_full", QUEUE_FULL, "\"drop-oldest\"", Live, "What happens when they are too many."),
         key(
             "queues_max",
             Kind::Size { min: KIB, max: 1 << 30 },
@@ -151,6 +199,20 @@ pub static BROKER: Table = Table {
             "Subscriptions of a client; 1 to 100000.",
         ),
         key(
+            "subscriptions_total_max",
+            Kind::Integer { min: 1, max: 1_000_000 },
+            "10000",
+            Live,
+            "Subscriptions of all clients; 1 to 1000000.",
+        ),
+        key(
+            "filters_per_packet_max",
+            Kind::Integer { min: 1, max: 100_000 },
+            "128",
+            Live,
+            "Topic filters of a SUBSCRIBE; 1 to 100000.",
+        ),
+        key(
             "topic_alias_max",
             Kind::Integer { min: 0, max: 65_535 },
             "16",
@@ -193,6 +255,20 @@ pub static BROKER: Table = Table {
             "Their bytes; 0 B to 1 GiB.",
         ),
         key(
+            "retained_message_max",
+            Kind::Size { min: 0, max: 1 << 30 },
+            "\"64 KiB\"",
+            Live,
+            "The largest of them; 0 B to 1 GiB.",
+        ),
+        key(
+            "retained_per_user_max",
+            Kind::Integer { min: 0, max: 1_000_000 },
+            "1000",
+            Live,
+            "Those of one user; 0 to 1000000.",
+        ),
+        key(
             "sessions_max",
             Kind::Integer { min: 1, max: 100_000 },
             "2000",
@@ -206,6 +282,40 @@ pub static BROKER: Table = Table {
             Live,
             "How long the session of an absent client is kept at most; 1s to 3650d.",
         ),
+        computed(
+            "anonymous_session_expiry_max",
+            duration(1_000, 10 * YEAR_MS),
+            "as session_expiry_max",
+            Live,
+            "The same for clients without a user name or an identifier of their own; 1s to 3650d.",
+        ),
+        computed(
+            "will_delay_max",
+            duration(1_000, 10 * YEAR_MS),
+            "whatever the client says",
+            Live,
+            "The longest delay of a will (MQTT 5); 1s to 3650d.",
+        ),
+        key(
+            "will_max",
+            Kind::Size { min: 0, max: MIB },
+            "\"64 KiB\"",
+            Live,
+            "The largest will; 0 B to 1 MiB.",
+        ),
+        optional(
+            "response_information",
+            Kind::Text { bytes_max: 256 },
+            Live,
+            "What an MQTT 5 client is told that asks where its responses go; %c is its identifier, %u its user name.",
+        ),
+        computed(
+            "memory_max",
+            Kind::Size { min: 16 * MIB, max: 1 << 40 },
+            "half of the memory, or the control group's limit if that is less",
+            Live,
+            "Memory that the gateway should take at most; 16 MiB to 1 TiB.",
+        ),
         key(
             "persistence",
             Kind::Bool,
@@ -214,10 +324,24 @@ pub static BROKER: Table = Table {
             "Whether sessions, their messages and retained messages survive a restart, a crash and a power cut.",
         ),
         key(
+            "commit_interval",
+            duration(0, 10_000),
+            "\"100ms\"",
+            Live,
+            "How far apart writes of what persistence keeps are in the long run; 0s to 10s. Larger spares flash.",
+        ),
+        key(
+            "commit_interval_pressed",
+            duration(0, 10_000),
+            "\"0s\"",
+            Live,
+            "The same while clients send as fast as they are acknowledged; 0s (as fast as the disk) to 10s.",
+        ),
+        key(
             "sys_interval",
             duration(0, 86_400_000),
             "\"10s\"",
-            Restart,
+            Live,
             "How often $SYS topics are published; 0s (never) to 1d.",
         ),
     ],
@@ -236,6 +360,12 @@ pub static USER: Table = Table {
             Live,
             "Where the password is kept.",
         ),
+        optional(
+            "queue_full",
+            QUEUE_FULL,
+            Live,
+            "What happens when too many messages wait for this user's clients.",
+        ),
     ],
 };
 
@@ -249,7 +379,12 @@ pub(super) fn broker(
     unique(mistakes, "[[broker.user]]", "name", users);
     let has_users = !users.is_empty() || section.is_mistaken("user") || section.is_given("password_file");
     let (policies, listeners) = listeners(section, has_users, mistakes);
-    let config = limits(section, base, policies);
+    let mut config = limits(section, base, policies);
+    config.queue_full_of = users
+        .iter()
+        .filter(|user| user.is_given("queue_full"))
+        .map(|user| (Arc::from(user.string("name")), queue_full(user)))
+        .collect();
     if config.first_packet_bytes_max > config.packet_bytes_max && section.is_given("first_packet_max") {
         let sizes_read = !section.is_mistaken("packet_max") && !section.is_mistaken("first_packet_max");
         if sizes_read {
@@ -281,10 +416,25 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         },
         connect_timeout: section.duration("connect_timeout"),
         connections_max: section.integer("connections_max"),
+        arrivals: Arrivals {
+            clients_per_address_max: section.integer("connections_per_address_max"),
+            half_open_per_address_max: section.integer("half_open_per_address_max"),
+            rate_per_address_max: section.integer("connect_rate_per_address_max"),
+            burst_per_address_max: section.integer("connect_burst_per_address_max"),
+            rate_max: section.integer("connect_rate_max"),
+        },
+        publish_rate: PublishRate {
+            messages_max: section.value("publish_rate_max").map(|_| section.integer("publish_rate_max")),
+            bytes_max: section
+                .value("publish_bytes_rate_max")
+                .map(|_| u32::try_from(section.size("publish_bytes_rate_max")).unwrap_or(u32::MAX)),
+        },
         inflight_max: section.integer("inflight_max"),
         receive_max: section.integer("receive_max"),
         queue_messages_max: section.integer("queue_messages_max"),
         queue_bytes_max: section.memory_size("queue_max"),
+        queue_full: queue_full(section),
+        queue_full_of: BTreeMap::new(),
         queues_bytes_max: section.memory_size("queues_max"),
         out_buffer_bytes_max: section.memory_size("out_buffer_max"),
         out_buffer_stall_max: section.duration("out_buffer_stall_max"),
@@ -292,6 +442,8 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         topic_bytes_max: section.memory_size("topic_max"),
         topic_levels_max: section.integer("topic_levels_max"),
         subscriptions_max: section.integer("subscriptions_max"),
+        subscriptions_total_max: section.integer("subscriptions_total_max"),
+        filters_per_packet_max: section.integer("filters_per_packet_max"),
         topic_alias_max: section.integer("topic_alias_max"),
         properties: PropertyLimits {
             user_max: section.integer("user_properties_max"),
@@ -300,10 +452,27 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         keep_alive_max: section.optional_duration("keep_alive_max"),
         retained_max: section.integer("retained_messages_max"),
         retained_bytes_max: section.memory_size("retained_max"),
+        retained_message_bytes_max: section.memory_size("retained_message_max"),
+        retained_per_user_max: section.integer("retained_per_user_max"),
         sessions_max: section.integer("sessions_max"),
         session_expiry_max: section.optional_duration("session_expiry_max"),
+        anonymous_session_expiry_max: section.optional_duration("anonymous_session_expiry_max"),
+        will_delay_max: section.optional_duration("will_delay_max"),
+        will_bytes_max: section.memory_size("will_max"),
+        response_information: section.text("response_information").map(str::to_owned),
+        memory_bytes_max: section.value("memory_max").map(|_| section.size("memory_max")),
         sys_interval: section.duration("sys_interval"),
         persistence: section.bool("persistence").unwrap_or(true),
+        commit_interval: section.duration("commit_interval"),
+        commit_interval_pressed: section.duration("commit_interval_pressed"),
+    }
+}
+
+fn queue_full(section: &Section) -> QueueFull {
+    match section.word("queue_full") {
+        "drop-newest" => QueueFull::DropNewest,
+        "disconnect" => QueueFull::Disconnect,
+        _ => QueueFull::DropOldest,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::point::{self, POINT};
-use super::schema::Effect::Live;
+use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
 use crate::sensor::{DecodeConfig, DeviceConfig, FramingConfig, LineEnd};
@@ -23,36 +23,36 @@ pub static DEVICE: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"weather\"",
-            Live,
+            Restart,
             "Stands in the topic; unique among the devices.",
         ),
-        required("port", Kind::Level { bytes_max: 64 }, "\"usb0\"", Live, "The name of its [[port]]."),
+        required("port", Kind::Level { bytes_max: 64 }, "\"usb0\"", Restart, "The name of its [[port]]."),
         key(
             "framing",
             Kind::Tagged(&[("line", &LINE)]),
             "{ kind = \"line\" }",
-            Live,
+            Restart,
             "How bytes become frames.",
         ),
         required(
             "decode",
             Kind::Tagged(&[("json", &JSON), ("key-value", &KEY_VALUE), ("csv", &CSV), ("regex", &REGEX)]),
             "\"json\"",
-            Live,
+            Restart,
             "How a frame becomes values: \"json\", \"key-value\", or a table with kind and more.",
         ),
         required(
             "points",
             Kind::OneOf(&[Kind::Words(&["*"]), Kind::Tables { table: &POINT, count_max: 1_024 }]),
             "\"*\"",
-            Live,
+            Restart,
             "\"*\": whatever the frame has; or [[device.points]], one table for each value.",
         ),
         key(
             "stale_after",
             duration(100, 30 * 86_400_000),
             "\"60s\"",
-            Live,
+            Restart,
             "Without a good frame for this long the device is stale; 100ms to 30d.",
         ),
     ],
@@ -63,19 +63,19 @@ pub static LINE: Table = Table {
     name: "[device.framing] of kind \"line\"",
     doc: "Text lines.",
     keys: &[
-        optional("kind", Kind::Words(&["line"]), Live, "\"line\""),
+        optional("kind", Kind::Words(&["line"]), Restart, "\"line\""),
         computed(
             "end",
             Kind::Raw { bytes_max: 16 },
             "LF, CR LF or CR, whatever comes",
-            Live,
+            Restart,
             "Exactly what ends a line, such as \"\\r\\n\"; 1 to 16 bytes.",
         ),
         key(
             "max",
             Kind::Size { min: 16, max: 64 * 1024 },
             "\"4 KiB\"",
-            Live,
+            Restart,
             "The longest line; a longer one is counted as bad. 16 B to 64 KiB.",
         ),
     ],
@@ -85,7 +85,7 @@ pub static LINE: Table = Table {
 pub static JSON: Table = Table {
     name: "[device.decode] of kind \"json\"",
     doc: "One JSON object per line; a point's from is a key or a JSON pointer such as /bme/t.",
-    keys: &[optional("kind", Kind::Words(&["json"]), Live, "\"json\"")],
+    keys: &[optional("kind", Kind::Words(&["json"]), Restart, "\"json\"")],
 };
 
 /// `decode = { kind = "key-value" }`
@@ -93,13 +93,13 @@ pub static KEY_VALUE: Table = Table {
     name: "[device.decode] of kind \"key-value\"",
     doc: "Pairs such as t=21.5; a point's from is a key.",
     keys: &[
-        optional("kind", Kind::Words(&["key-value"]), Live, "\"key-value\""),
-        key("pair", Kind::Char, "\"=\"", Live, "Between key and value."),
+        optional("kind", Kind::Words(&["key-value"]), Restart, "\"key-value\""),
+        key("pair", Kind::Char, "\"=\"", Restart, "Between key and value."),
         computed(
             "separator",
             Kind::Char,
             "any run of spaces, tabs, commas or semicolons",
-            Live,
+            Restart,
             "Between pairs; one character.",
         ),
     ],
@@ -110,13 +110,13 @@ pub static CSV: Table = Table {
     name: "[device.decode] of kind \"csv\"",
     doc: "Columns; a point's from is the name of a column or its number from 1.",
     keys: &[
-        optional("kind", Kind::Words(&["csv"]), Live, "\"csv\""),
-        key("separator", Kind::Char, "\",\"", Live, "Between columns; one character."),
+        optional("kind", Kind::Words(&["csv"]), Restart, "\"csv\""),
+        key("separator", Kind::Char, "\",\"", Restart, "Between columns; one character."),
         key(
             "columns",
             Kind::Texts { count_max: COLUMNS_MAX },
             "[]",
-            Live,
+            Restart,
             "Names of the columns in their order; may be left out where points use numbers.",
         ),
     ],
@@ -127,12 +127,12 @@ pub static REGEX: Table = Table {
     name: "[device.decode] of kind \"regex\"",
     doc: "A regular expression; a point's from is a named group. A line that doesn't match is a bad line.",
     keys: &[
-        optional("kind", Kind::Words(&["regex"]), Live, "\"regex\""),
+        optional("kind", Kind::Words(&["regex"]), Restart, "\"regex\""),
         required(
             "pattern",
             Kind::Pattern,
             "'(?<weight>[0-9.]+) kg'",
-            Live,
+            Restart,
             "With a named group (?<name>…) for each value; single quotes keep backslashes as they are.",
         ),
     ],

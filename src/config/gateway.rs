@@ -1,4 +1,4 @@
-//! `[gateway]`, `[time]`, `[log]`, `[health]` and `[buffer]`: the gateway as a whole.
+//! `[gateway]`, `[time]`, `[health]` and `[buffer]`: the gateway as a whole.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::mistake::Mistakes;
 use super::schema::Effect::{Live, Restart};
 use super::schema::{Kind, Table, computed, duration, key, optional};
 use super::section::Section;
-use super::{Buffer, Facts, Gateway, Health, Log, LogLevel, Time, TimeTrust, text};
+use super::{Buffer, Facts, Gateway, Health, Time, TimeTrust, text};
 
 /// The longest gateway id, in bytes: it stands in every topic and in client identifiers.
 const ID_BYTES_MAX: usize = 64;
@@ -46,6 +46,12 @@ pub static GATEWAY: Table = Table {
             Restart,
             "Where the command line talks to the running gateway.",
         ),
+        optional(
+            "pid_file",
+            Kind::Path,
+            Restart,
+            "Holds the number of the running process; locked, so that no second gateway takes it.",
+        ),
     ],
 };
 
@@ -59,19 +65,6 @@ pub static TIME: Table = Table {
         "\"auto\"",
         Live,
         "\"auto\": the kernel's word on synchronisation; \"always\": the clock is right (a good RTC).",
-    )],
-};
-
-/// `[log]`
-pub static LOG: Table = Table {
-    name: "[log]",
-    doc: "What is logged.",
-    keys: &[key(
-        "level",
-        Kind::Words(&["error", "warn", "info", "debug", "trace"]),
-        "\"info\"",
-        Live,
-        "error: someone must act; warn: data lost or refused; info: changes of state; debug: each packet.",
     )],
 };
 
@@ -104,7 +97,7 @@ pub static BUFFER: Table = Table {
             "commit_interval",
             duration(10, 60_000),
             "\"1s\"",
-            Live,
+            Restart,
             "Readings are on disk at most this long after they were taken; 10ms to 60s. 10s is kinder to flash.",
         ),
         key(
@@ -129,6 +122,7 @@ pub(super) fn gateway(section: &Section, facts: &Facts) -> Gateway {
         base_topic: Arc::from(base_topic),
         data_dir: PathBuf::from(section.string("data_dir")),
         control_socket: PathBuf::from(section.string("control_socket")),
+        pid_file: section.path("pid_file"),
     }
 }
 
@@ -144,17 +138,6 @@ pub(super) fn time(section: &Section) -> Time {
         _ => TimeTrust::Auto,
     };
     Time { trust }
-}
-
-pub(super) fn log(section: &Section) -> Log {
-    let level = match section.word("level") {
-        "error" => LogLevel::Error,
-        "warn" => LogLevel::Warn,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-        _ => LogLevel::Info,
-    };
-    Log { level }
 }
 
 pub(super) fn health(section: &Section) -> Health {

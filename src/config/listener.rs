@@ -1,14 +1,15 @@
-//! `[[broker.listener]]` with `[broker.listener.tls]` and `[broker.listener.websocket]`: where the broker listens, how
-//! clients get there, and which of them. Files named here are only names: the shell reads them.
+//! `[[broker.listener]]` with `[broker.listener.websocket]`: where the broker listens, how clients get there, and which
+//! of them. What TLS adds stands in `listener_tls`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::listener_tls::{ListenerTls, TLS, asks_for_certificates, listener_tls};
 use super::mistake::{Mistakes, Span, quoted};
 use super::names::unique_texts;
 use super::schema::Effect::{Live, Reconnect};
-use super::schema::{Kind, Table, computed, key, optional, required};
+use super::schema::{Kind, Table, computed, key, optional};
 use super::section::{Section, Value};
 use super::value::alternatives;
 use crate::broker::ListenerPolicy;
@@ -22,6 +23,9 @@ const DEFAULT_NAME: &str = "mqtt";
 
 /// The path of a WebSocket, unless another is named: what clients take by default.
 const DEFAULT_PATH: &str = "/mqtt";
+
+/// Whatever the path of the URL is.
+pub(crate) const ANY_PATH: &str = "*";
 
 /// The versions by the names that people use.
 const VERSIONS: [(&str, Version); 3] = [("3.1", Version::V31), ("3.1.1", Version::V311), ("5", Version::V5)];
@@ -68,47 +72,17 @@ impl std::fmt::Display for Bind {
     }
 }
 
-/// `tls` of a listener. All files are PEM.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// Our certificate chain, the listener's own first.
-    pub cert: PathBuf,
-    /// Its key.
-    pub key: PathBuf,
-    /// The authorities of client certificates, and whether each client must have one. Default: clients aren't asked.
-    pub client_ca: Option<(PathBuf, ClientCertificate)>,
-    /// Revoked client certificates.
-    pub crl: Option<PathBuf>,
-    /// Which name in a client's certificate is its user name. Default: none.
-    pub user_from_cert: Option<CertificateName>,
-}
-
-/// Whether a client must have a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientCertificate {
-    /// Without one, it is a client like any other.
-    Optional,
-    /// Without one, the handshake fails.
-    Required,
-}
-
-/// A name in a client's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateName {
-    /// The subject's first common name.
-    Common,
-    /// The first alternative name that is a DNS name, else the first that is a URI.
-    Alternative,
-}
-
 /// `websocket` of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocket {
-    /// Default `/mqtt`.
+    /// Default `/mqtt`; `*` is any.
     pub path: String,
     /// Pages that may connect besides those of the gateway's own host, such as `https://panel.example`; `*` is
     /// every page. Default none. Whoever sends no Origin isn't a page.
     pub origins: Vec<String>,
+    /// Host names under which a page of the gateway's own host may connect, besides addresses, this machine's name,
+    /// localhost and `*.local`. Default none.
+    pub hosts: Vec<String>,
 }
 
 /// `[[broker.listener]]`
@@ -137,6 +111,20 @@ pub static LISTENER: Table = Table {
              certificates are required, else false",
             Live,
             "Whether a client without user name gets in.",
+        ),
+        key(
+            "check_users",
+            Kind::Bool,
+            "true",
+            Live,
+            "Whether a user name must be right; false takes any, and needs allow_anonymous = true.",
+        ),
+        key(
+            "client_id_from_user",
+            Kind::Bool,
+            "false",
+            Live,
+            "Whether the user name takes the place of the client identifier; who has none doesn't get in.",
         ),
         key(
             "versions",
@@ -170,49 +158,31 @@ pub static LISTENER: Table = Table {
     ],
 };
 
-/// `[broker.listener.tls]`
-pub static TLS: Table = Table {
-    name: "[broker.listener.tls]",
-    doc: "TLS 1.2 and 1.3 for the clients of this listener. Files are read again when they change, and at SIGHUP.",
-    keys: &[
-        required(
-            "cert",
-            Kind::Path,
-            "\"/etc/fieldgate/listener.pem\"",
-            Live,
-            "PEM file of the listener's certificate chain.",
-        ),
-        required("key", Kind::Path, "\"/etc/fieldgate/listener.key\"", Live, "PEM file of its key."),
-        optional("client_ca", Kind::Path, Live, "PEM file of the authorities of client certificates."),
-        computed(
-            "client_cert",
-            Kind::Words(&["required", "optional"]),
-            "\"required\" with client_ca",
-            Live,
-            "Whether a client must have a certificate.",
-        ),
-        optional("crl", Kind::Path, Live, "PEM file of revoked client certificates."),
-        optional(
-            "user_from_cert",
-            Kind::Words(&["cn", "san"]),
-            Live,
-            "Which name in the certificate is the user name; then no password is asked.",
-        ),
-    ],
-};
-
 /// `[broker.listener.websocket]`
 pub static WEBSOCKET: Table = Table {
     name: "[broker.listener.websocket]",
     doc: "MQTT over WebSocket.",
     keys: &[
-        key("path", Kind::Text { bytes_max: 128 }, "\"/mqtt\"", Reconnect, "The path of the URL."),
+        key(
+            "path",
+            Kind::Text { bytes_max: 128 },
+            "\"/mqtt\"",
+            Reconnect,
+            "The path of the URL; \"*\" is any.",
+        ),
         key(
             "origins",
             Kind::Texts { count_max: 32 },
             "[]",
             Reconnect,
             "Pages that may connect besides those of this host; \"*\" is every page.",
+        ),
+        key(
+            "hosts",
+            Kind::Texts { count_max: 32 },
+            "[]",
+            Reconnect,
+            "Names of this host for its own pages, besides its addresses, its own name and *.local.",
         ),
     ],
 };
@@ -261,6 +231,8 @@ pub(super) fn listeners(
         policies.push(ListenerPolicy {
             name: Arc::clone(&name),
             allow_anonymous,
+            check_users: checks_users(section, allow_anonymous, mistakes),
+            client_id_from_user: section.bool("client_id_from_user") == Some(true),
             versions: versions(section, mistakes),
             connections_max: section
                 .value("connections_max")
@@ -285,8 +257,15 @@ fn is_local(bind: &Bind) -> bool {
     }
 }
 
-fn asks_for_certificates(tls: &ListenerTls) -> bool {
-    matches!(tls.client_ca, Some((_, ClientCertificate::Required)))
+/// Notes a listener that takes any name and refuses those who have none: they would only have to invent one.
+fn checks_users(section: &Section, allow_anonymous: bool, mistakes: &mut Mistakes<'_>) -> bool {
+    let checks_users = section.bool("check_users") != Some(false);
+    if !checks_users && !allow_anonymous && !section.is_mistaken("allow_anonymous") {
+        let message = "check_users: without it any user name gets in, but allow_anonymous is false here";
+        let help = "write allow_anonymous = true to let everyone in, or leave check_users out";
+        mistakes.add_with_help(section.span("check_users"), message, help);
+    }
+    checks_users
 }
 
 fn versions(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<Version> {
@@ -310,43 +289,13 @@ fn versions(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<Version> {
     versions
 }
 
-fn listener_tls(section: &Section, mistakes: &mut Mistakes<'_>) -> ListenerTls {
-    let client_ca = section.path("client_ca");
-    if client_ca.is_none() && !section.is_mistaken("client_ca") {
-        for key in ["client_cert", "crl", "user_from_cert"] {
-            if section.is_given(key) && !section.is_mistaken(key) {
-                mistakes.add_with_help(
-                    section.key_span(key),
-                    format!("{key}: clients aren't asked for a certificate without client_ca"),
-                    "add client_ca = \"/etc/fieldgate/devices-ca.pem\"",
-                );
-            }
-        }
-    }
-    let asked = match section.word("client_cert") {
-        "optional" => ClientCertificate::Optional,
-        _ => ClientCertificate::Required,
-    };
-    ListenerTls {
-        cert: section.path("cert").unwrap_or_default(),
-        key: section.path("key").unwrap_or_default(),
-        client_ca: client_ca.map(|path| (path, asked)),
-        crl: section.path("crl"),
-        user_from_cert: match section.word("user_from_cert") {
-            "cn" => Some(CertificateName::Common),
-            "san" => Some(CertificateName::Alternative),
-            _ => None,
-        },
-    }
-}
-
 fn websocket(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<WebSocket> {
     let Some(table) = section.table("websocket") else {
-        let by_default = WebSocket { path: DEFAULT_PATH.to_owned(), origins: Vec::new() };
+        let by_default = WebSocket { path: DEFAULT_PATH.to_owned(), origins: Vec::new(), hosts: Vec::new() };
         return (section.bool("websocket") == Some(true)).then_some(by_default);
     };
     let path = table.string("path");
-    if !path.is_empty() && !path.starts_with('/') {
+    if !path.is_empty() && path != ANY_PATH && !path.starts_with('/') {
         let help = format!("write \"/{path}\"");
         mistakes.add_with_help(
             table.span("path"),
@@ -365,12 +314,24 @@ fn websocket(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<WebSocket
             );
         }
     }
-    Some(WebSocket { path, origins: origins.iter().map(|(origin, _)| origin.to_lowercase()).collect() })
+    let hosts = table.texts("hosts");
+    for (host, span) in hosts {
+        if host.is_empty() || host.contains(['/', ':', '*', ' ']) {
+            mistakes.add_with_help(
+                *span,
+                format!("hosts: {} is no host name", quoted(host)),
+                "write the name alone, such as \"gw.example.com\"",
+            );
+        }
+    }
+    let lower = |texts: &[(String, Span)]| texts.iter().map(|(text, _)| text.to_lowercase()).collect();
+    Some(WebSocket { path, origins: lower(origins), hosts: lower(hosts) })
 }
 
 /// Notes a listener that faces the LAN, or refuses the nameless, while there are no users.
 fn nobody_gets_in(section: &Section, bind: &Bind, is_local: bool, mistakes: &mut Mistakes<'_>) {
     const HELP: &str = "add [[broker.user]] with name = \"…\" and password = { file = \"/etc/fieldgate/secrets/…\" }, \
+                        or password_file = \"/etc/fieldgate/passwd\" in [broker] (`fieldgate passwd` makes it), \
                         or write allow_anonymous = true here to let everyone in";
     if section.bool("proxy_protocol") == Some(true) {
         let message =

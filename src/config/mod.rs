@@ -16,24 +16,33 @@ mod device;
 pub(crate) mod duration;
 mod gateway;
 mod listener;
+mod listener_tls;
+pub mod log;
+mod map;
 mod mistake;
 mod names;
 mod pattern;
 mod point;
 mod port;
+mod reach;
+pub mod reload;
 mod render;
 pub mod schema;
 mod secret;
 mod section;
 mod size;
-mod suggest;
+pub(crate) mod suggest;
 mod text;
 mod upstream;
 mod value;
 mod walk;
 
-pub use listener::{Bind, CertificateName, ClientCertificate, Listener, ListenerTls, WebSocket};
+pub(crate) use listener::ANY_PATH;
+pub use listener::{Bind, Listener, WebSocket};
+pub use listener_tls::{CertificateName, ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
+pub use log::{Log, LogFile, LogFormat, LogLevel, LogSyslog, LogTime, LogTo};
 pub use mistake::Mistake;
+pub use reach::{Address, BindTo, Proxy, ProxyKind, Reach};
 pub use render::render;
 
 use mistake::Mistakes;
@@ -68,6 +77,8 @@ pub struct Config {
     pub acl_file: Option<PathBuf>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
+    /// What all of this was made from, key by key.
+    pub settings: reload::Settings,
 }
 
 /// `[gateway]`
@@ -83,6 +94,8 @@ pub struct Gateway {
     pub data_dir: PathBuf,
     /// The control socket. Default /run/fieldgate/control.sock.
     pub control_socket: PathBuf,
+    /// Holds the number of the running process. Default none.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// `[time]`
@@ -100,25 +113,6 @@ pub enum TimeTrust {
     #[default]
     Auto,
     Always,
-}
-
-/// `[log]`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// Default info.
-    pub level: LogLevel,
-}
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the usual names")]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-    Trace,
 }
 
 /// `[health]`
@@ -158,6 +152,8 @@ pub struct Upstream {
     pub host: String,
     /// Default 1883, with TLS 8883.
     pub port: u16,
+    /// More addresses, and the way there.
+    pub reach: Reach,
     /// TLS, if any.
     pub tls: Option<UpstreamTls>,
     /// Default `<gateway id>`.
@@ -176,6 +172,30 @@ pub struct Upstream {
     pub backoff_min: Duration,
     /// Default 60 s.
     pub backoff_max: Duration,
+    /// Default 30 s.
+    pub ack_timeout: Duration,
+    /// Default false.
+    pub clean_session: bool,
+    /// Default 1 h.
+    pub session_expiry: Duration,
+    /// Default true.
+    pub watch_status: bool,
+    /// Default none.
+    pub notification_topic: Option<Arc<str>>,
+    /// Default true.
+    pub receipts: bool,
+    /// Default none.
+    pub health_every: Option<Duration>,
+    /// Default none.
+    pub bytes_per_day_max: Option<u64>,
+    /// Default oldest first.
+    pub drain: bridge::DrainOrder,
+    /// Default 50.
+    pub live_share: u8,
+    /// Default none.
+    pub drain_messages_max: Option<u32>,
+    /// Default none.
+    pub drain_bytes_max: Option<u32>,
     /// `[[upstream.map]]`; without any, `<base>/data/#` as it is, QoS 1.
     pub maps: Vec<bridge::Mapping>,
 }
@@ -191,6 +211,12 @@ pub struct UpstreamTls {
     pub cert: Option<PathBuf>,
     /// Its key, PEM.
     pub key: Option<PathBuf>,
+    /// TLS 1.3 only.
+    pub only_13: bool,
+    /// Protocols offered in the handshake.
+    pub alpn: Vec<String>,
+    /// SHA-256 of the public keys that the upstream may have.
+    pub pins: Vec<[u8; 32]>,
 }
 
 /// What the shell knows and the text doesn't.
@@ -226,6 +252,18 @@ pub fn parse(sources: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> 
     Err(mistakes.into_sorted())
 }
 
+/// Where the files say that the control socket is, whatever else is wrong with them: a gateway that runs must be
+/// reached with a broken config too.
+#[must_use]
+pub fn control_socket(sources: &[Source]) -> Option<PathBuf> {
+    sources.iter().find_map(|source| {
+        let (document, _) = toml::de::DeTable::parse_recoverable(&source.text);
+        let gateway = document.get_ref().get("gateway")?.get_ref().as_table()?;
+        let socket = gateway.get("control_socket")?.get_ref().as_str()?;
+        Some(PathBuf::from(socket))
+    })
+}
+
 /// What the sections mean. Complete only if no mistake was noted.
 fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Config {
     let absent = Section::new(&schema::ROOT, root.span);
@@ -240,7 +278,7 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
     let path = |key: &str| table("broker").text(key).map(PathBuf::from);
     Config {
         time: gateway::time(table("time")),
-        log: gateway::log(table("log")),
+        log: log::log(table("log"), mistakes),
         health: gateway::health(table("health")),
         buffer: gateway::buffer(table("buffer"), mistakes),
         ports: port::ports(root.tables("port"), mistakes),
@@ -252,5 +290,6 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
         listeners,
         users,
         upstreams,
+        settings: reload::Settings(root.clone()),
     }
 }

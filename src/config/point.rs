@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 use super::device::COLUMNS_MAX;
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
-use super::schema::Effect::Live;
+use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, key, optional, required};
 use super::section::{Section, Value};
 use crate::sensor::{DecodeConfig, PointConfig, PointType, Points};
@@ -21,29 +21,34 @@ pub static POINT: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"temperature\"",
-            Live,
+            Restart,
             "What the value is called; unique within the device.",
         ),
         computed(
             "from",
             Kind::OneOf(&[Kind::Text { bytes_max: 256 }, Kind::Integer { min: 1, max: 256 }]),
             "the name",
-            Live,
+            Restart,
             "Where it stands in the frame: a key, JSON pointer, column name or number, or group.",
         ),
         key(
             "type",
             Kind::Words(&["number", "integer", "bool", "text"]),
             "\"number\"",
-            Live,
+            Restart,
             "What it is: \"number\", \"integer\", \"bool\" or \"text\".",
         ),
-        key("scale", Kind::Decimal, "1", Live, "Multiplies the number, exactly as it is written here."),
-        key("offset", Kind::Decimal, "0", Live, "Added after scaling, exactly as it is written here."),
-        optional("unit", Kind::Text { bytes_max: 32 }, Live, "Unit, by its SenML name: Cel, %RH, hPa, kg."),
-        optional("min", Kind::Number, Live, "Below it, after scaling, the value is out of range."),
-        optional("max", Kind::Number, Live, "Above it, after scaling, the value is out of range."),
-        key("optional", Kind::Bool, "false", Live, "A missing value is no fault."),
+        key("scale", Kind::Decimal, "1", Restart, "Multiplies the number, exactly as it is written here."),
+        key("offset", Kind::Decimal, "0", Restart, "Added after scaling, exactly as it is written here."),
+        optional(
+            "unit",
+            Kind::Text { bytes_max: 32 },
+            Restart,
+            "Unit, by its SenML name: Cel, %RH, hPa, kg.",
+        ),
+        optional("min", Kind::Number, Restart, "Below it, after scaling, the value is out of range."),
+        optional("max", Kind::Number, Restart, "Above it, after scaling, the value is out of range."),
+        key("optional", Kind::Bool, "false", Restart, "A missing value is no fault."),
     ],
 };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::unique;
-use super::schema::Effect::Reconnect;
+use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, key, optional, required};
 use super::section::Section;
 use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, StopBits};
@@ -18,57 +18,46 @@ pub static PORT: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"usb0\"",
-            Reconnect,
+            Restart,
             "What devices call it; unique among the ports.",
         ),
         required(
             "path",
             Kind::Path,
             "\"/dev/ttyUSB0\"",
-            Reconnect,
+            Restart,
             "Its device file; one under /dev/serial/by-id stays the same after replugging.",
         ),
         key(
             "baud",
             Kind::Integer { min: 50, max: 4_000_000 },
             "9600",
-            Reconnect,
+            Restart,
             "Bits per second, 50 to 4000000.",
         ),
-        key(
-            "data_bits",
-            Kind::Integer { min: 5, max: 8 },
-            "8",
-            Reconnect,
-            "Data bits per character, 5 to 8.",
-        ),
+        key("data_bits", Kind::Integer { min: 5, max: 8 }, "8", Restart, "Data bits per character, 5 to 8."),
         key(
             "parity",
             Kind::Words(&["none", "odd", "even"]),
             "\"none\"",
-            Reconnect,
+            Restart,
             "Parity bit: \"none\", \"odd\" or \"even\".",
         ),
-        key("stop_bits", Kind::Integer { min: 1, max: 2 }, "1", Reconnect, "Stop bits, 1 or 2."),
+        key("stop_bits", Kind::Integer { min: 1, max: 2 }, "1", Restart, "Stop bits, 1 or 2."),
         key(
             "flow_control",
             Kind::Words(&["none", "software", "hardware"]),
             "\"none\"",
-            Reconnect,
+            Restart,
             "\"none\", \"software\" (XON/XOFF) or \"hardware\" (RTS/CTS).",
         ),
         optional(
             "dtr",
             Kind::Bool,
-            Reconnect,
+            Restart,
             "Level of DTR after opening; without it as the driver sets it. An Arduino restarts when DTR rises.",
         ),
-        optional(
-            "rts",
-            Kind::Bool,
-            Reconnect,
-            "Level of RTS after opening; without it as the driver sets it.",
-        ),
+        optional("rts", Kind::Bool, Restart, "Level of RTS after opening; without it as the driver sets it."),
     ],
 };
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{broker, device, gateway, port, upstream};
+use super::{broker, device, gateway, log, port, upstream};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -59,12 +59,12 @@ pub enum Absent {
     None,
 }
 
-/// How a change of a key takes effect.
+/// How a change of a key takes effect when a running gateway reads its config again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// At once.
     Live,
-    /// The port is reopened, the listener bound or the upstream connected anew.
+    /// The listener is closed and opened anew: its clients are disconnected.
     Reconnect,
     /// At the next start.
     Restart,
@@ -170,13 +170,13 @@ pub static ROOT: Table = Table {
     keys: &[
         single("gateway", &gateway::GATEWAY, Effect::Restart),
         single("time", &gateway::TIME, Effect::Live),
-        single("log", &gateway::LOG, Effect::Live),
+        single("log", &log::LOG, Effect::Live),
         single("health", &gateway::HEALTH, Effect::Live),
         single("buffer", &gateway::BUFFER, Effect::Restart),
-        several("port", &port::PORT, 64, Effect::Reconnect),
-        several("device", &device::DEVICE, 1_024, Effect::Live),
-        single("broker", &broker::BROKER, Effect::Restart),
-        several("upstream", &upstream::UPSTREAM, 16, Effect::Reconnect),
+        several("port", &port::PORT, 64, Effect::Restart),
+        several("device", &device::DEVICE, 1_024, Effect::Restart),
+        single("broker", &broker::BROKER, Effect::Live),
+        several("upstream", &upstream::UPSTREAM, 16, Effect::Restart),
     ],
 };
 

@@ -3,7 +3,7 @@
 /// The known word that is nearest to `written`, if any is near enough to be worth a guess: at most one slip in
 /// three characters (a wrong, missing, additional or swapped character each), or one a beginning of the other
 /// (`baudrate`, `user`).
-pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let written = normal(written);
     let mut best: Option<(usize, &str)> = None;
     for word in known {

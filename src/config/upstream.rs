@@ -1,91 +1,179 @@
-//! `[[upstream]]` and `[[upstream.map]]`: the brokers that readings go to, and how topics are named there.
+//! `[[upstream]]`: the brokers that readings go to. What goes there and comes from there, `map` knows.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::map::{self, MAP};
 use super::mistake::{Mistakes, Span, quoted};
 use super::names::unique_texts;
-use super::schema::Effect::Reconnect;
+use super::schema::Effect::Restart;
 use super::schema::{self, Kind, Table, computed, key, optional, required, several};
-use super::section::{Section, Value};
-use super::{Gateway, Upstream, UpstreamTls, duration};
-use crate::bridge::{Mapping, RetainRule};
+use super::section::Section;
+use super::{Gateway, Upstream, UpstreamTls, duration, reach};
+use crate::bridge::DrainOrder;
 use crate::broker::ForwardRule;
 use crate::message::OutboxId;
-use crate::mqtt::topic::TopicFilter;
-use crate::mqtt::{QoS, Version};
+use crate::mqtt::Version;
 
 /// The port of MQTT without and with TLS (IANA: mqtt, secure-mqtt).
 const PORT_PLAIN: u16 = 1883;
 const PORT_TLS: u16 = 8883;
+/// Within WebSocket, those of HTTP.
+const PORT_WS: u16 = 80;
+const PORT_WSS: u16 = 443;
 
 /// `[[upstream]]`
 pub static UPSTREAM: Table = Table {
     name: "[[upstream]]",
     doc: "A broker that readings go to.",
     keys: &[
-        computed("name", Kind::Level { bytes_max: 64 }, "the host", Reconnect, "Unique among the upstreams."),
-        required("host", Kind::Host, "\"mqtt.example.com\"", Reconnect, "Host name or IP address."),
+        computed("name", Kind::Level { bytes_max: 64 }, "the host", Restart, "Unique among the upstreams."),
+        required("host", Kind::Host, "\"mqtt.example.com\"", Restart, "Host name or IP address."),
         computed(
             "port",
             Kind::Integer { min: 1, max: 65_535 },
-            "1883, with TLS 8883",
-            Reconnect,
+            "1883, with TLS 8883, with websocket 80 and 443",
+            Restart,
             "Port, 1 to 65535.",
         ),
+        reach::FALLBACK,
+        reach::FAILOVER,
+        reach::RETURN_AFTER,
+        reach::WEBSOCKET,
+        reach::PROXY_KEY,
+        reach::BIND,
         key(
             "tls",
             Kind::OneOf(&[Kind::Bool, Kind::Table(&TLS)]),
             "false",
-            Reconnect,
+            Restart,
             "true: TLS with the system's certificate authorities; or [upstream.tls].",
         ),
         computed(
             "client_id",
             Kind::Text { bytes_max: 256 },
             "the gateway's id",
-            Reconnect,
+            Restart,
             "MQTT client identifier.",
         ),
         key(
             "version",
             Kind::Words(&["3.1.1", "5"]),
             "\"3.1.1\"",
-            Reconnect,
+            Restart,
             "MQTT version, \"3.1.1\" or \"5\"; every broker speaks 3.1.1.",
         ),
-        optional("user_name", Kind::Text { bytes_max: 1_024 }, Reconnect, "MQTT user name."),
-        optional("password", Kind::Secret, Reconnect, "Where the MQTT password is kept."),
+        optional("user_name", Kind::Text { bytes_max: 1_024 }, Restart, "MQTT user name."),
+        optional("password", Kind::Secret, Restart, "Where the MQTT password is kept."),
         key(
             "keep_alive",
             schema::duration(2_000, 65_535_000),
             "\"30s\"",
-            Reconnect,
+            Restart,
             "A link that is silent for 1.5 times this is dead; 2s to 65535s, whole seconds.",
         ),
         key(
             "inflight_max",
             Kind::Integer { min: 2, max: 1_000 },
             "20",
-            Reconnect,
+            Restart,
             "Unacknowledged messages, unless upstream allows fewer; 2 to 1000.",
         ),
         key(
             "backoff_min",
             schema::duration(100, 3_600_000),
             "\"1s\"",
-            Reconnect,
+            Restart,
             "The first wait before a new attempt; 100ms to 1h.",
         ),
         key(
             "backoff_max",
             schema::duration(100, 86_400_000),
             "\"60s\"",
-            Reconnect,
+            Restart,
             "The longest wait; 100ms to 1d.",
         ),
-        several("map", &MAP, 64, Reconnect),
+        key(
+            "ack_timeout",
+            schema::duration(1_000, 600_000),
+            "\"30s\"",
+            Restart,
+            "A message that is not acknowledged within this ends the connection, and goes again; 1s to 10min.",
+        ),
+        key(
+            "clean_session",
+            Kind::Bool,
+            "false",
+            Restart,
+            "true: upstream forgets at each connect what it had for us, also messages that come in.",
+        ),
+        key(
+            "session_expiry",
+            schema::duration(0, 2_592_000_000),
+            "\"1h\"",
+            Restart,
+            "How long a version 5 upstream keeps for us what comes in while we are away; 0s to 30d.",
+        ),
+        key(
+            "watch_status",
+            Kind::Bool,
+            "true",
+            Restart,
+            "The gateway subscribes to its own status and puts right what a late will says.",
+        ),
+        optional(
+            "notification_topic",
+            Kind::TopicPrefix,
+            Restart,
+            "Where the LAN is told, retained, whether this upstream is there: 1 or 0.",
+        ),
+        key(
+            "receipts",
+            Kind::Bool,
+            "true",
+            Restart,
+            "Each outage is accounted for on <base>/receipt, when all that waited is sent.",
+        ),
+        optional(
+            "health_every",
+            schema::duration(1_000, 604_800_000),
+            Restart,
+            "Health goes to this upstream at most this often; 1s to 7d.",
+        ),
+        optional(
+            "bytes_per_day_max",
+            Kind::Size { min: 1_024, max: 1 << 40 },
+            Restart,
+            "Bytes to and from this upstream per day (UTC); beyond, only status, health and high priority go; 1 KiB to 1 TiB.",
+        ),
+        key(
+            "drain",
+            Kind::Words(&["oldest-first", "interleave"]),
+            "\"oldest-first\"",
+            Restart,
+            "How a backlog goes out: \"oldest-first\", all in order; \"interleave\": what comes meanwhile has its share.",
+        ),
+        key(
+            "live_share",
+            Kind::Integer { min: 1, max: 99 },
+            "50",
+            Restart,
+            "With interleave, the percentage of messages that are live while a backlog drains; 1 to 99.",
+        ),
+        optional(
+            "drain_messages_max",
+            Kind::Integer { min: 1, max: 1_000_000 },
+            Restart,
+            "Messages of a backlog per second, at most; 1 to 1000000.",
+        ),
+        optional(
+            "drain_bytes_max",
+            Kind::Size { min: 64, max: 1 << 30 },
+            Restart,
+            "Bytes of a backlog per second, at most; 64 B to 1 GiB.",
+        ),
+        several("map", &MAP, 64, Restart),
     ],
 };
 
@@ -98,35 +186,35 @@ pub static TLS: Table = Table {
             "ca",
             Kind::Path,
             "the system's authorities",
-            Reconnect,
-            "PEM file of the authority that signed the upstream's certificate.",
+            Restart,
+            "The authorities of the upstream's certificate: a PEM file, or a folder of such files.",
         ),
-        computed("server_name", Kind::Host, "the host", Reconnect, "The name in the upstream's certificate."),
+        computed("server_name", Kind::Host, "the host", Restart, "The name in the upstream's certificate."),
         optional(
             "cert",
             Kind::Path,
-            Reconnect,
+            Restart,
             "PEM file of our certificate chain, for an upstream that wants one.",
         ),
-        optional("key", Kind::Path, Reconnect, "PEM file of its key."),
-    ],
-};
-
-/// `[[upstream.map]]`
-pub static MAP: Table = Table {
-    name: "[[upstream.map]]",
-    doc: "Topics that go to this upstream; without any, <base>/data/# as it is. The first that matches counts.",
-    keys: &[
-        required("filter", Kind::Filter, "\"fieldgate/gw/data/#\"", Reconnect, "Local topics."),
-        key("local_prefix", Kind::TopicPrefix, "\"\"", Reconnect, "Taken off the front of the topic."),
-        key("remote_prefix", Kind::TopicPrefix, "\"\"", Reconnect, "Put in front instead."),
-        key("qos", Kind::Integer { min: 0, max: 1 }, "1", Reconnect, "QoS towards upstream at most, 0 or 1."),
+        optional("key", Kind::Path, Restart, "PEM file of its key."),
         key(
-            "retain",
-            Kind::Words(&["keep", "never"]),
-            "\"keep\"",
-            Reconnect,
-            "\"keep\": as published; \"never\": for clouds that refuse RETAIN.",
+            "min_version",
+            Kind::Words(&["1.2", "1.3"]),
+            "\"1.2\"",
+            Restart,
+            "The oldest TLS version that is spoken, \"1.2\" or \"1.3\".",
+        ),
+        optional(
+            "alpn",
+            Kind::Texts { count_max: 4 },
+            Restart,
+            "Protocols offered in the handshake; some clouds want [\"mqtt\"] or [\"x-amzn-mqtt-ca\"].",
+        ),
+        optional(
+            "pin",
+            Kind::Texts { count_max: 4 },
+            Restart,
+            "Public keys that the upstream may have, \"sha256/…\"; without ca, nothing else about it is looked at.",
         ),
     ],
 };
@@ -177,7 +265,8 @@ fn same_client(section: &Section, first: Span, upstream: &Upstream, mistakes: &m
 pub(super) fn forward(upstreams: &[Upstream]) -> Vec<ForwardRule> {
     let mut rules = Vec::new();
     for (outbox, upstream) in (0..=u16::MAX).map(OutboxId).zip(upstreams) {
-        rules.extend(upstream.maps.iter().map(|map| ForwardRule { filter: map.filter.clone(), outbox }));
+        let outward = upstream.maps.iter().filter(|map| map.direction.goes_out());
+        rules.extend(outward.map(|map| ForwardRule { filter: map.filter.clone(), outbox }));
     }
     rules
 }
@@ -185,16 +274,26 @@ pub(super) fn forward(upstreams: &[Upstream]) -> Vec<ForwardRule> {
 fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Upstream {
     let host = section.string("host");
     let tls = tls(section, mistakes);
-    let default_port = if tls.is_some() { PORT_TLS } else { PORT_PLAIN };
+    let default_port = match (tls.is_some(), reach::websocket(section).is_some()) {
+        (false, false) => PORT_PLAIN,
+        (true, false) => PORT_TLS,
+        (false, true) => PORT_WS,
+        (true, true) => PORT_WSS,
+    };
     let version = match section.word("version") {
         "5" => Version::V5,
         _ => Version::V311,
     };
+    if section.text("notification_topic") == Some("") {
+        mistakes.add(section.span("notification_topic"), "notification_topic: is empty");
+    }
     check_login(section, version, mistakes);
     check_times(section, mistakes);
+    let port = if section.is_given("port") { section.integer("port") } else { default_port };
     Upstream {
         name: Arc::from(section.text("name").unwrap_or(&host)),
-        port: if section.is_given("port") { section.integer("port") } else { default_port },
+        port,
+        reach: reach::reach(section, port, mistakes),
         tls,
         client_id: section.text("client_id").unwrap_or(&gateway.id).to_owned(),
         version,
@@ -204,7 +303,26 @@ fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -
         inflight_max: section.integer("inflight_max"),
         backoff_min: section.duration("backoff_min"),
         backoff_max: section.duration("backoff_max"),
-        maps: maps(section, gateway, mistakes),
+        ack_timeout: section.duration("ack_timeout"),
+        clean_session: section.bool("clean_session").unwrap_or(false),
+        notification_topic: section.text("notification_topic").map(Arc::from),
+        watch_status: section.bool("watch_status").unwrap_or(true),
+        session_expiry: section.duration("session_expiry"),
+        receipts: section.bool("receipts").unwrap_or(true),
+        health_every: section.optional_duration("health_every"),
+        bytes_per_day_max: section.is_given("bytes_per_day_max").then(|| section.size("bytes_per_day_max")),
+        drain: match section.word("drain") {
+            "interleave" => DrainOrder::Interleave,
+            _ => DrainOrder::OldestFirst,
+        },
+        live_share: section.integer("live_share"),
+        drain_messages_max: section
+            .is_given("drain_messages_max")
+            .then(|| section.integer("drain_messages_max")),
+        drain_bytes_max: section
+            .is_given("drain_bytes_max")
+            .then(|| u32::try_from(section.size("drain_bytes_max")).unwrap_or(u32::MAX)),
+        maps: map::maps(section, gateway, mistakes),
         host,
     }
 }
@@ -225,7 +343,15 @@ fn tls(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<UpstreamTls> {
     }
     let path = |key| table.text(key).map(PathBuf::from);
     let server_name = table.text("server_name").map(str::to_owned);
-    Some(UpstreamTls { ca: path("ca"), server_name, cert: path("cert"), key: path("key") })
+    Some(UpstreamTls {
+        ca: path("ca"),
+        server_name,
+        cert: path("cert"),
+        key: path("key"),
+        only_13: table.word("min_version") == "1.3",
+        alpn: table.texts("alpn").iter().map(|(name, _)| name.clone()).collect(),
+        pins: reach::pins(table, mistakes),
+    })
 }
 
 fn check_login(section: &Section, version: Version, mistakes: &mut Mistakes<'_>) {
@@ -254,43 +380,4 @@ fn check_times(section: &Section, mistakes: &mut Mistakes<'_>) {
     if section.duration("keep_alive").subsec_nanos() != 0 {
         mistakes.add(section.span("keep_alive"), "keep_alive: MQTT counts it in whole seconds");
     }
-}
-
-fn maps(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Vec<Mapping> {
-    let sections = section.tables("map");
-    let filters = sections.iter().filter_map(|map| match map.value("filter") {
-        Some(Value::Filter(filter)) => Some((filter.as_str(), map.span("filter"))),
-        _ => None,
-    });
-    unique_texts(mistakes, "[[upstream.map]]", "filter", filters);
-    if sections.is_empty() {
-        return readings(gateway).into_iter().collect();
-    }
-    sections.iter().filter_map(map).collect()
-}
-
-fn map(section: &Section) -> Option<Mapping> {
-    let Some(Value::Filter(filter)) = section.value("filter") else { return None };
-    Some(Mapping {
-        filter: filter.clone(),
-        local_prefix: section.string("local_prefix"),
-        remote_prefix: section.string("remote_prefix"),
-        qos_max: QoS::from_u8(section.integer("qos")).unwrap_or_default(),
-        retain: match section.word("retain") {
-            "never" => RetainRule::Never,
-            _ => RetainRule::Keep,
-        },
-    })
-}
-
-/// Without a map: the readings, as they are. `None` only if the base topic is a mistake.
-fn readings(gateway: &Gateway) -> Option<Mapping> {
-    let filter = TopicFilter::parse(&format!("{}/data/#", gateway.base_topic)).ok()?;
-    Some(Mapping {
-        filter,
-        local_prefix: String::new(),
-        remote_prefix: String::new(),
-        qos_max: QoS::AtLeastOnce,
-        retain: RetainRule::Keep,
-    })
 }

@@ -187,8 +187,8 @@ impl Walker<'_, '_> {
         self.mistakes.add_with_help(
             key,
             message,
-            "give each device a certificate of its own: client_ca = \"/etc/fieldgate/devices-ca.pem\" and \
-             user_from_cert = \"cn\" in [broker.listener.tls]",
+            "give each device a certificate of its own, which `fieldgate cert device NAME` issues: \
+             client_ca = \"/etc/fieldgate/devices-ca.pem\" and user_from_cert = \"cn\" in [broker.listener.tls]",
         );
         let required = section.table.keys.iter().filter(|key| matches!(key.absent, Absent::Required(_)));
         for missing in required {

@@ -41,16 +41,19 @@ pub(super) fn user_name(certificate: &CertificateDer<'_>, wanted: CertificateNam
         };
         format!("the client's certificate has no {what}")
     })?;
-    check(&name)?;
+    check(&name).map_err(|why| format!("the name {name:?} in the client's certificate {why}"))?;
     Ok(name)
 }
 
-fn check(name: &str) -> Result<(), String> {
+/// Whether a name in a certificate can be a user name.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that begins with the name.
+pub fn check(name: &str) -> Result<(), String> {
     let forbidden = |c: char| matches!(c, '+' | '#' | '/') || c.is_control();
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(forbidden) {
         return Err(format!(
-            "the name {name:?} in the client's certificate can't be a user name: 1 to {NAME_BYTES_MAX} bytes, \
-             without + # / and control characters"
+            "can't be a user name: 1 to {NAME_BYTES_MAX} bytes, without + # / and control characters"
         ));
     }
     Ok(())

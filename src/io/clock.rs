@@ -15,7 +15,8 @@ pub const TRUST_INTERVAL: Duration = Duration::from_secs(5);
 /// Reads both clocks. Clones share what is known about trust.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    policy: TimeTrust,
+    /// `trust = "always"`.
+    always: Arc<AtomicBool>,
     synced: Arc<AtomicBool>,
 }
 
@@ -23,9 +24,15 @@ impl Clock {
     /// A clock that has asked the kernel once.
     #[must_use]
     pub fn new(policy: TimeTrust) -> Self {
-        let clock = Self { policy, synced: Arc::new(AtomicBool::new(false)) };
-        clock.refresh_trust();
+        let clock = Self { always: Arc::default(), synced: Arc::default() };
+        clock.set_trust(policy);
         clock
+    }
+
+    /// Another word on who vouches for the clock; true if the answer changed.
+    pub fn set_trust(&self, policy: TimeTrust) -> bool {
+        self.always.store(policy == TimeTrust::Always, Ordering::Relaxed);
+        self.refresh_trust()
     }
 
     /// Both clocks, now.
@@ -38,10 +45,7 @@ impl Clock {
 
     /// Asks the kernel again; true if the answer changed.
     pub fn refresh_trust(&self) -> bool {
-        let synced = match self.policy {
-            TimeTrust::Always => true,
-            TimeTrust::Auto => kernel_clock_is_synced(),
-        };
+        let synced = self.always.load(Ordering::Relaxed) || kernel_clock_is_synced();
         self.synced.swap(synced, Ordering::Relaxed) != synced
     }
 }

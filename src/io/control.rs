@@ -1,6 +1,7 @@
 //! The control socket: one JSON request a line, one JSON answer a line. The command line speaks it, and so can
 //! `socat`: `echo '{"op":"status"}' | socat - UNIX-CONNECT:/run/fieldgate/control.sock`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,11 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::reporter::Reporter;
+use crate::bridge::{Handling, Input};
+use crate::health;
 
 /// Clients served at once; more wait. Each costs a few KB.
 const CLIENTS_MAX: usize = 16;
@@ -29,6 +32,22 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 #[serde(deny_unknown_fields)]
 struct Request {
     op: Operation,
+    /// Of `log`: levels to set, by name; none takes back what was set.
+    levels: Option<BTreeMap<String, String>>,
+    /// Of `log`: for how long.
+    for_s: Option<u64>,
+    /// Of `deadletters`: nothing, `retry` or `purge`.
+    action: Option<LetterAction>,
+    /// Of `deadletters`: whose; all without it.
+    upstream: Option<String>,
+}
+
+/// What is done with the messages that an upstream refused for good.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LetterAction {
+    Retry,
+    Purge,
 }
 
 /// What can be asked.
@@ -39,6 +58,37 @@ enum Operation {
     Health,
     Readings,
     Backlog,
+    Deadletters,
+    Reload,
+    Log,
+}
+
+/// A request to read the config again, with the place for the answer.
+pub type Reload = oneshot::Sender<Reloaded>;
+
+/// What came of reading the config again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reloaded {
+    /// What has changed, by the names of the keys.
+    pub applied: Vec<String>,
+    /// What counts at the next start.
+    pub next_start: Vec<String>,
+    /// Clients that had to go.
+    pub disconnected: u64,
+    /// Why nothing was changed; empty if all went well.
+    pub mistakes: Vec<String>,
+}
+
+impl Reloaded {
+    fn json(&self) -> Json {
+        json!({
+            "outcome": if self.mistakes.is_empty() { "applied" } else { "refused" },
+            "applied": self.applied,
+            "next_start": self.next_start,
+            "disconnected": self.disconnected,
+            "mistakes": self.mistakes,
+        })
+    }
 }
 
 /// The socket, removed when dropped.
@@ -81,16 +131,16 @@ pub fn bind(path: &Path) -> Result<ControlSocket, String> {
 }
 
 /// Serves until the task is dropped.
-pub async fn serve(socket: ControlSocket, reporter: Rc<Reporter>) {
+pub async fn serve(socket: ControlSocket, reporter: Rc<Reporter>, reload: mpsc::Sender<Reload>) {
     let room = std::sync::Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         match socket.listener.accept().await {
             Ok((stream, _)) => {
-                let reporter = reporter.clone();
+                let (reporter, reload) = (reporter.clone(), reload.clone());
                 tokio::task::spawn_local(async move {
                     // A client that goes away in the middle harms nobody.
-                    let _ = converse(stream, &reporter).await;
+                    let _ = converse(stream, &reporter, &reload).await;
                     drop(permit);
                 });
             }
@@ -99,7 +149,7 @@ pub async fn serve(socket: ControlSocket, reporter: Rc<Reporter>) {
     }
 }
 
-async fn converse(stream: UnixStream, reporter: &Reporter) -> io::Result<()> {
+async fn converse(stream: UnixStream, reporter: &Reporter, reload: &mpsc::Sender<Reload>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -112,7 +162,7 @@ async fn converse(stream: UnixStream, reporter: &Reporter) -> io::Result<()> {
         if got? == 0 {
             return Ok(());
         }
-        let mut answer = answer(&line, reporter).await.to_string();
+        let mut answer = answer(&line, reporter, reload).await.to_string();
         answer.push('\n');
         write.write_all(answer.as_bytes()).await?;
         if line.last() != Some(&b'\n') {
@@ -121,19 +171,31 @@ async fn converse(stream: UnixStream, reporter: &Reporter) -> io::Result<()> {
     }
 }
 
-async fn answer(line: &[u8], reporter: &Reporter) -> Json {
+async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>) -> Json {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
-            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog\"}}")});
+            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log\"}}")});
         }
     };
-    let snapshot = reporter.snapshot().await;
+    let sets_levels = request.levels.is_some() || request.for_s.is_some();
+    if sets_levels && !matches!(request.op, Operation::Log) {
+        return json!({"error": "levels and for_s go with {\"op\": \"log\"}"});
+    }
+    if (request.action.is_some() || request.upstream.is_some())
+        && !matches!(request.op, Operation::Deadletters)
+    {
+        return json!({"error": "action and upstream go with {\"op\": \"deadletters\"}"});
+    }
     match request.op {
-        Operation::Health => snapshot.health(),
-        Operation::Readings => snapshot.readings(),
-        Operation::Backlog => snapshot.backlog(),
+        Operation::Deadletters => letters(&request, reporter),
+        Operation::Reload => read_config_again(reload).await,
+        Operation::Log => log(request, reporter).unwrap_or_else(|error| json!({ "error": error })),
+        Operation::Health => reporter.snapshot().await.health(),
+        Operation::Readings => reporter.snapshot().await.readings(),
+        Operation::Backlog => reporter.snapshot().await.backlog(),
         Operation::Status => {
+            let snapshot = reporter.snapshot().await;
             let mut status = snapshot.health();
             if let Json::Object(status) = &mut status {
                 status.insert("readings".into(), snapshot.readings());
@@ -143,11 +205,68 @@ async fn answer(line: &[u8], reporter: &Reporter) -> Json {
     }
 }
 
-/// Asks a running gateway one thing; blocks for 5 s at most.
+/// The messages that upstreams refused for good, as they were before anything is done with them.
+fn letters(request: &Request, reporter: &Reporter) -> Json {
+    let now = reporter.clock.now();
+    let mut found = Vec::new();
+    for bridge in &reporter.bridges {
+        let status = bridge.machine.borrow().status(now);
+        if request.upstream.as_ref().is_some_and(|wanted| **wanted != *status.name) {
+            continue;
+        }
+        found.push(health::letters(&status));
+        let handling = match request.action {
+            None => continue,
+            Some(LetterAction::Retry) => Handling::Retry,
+            Some(LetterAction::Purge) => Handling::Purge,
+        };
+        bridge.machine.borrow_mut().handle(now, Input::Letters(handling));
+        bridge.bell.notify_one();
+    }
+    match &request.upstream {
+        Some(wanted) if found.is_empty() => json!({"error": format!("there is no upstream {wanted:?}")}),
+        _ => Json::Array(found),
+    }
+}
+
+async fn read_config_again(reload: &mpsc::Sender<Reload>) -> Json {
+    let (answer, outcome) = oneshot::channel();
+    // Nobody waits here for a disk that has stalled: others want to ask how the gateway does.
+    if let Err(mpsc::error::TrySendError::Full(_)) = reload.try_send(answer) {
+        return json!({"error": "the config is being read; others wait for it already"});
+    }
+    match outcome.await {
+        Ok(outcome) => outcome.json(),
+        Err(_) => json!({"error": "this gateway can't read its config again"}),
+    }
+}
+
+/// Sets levels if any are wanted, and tells how they are then.
+fn log(request: Request, reporter: &Reporter) -> Result<Json, String> {
+    let logs = reporter.logs.as_ref().ok_or("the log of this gateway has no levels to change")?;
+    let for_time = request.for_s.map(Duration::from_secs);
+    match request.levels {
+        Some(levels) if levels.is_empty() => logs.reset(),
+        Some(levels) => logs.set(&levels.into_iter().collect::<Vec<_>>(), for_time)?,
+        None if for_time.is_some() => return Err("for_s goes with levels".to_owned()),
+        None => {}
+    }
+    Ok(logs.describe())
+}
+
+/// Asks a running gateway one thing; blocks for 5 s at most, for `reload`, which reads files, for 60 s.
 ///
 /// # Errors
 /// In words, saying what to do.
 pub fn ask(path: &Path, op: &str) -> Result<Json, String> {
+    request(path, &json!({ "op": op }))
+}
+
+/// As [`ask`], with a whole request.
+///
+/// # Errors
+/// In words, saying what to do.
+pub fn request(path: &Path, request: &Json) -> Result<Json, String> {
     use std::io::{BufRead, Write};
     let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -165,8 +284,9 @@ pub fn ask(path: &Path, op: &str) -> Result<Json, String> {
         _ => format!("{}: {error}", path.display()),
     })?;
     let wrong = |error: io::Error| format!("{}: {error}", path.display());
-    stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(wrong)?;
-    stream.write_all(format!("{}\n", json!({ "op": op })).as_bytes()).map_err(wrong)?;
+    let patience = Duration::from_secs(if request.get("op") == Some(&json!("reload")) { 60 } else { 5 });
+    stream.set_read_timeout(Some(patience)).map_err(wrong)?;
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(wrong)?;
     let mut line = String::new();
     std::io::BufReader::new(stream).read_line(&mut line).map_err(wrong)?;
     serde_json::from_str(&line).map_err(|error| format!("{}: the answer is no JSON: {error}", path.display()))

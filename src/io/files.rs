@@ -12,6 +12,9 @@ use crate::secret::{Secret, SecretRef};
 /// The longest secret: a password, not a file named by mistake.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
+/// Symbolic links that lead to one another: what leads on after so many leads nowhere.
+const LINKS_MAX: usize = 16;
+
 /// The config file and the `conf.d/*.toml` beside it, in the order of their names.
 ///
 /// # Errors
@@ -97,8 +100,12 @@ fn secret_file(path: &Path) -> Result<Secret, String> {
 /// # Errors
 /// Whatever the system says, or that it is larger.
 pub fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    whole(File::open(path)?, bytes_max)
+}
+
+fn whole(file: File, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > bytes_max {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("is larger than {bytes_max} bytes")));
     }
@@ -107,7 +114,9 @@ pub fn read_limited(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 
 /// Reads a file, changes what it says, and puts the result in its place, so that whoever reads it, and whatever
 /// happens, finds it as it was or as it is to be. The new file is for its owner alone (0600). Two that do this to
-/// files of the same folder wait for each other. A symbolic link stays one.
+/// files of the same folder wait for each other. A symbolic link stays one, and is followed where it is root's or
+/// this user's own: root, who changes a file in the folder of the user as whom the gateway runs, must not read and
+/// write wherever that user's links lead.
 ///
 /// # Errors
 /// In words: what `change` said, or what the system did. The file is then as it was.
@@ -115,7 +124,7 @@ pub fn rewrite<T>(
     path: &Path,
     change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, T), String>,
 ) -> Result<T, String> {
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let target = followed(path)?;
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(format!("{} names no file", path.display()));
     };
@@ -124,9 +133,9 @@ pub fn rewrite<T>(
     let lock = File::open(folder).map_err(in_words)?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
         .map_err(|error| in_words(error.into()))?;
-    let old = match read_limited(&target, CONFIG_FILE_BYTES_MAX) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+    let (old, owner) = match read_no_link(&target) {
+        Ok((bytes, owner)) => (Some(bytes), Some(owner)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
         Err(error) => return Err(format!("can't read {}: {error}", path.display())),
     };
     let (new, result) = change(old)?;
@@ -135,9 +144,9 @@ pub fn rewrite<T>(
         // Left over from a crash: nobody else writes it while we have the lock.
         let _ = std::fs::remove_file(&temporary);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        if let Ok(old) = std::fs::metadata(&target) {
+        if let Some(owner) = &owner {
             // Root changes the file of the user as whom the gateway runs: it must stay readable for him.
-            let _ = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+            let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
         }
         file.write_all(&new)?;
         file.sync_all()?;
@@ -149,6 +158,43 @@ pub fn rewrite<T>(
         in_words(error)
     })?;
     Ok(result)
+}
+
+/// Where the symbolic links lead that a path may be.
+fn followed(path: &Path) -> Result<PathBuf, String> {
+    let mut target = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let link = match std::fs::symlink_metadata(&target) {
+            Ok(found) if found.is_symlink() => found,
+            // A file, or none; or what is wrong will be told where it is read.
+            _ => return Ok(target),
+        };
+        if link.uid() != 0 && link.uid() != rustix::process::geteuid().as_raw() {
+            return Err(format!(
+                "{} is a symbolic link that belongs to another user (uid {}); it is followed only if it is root's \
+                 or your own",
+                target.display(),
+                link.uid()
+            ));
+        }
+        let next = std::fs::read_link(&target)
+            .map_err(|error| format!("can't read {}: {error}", target.display()))?;
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(format!("{} leads through more than {LINKS_MAX} symbolic links", path.display()))
+}
+
+/// A whole file, and whose it is. What has become a symbolic link since it was looked at isn't followed, and what
+/// is no file, such as a pipe, isn't waited for.
+fn read_no_link(path: &Path) -> io::Result<(Vec<u8>, std::fs::Metadata)> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(i32::MAX);
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    Ok((whole(file, CONFIG_FILE_BYTES_MAX)?, metadata))
 }
 
 /// What the machine says about itself. The default id is made from /etc/machine-id, so that a cloned card with a
@@ -226,6 +272,35 @@ mod tests {
         assert!(
             words(rewrite(&folder.path().join("none/file"), |_| Ok((vec![], ())))).contains("can't write")
         );
+    }
+
+    #[test]
+    fn a_link_of_another_user_and_what_is_no_file_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), "old").unwrap();
+        std::os::unix::fs::symlink("file", path("near")).unwrap();
+        std::os::unix::fs::symlink(path("near"), path("far")).unwrap();
+        assert_eq!(rewrite(&path("far"), |old| Ok((b"new".to_vec(), old))), Ok(Some(b"old".to_vec())));
+        assert_eq!(std::fs::read(path("file")).unwrap(), b"new");
+        for (from, to) in [("ping", "pong"), ("pong", "ping")] {
+            std::os::unix::fs::symlink(to, path(from)).unwrap();
+        }
+        assert!(words(rewrite(&path("ping"), |_| Ok((vec![], ())))).contains("more than 16"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR).unwrap();
+        assert!(words(rewrite(&path("pipe"), |_| Ok((vec![], ())))).contains("it is no file"));
+        // Only root can make another's link; the rule is for root.
+        if rustix::process::geteuid().is_root() {
+            for (name, to) in [("theirs", "file"), ("dangling", "none")] {
+                std::os::unix::fs::symlink(to, path(name)).unwrap();
+                std::os::unix::fs::lchown(path(name), Some(12_345), None).unwrap();
+                let error = words(rewrite(&path(name), |_| Ok((b"bad".to_vec(), ()))));
+                assert!(error.contains("belongs to another user (uid 12345)"), "{error}");
+                assert!(path(name).is_symlink());
+            }
+            assert_eq!(std::fs::read(path("file")).unwrap(), b"new");
+            assert!(!path("none").exists());
+        }
     }
 
     #[test]

@@ -156,8 +156,9 @@ impl Greeting<'_> {
     }
 
     async fn upgrade(&mut self, settings: &WebSocket) -> Result<(), Turned> {
+        let own_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         loop {
-            match websocket::open(&self.plain, settings) {
+            match websocket::open(&self.plain, settings, &own_name) {
                 Opening::Incomplete => self.read().await?,
                 Opening::Accepted { used, response } => {
                     self.codec.outgoing(&response);

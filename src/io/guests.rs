@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::connection::linger;
 use super::greet::{GREETING_MAX, Turned, greet};
-use super::listener::{Door, shown, take_in};
+use super::listener::{Door, Pass, shown, take_in};
 use super::stream::{Link, Socket};
 use crate::limits::GREETINGS_MAX;
 
@@ -61,7 +62,7 @@ impl Guests {
     }
 
     /// Greets a client in a task of its own. If there are too many, the one that has been at it for longest goes.
-    pub(super) fn greet(&mut self, socket: Socket, peer: String) {
+    pub(super) fn greet(&mut self, socket: Socket, peer: String, pass: Pass, wait: Duration) {
         while self.tasks.try_join_next().is_some() {}
         if self.waiting.len() >= GREETINGS_MAX {
             self.waiting.retain(|task| !task.is_finished());
@@ -70,6 +71,8 @@ impl Guests {
             && let Some(oldest) = self.waiting.pop_front()
         {
             oldest.abort();
+            let dropped = &self.door.shard.greetings_dropped;
+            dropped.set(dropped.get() + 1);
             if let Some(unsaid) = self.dropped.is_due() {
                 warn!(
                     listener = %self.door.config.name, more = unsaid,
@@ -77,19 +80,41 @@ impl Guests {
                 );
             }
         }
-        let task = self.tasks.spawn_local(welcome(self.door.clone(), socket, peer, self.log.clone()));
+        let (door, log) = (self.door.clone(), self.log.clone());
+        let task = self.tasks.spawn_local(async move {
+            tokio::time::sleep(wait).await;
+            welcome(door, socket, peer, pass, log).await;
+        });
         self.waiting.push_back(task);
     }
 }
 
-async fn welcome(door: Rc<Door>, socket: Socket, peer: String, log: Rc<RefCell<Log>>) {
+async fn welcome(door: Rc<Door>, socket: Socket, peer: String, pass: Pass, log: Rc<RefCell<Log>>) {
     let greeting = greet(&socket, &door.config, door.keys.as_deref(), &door.shard.handshakes);
     let listener = &*door.config.name;
     match timeout(GREETING_MAX, greeting).await {
         Ok(Ok(guest)) => {
+            let mut pass = pass;
+            if let Some(source) = guest.source {
+                // Behind a proxy only now it is known whose place this is.
+                let Some((own, wait)) = Pass::ask(&door.shard, Some(source.ip())) else { return };
+                tokio::time::sleep(wait).await;
+                pass = own;
+            }
             let peer = guest.source.map_or(peer, shown);
+            if door.config.websocket.is_some() {
+                info!(target: "fieldgate::event::websockets", listener, peer, "WebSocket opened");
+            }
             let codec = guest.codec.map(|codec| Box::new(RefCell::new(codec)));
-            take_in(&door, Link { socket, codec }, &peer, guest.certified.as_deref(), &guest.early);
+            let link = Link { socket, codec };
+            // The list may have changed since the handshake began.
+            let is_revoked = |certificate: &CertificateDer<'_>| {
+                door.keys.as_ref().is_some_and(|keys| keys.is_revoked(certificate))
+            };
+            if link.has_certificate(is_revoked) {
+                return info!(listener, peer, reason = "its certificate was revoked", "client turned away");
+            }
+            take_in(&door, link, &peer, pass, guest.certified.as_deref(), &guest.early);
         }
         Ok(Err(Turned { why, answered, left })) => {
             let due = if left { None } else { log.borrow_mut().is_due() };

@@ -54,6 +54,15 @@ impl<T> Mailbox<T> {
         self.filled.notify_one();
     }
 
+    /// Puts one item in whatever the weight, which counts: whoever does so looks at [`Self::weight`] and stops in time.
+    pub fn force_weighed(&self, item: T, weight: usize) {
+        let mut queue = self.lock();
+        queue.items.push(item);
+        queue.weight = queue.weight.saturating_add(weight);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
     /// Waits until something is there, then takes all of it into `into`, which must be empty. False once the
     /// mailbox is closed and empty. Cancel safe: nothing is taken before it returns.
     pub async fn take(&self, into: &mut Vec<T>) -> bool {

@@ -8,26 +8,38 @@
 //! service thread exchange one bounded batch a turn through [`mailbox`]es; the store answers requests of which
 //! each outbox has at most a few under way.
 //!
+//! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still.
+//!
 //! Before MQTT a LAN client may have to be greeted (`greet`: proxy header, TLS handshake, WebSocket request; how many
-//! at once is the business of `guests`). From then on its bytes pass through a `codec`, or, on plain TCP, through none.
+//! at once is the business of `guests`, how often and from where the broker's). From then on its bytes pass through a
+//! `codec`, or, on plain TCP, through none. `descriptors` and `memory` tell how much of each the process takes.
 
 pub mod access;
-mod certificate_name;
+pub mod certificate_dates;
+pub mod certificate_name;
 pub mod clock;
 mod codec;
 pub mod connection;
 pub mod control;
+pub mod descriptors;
+pub mod dial;
+pub mod doors;
 pub mod files;
 mod greet;
 mod guests;
 pub mod listener;
+pub mod log;
 pub mod mailbox;
+mod memory;
 pub mod passwords;
+pub mod pid_file;
+mod pinned;
+mod proxy;
 mod proxy_protocol;
 pub mod pump;
 pub mod reporter;
 pub mod serial;
-mod server_tls;
+pub mod server_tls;
 pub mod shard;
 pub mod sink;
 pub mod store_task;
@@ -37,3 +49,4 @@ pub mod tls;
 pub mod transport;
 pub mod upstream;
 mod websocket;
+mod websocket_client;

@@ -17,15 +17,41 @@ use crate::broker::acl::Rule;
 /// How often the files are looked at. Between two hashes too, so a flood of logins doesn't keep a new file away.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What the thread has to tell.
+/// What the thread is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Hold a password against a hash.
+    Check(Check),
+    /// Look at these files from now on; they were read just now.
+    Watch {
+        /// The password file.
+        users: Option<Watched>,
+        /// The ACL file.
+        rules: Option<Watched>,
+        /// What reports on the files bear from now on.
+        files: u64,
+    },
+}
+
+/// What the thread has to tell. `files` tells which files it is about: see [`Order::Watch`]; 0 until the first.
 #[derive(Debug)]
 pub enum Report {
     /// A check is done.
     Checked(Outcome),
     /// The password file has changed.
-    Users(Result<PasswordFile, String>),
+    Users {
+        /// Which files.
+        files: u64,
+        /// What it says.
+        result: Result<PasswordFile, String>,
+    },
     /// The ACL file has changed.
-    Rules(Result<Vec<Rule>, String>),
+    Rules {
+        /// Which files.
+        files: u64,
+        /// What it says.
+        result: Result<Vec<Rule>, String>,
+    },
     /// A stronger hash could not be written.
     NotRenewed(String),
 }
@@ -44,6 +70,7 @@ pub struct Opened {
 struct Worker {
     users: Option<Watched>,
     rules: Option<Watched>,
+    files: u64,
     random: SystemRandom,
     /// A file that can't be written is told once.
     not_renewed: bool,
@@ -57,22 +84,22 @@ pub fn open(password_file: Option<PathBuf>, acl_file: Option<PathBuf>) -> Opened
     Opened {
         users: users.as_mut().map(|file| file.read(read_users)),
         rules: rules.as_mut().map(|file| file.read(read_rules)),
-        worker: Worker { users, rules, random: SystemRandom::new(), not_renewed: false },
+        worker: Worker { users, rules, files: 0, random: SystemRandom::new(), not_renewed: false },
     }
 }
 
 impl Opened {
-    /// Starts the thread. It ends when the sender of checks is dropped; how many wait is bounded by whoever sends.
+    /// Starts the thread. It ends when the sender of orders is dropped; how many wait is bounded by whoever sends.
     ///
     /// # Errors
     /// If the thread can't be started.
-    pub fn spawn(self, clock: Clock) -> std::io::Result<(Sender<Check>, UnboundedReceiver<Report>)> {
-        let (sender, checks) = mpsc::channel();
+    pub fn spawn(self, clock: Clock) -> std::io::Result<(Sender<Order>, UnboundedReceiver<Report>)> {
+        let (sender, orders) = mpsc::channel();
         let (reports, receiver) = unbounded_channel();
         let mut worker = self.worker;
         std::thread::Builder::new()
             .name("fg-passwords".into())
-            .spawn(move || worker.run(&clock, &checks, &reports))?;
+            .spawn(move || worker.run(&clock, &orders, &reports))?;
         Ok((sender, receiver))
     }
 }
@@ -88,13 +115,17 @@ pub fn random<const N: usize>() -> Result<[u8; N], String> {
 }
 
 impl Worker {
-    fn run(&mut self, clock: &Clock, checks: &Receiver<Check>, reports: &UnboundedSender<Report>) {
+    fn run(&mut self, clock: &Clock, orders: &Receiver<Order>, reports: &UnboundedSender<Report>) {
         // A report that nobody wants any more means that the gateway stops: so does the next receive.
         let report = |report| drop(reports.send(report));
         let mut next_look = clock.now().mono + LOOK;
         loop {
-            match checks.recv_timeout(next_look.since(clock.now().mono)) {
-                Ok(check) => self.check(check, &report),
+            match orders.recv_timeout(next_look.since(clock.now().mono)) {
+                Ok(Order::Check(check)) => self.check(check, &report),
+                Ok(Order::Watch { users, rules, files }) => {
+                    (self.users, self.rules, self.files) = (users, rules, files);
+                    self.not_renewed = false;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -107,10 +138,10 @@ impl Worker {
 
     fn look(&mut self, report: &impl Fn(Report)) {
         if let Some(users) = self.users.as_mut().and_then(|file| file.read_if_changed(read_users)) {
-            report(Report::Users(users));
+            report(Report::Users { files: self.files, result: users });
         }
         if let Some(rules) = self.rules.as_mut().and_then(|file| file.read_if_changed(read_rules)) {
-            report(Report::Rules(rules));
+            report(Report::Rules { files: self.files, result: rules });
         }
     }
 

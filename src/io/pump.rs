@@ -10,17 +10,17 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{error, info, warn};
 
-use super::access::{AccessErrors, together};
+use super::access::{AccessErrors, Watched, read_rules, read_users, together};
 use super::clock::Clock;
 use super::files;
 use super::mailbox::Mailbox;
-use super::passwords::{self, Opened, Report};
-use super::shard::{FromBroker, ToBroker};
+use super::passwords::{self, Opened, Order, Report};
+use super::shard::{FromBroker, Reconfiguration, ToBroker};
 use super::upstream::SharedBridge;
-use crate::auth::{Attempt, Authenticator, Check, Output, Ticket, Verdict};
+use crate::auth::{Attempt, Authenticator, Output, PasswordFile, Ticket, Verdict};
 use crate::bridge;
 use crate::broker::ConnId;
-use crate::broker::acl::Acl;
+use crate::broker::acl::{Acl, Rule};
 use crate::config::{Config, User};
 use crate::secret::Secret;
 
@@ -35,7 +35,9 @@ pub struct Access {
     /// Whether the ACL file could be read since the start.
     has_rules: bool,
     authenticator: Authenticator,
-    checks: mpsc::Sender<Check>,
+    orders: mpsc::Sender<Order>,
+    /// What reports on the files bear that are watched now.
+    files: u64,
     reports: UnboundedReceiver<Report>,
 }
 
@@ -68,11 +70,62 @@ impl Access {
         let has_rules = matches!(opened.rules, Some(Ok(_)));
         let config_acl = config.broker.acl.clone();
         let acl = together(&config_acl, opened.rules.take());
-        let (checks, reports) = Opened::spawn(opened, clock.clone())
+        let (orders, reports) = Opened::spawn(opened, clock.clone())
             .map_err(|error| format!("can't start the password thread: {error}"))?;
         let errors = Rc::new(RefCell::new(errors));
-        Ok(Self { acl, errors, config_acl, has_rules, authenticator, checks, reports })
+        Ok(Self { acl, errors, config_acl, has_rules, authenticator, orders, files: 0, reports })
     }
+}
+
+/// Who is let in and what for, as a new config says: all of it read, nothing in use yet.
+#[derive(Debug)]
+pub struct NewAccess {
+    configured: Vec<(String, Option<Secret>)>,
+    config_acl: Arc<Acl>,
+    users: Option<(Watched, PasswordFile)>,
+    rules: Option<(Watched, Vec<Rule>)>,
+}
+
+impl NewAccess {
+    /// Reads secrets and files. Blocks.
+    ///
+    /// # Errors
+    /// All that can't be read, in words.
+    pub fn read(config: &Config) -> Result<Self, Vec<String>> {
+        let mut mistakes = Vec::new();
+        let mut configured = Vec::new();
+        for user in &config.users {
+            match files::secret(&user.password) {
+                Ok(secret) => configured.push((user.name.clone(), Some(secret))),
+                Err(error) => mistakes.push(format!("user {}: {error}", user.name)),
+            }
+        }
+        let mut users = None;
+        if let Some(mut file) = config.password_file.clone().map(Watched::new) {
+            match file.read(read_users) {
+                Ok(read) => users = Some((file, read)),
+                Err(error) => mistakes.push(error),
+            }
+        }
+        let mut rules = None;
+        if let Some(mut file) = config.acl_file.clone().map(Watched::new) {
+            match file.read(read_rules) {
+                Ok(read) => rules = Some((file, read)),
+                Err(error) => mistakes.push(error),
+            }
+        }
+        let config_acl = config.broker.acl.clone();
+        if mistakes.is_empty() { Ok(Self { configured, config_acl, users, rules }) } else { Err(mistakes) }
+    }
+}
+
+/// A new config on its way to the broker thread.
+#[derive(Debug)]
+pub struct Change {
+    /// Who is let in and what for.
+    pub access: NewAccess,
+    /// All else; what follows from `access` is filled in here.
+    pub reconfiguration: Box<Reconfiguration>,
 }
 
 /// A user whose password can't be read stays in the list and is refused.
@@ -99,6 +152,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Who is let in, and what for.
     pub access: Access,
+    /// New configs.
+    pub changes: UnboundedReceiver<Change>,
     /// Rung when status has something new to say.
     pub changed: Rc<Notify>,
 }
@@ -125,6 +180,7 @@ pub async fn run(mut setup: Setup) {
                 }
             }
             Some(report) = setup.access.reports.recv() => setup.report(report),
+            Some(change) = setup.changes.recv() => setup.change(change),
             () = deadline => setup.access.authenticator.tick(setup.clock.now().mono),
         }
         setup.answer();
@@ -141,6 +197,13 @@ impl Setup {
                     bridge.bell.notify_one();
                 }
             }
+            FromBroker::Accepted { from, ticket, safe } => {
+                if let Some(bridge) = self.bridges.get(usize::from(from.0)) {
+                    let now = self.clock.now();
+                    bridge.machine.borrow_mut().handle(now, bridge::Input::Accepted { ticket, safe });
+                    bridge.bell.notify_one();
+                }
+            }
             FromBroker::Authenticate { conn, generation, peer, user_name, password } => {
                 let attempt = Attempt {
                     ticket: ticket(conn, generation),
@@ -153,6 +216,27 @@ impl Setup {
         }
     }
 
+    /// Judges by the new config from now on, then has the broker do so: whoever was let in meanwhile is judged again
+    /// there.
+    fn change(&mut self, change: Change) {
+        let Change { access: new, mut reconfiguration } = change;
+        let access = &mut self.access;
+        let (users, password_file) = new.users.unzip();
+        let (watched_rules, rules) = new.rules.unzip();
+        access.has_rules = rules.is_some();
+        access.config_acl = new.config_acl;
+        access.files += 1;
+        let watch = Order::Watch { users, rules: watched_rules, files: access.files };
+        if access.orders.send(watch).is_err() {
+            error!("the password thread has died");
+        }
+        reconfiguration.broker.config.acl = together(&access.config_acl, rules.map(Ok));
+        reconfiguration.broker.users = access.authenticator.reconfigure(new.configured, password_file);
+        self.broker.force(ToBroker::Reconfigure(reconfiguration));
+        *access.errors.borrow_mut() = AccessErrors::default();
+        self.changed.notify_one();
+    }
+
     /// What the password thread has to tell.
     fn report(&mut self, report: Report) {
         let access = &mut self.access;
@@ -161,12 +245,14 @@ impl Setup {
             Report::Checked(outcome) => {
                 return access.authenticator.checked(self.clock.now().mono, outcome);
             }
-            Report::Users(Ok(users)) => {
+            // Of a file that the config no longer names, or named differently.
+            Report::Users { files, .. } | Report::Rules { files, .. } if files != access.files => return,
+            Report::Users { result: Ok(users), .. } => {
                 info!(users = users.len(), weak = users.weak(), "password file read anew");
                 access.authenticator.set_users(users);
                 errors.passwords = None;
             }
-            Report::Users(Err(error)) => {
+            Report::Users { result: Err(error), .. } => {
                 let still = if access.authenticator.has_users() {
                     "the users read before it stay"
                 } else {
@@ -175,13 +261,13 @@ impl Setup {
                 error!(error, "the password file has changed and can't be used; {still}");
                 errors.passwords = Some(format!("{error}; {still}"));
             }
-            Report::Rules(Ok(rules)) => {
+            Report::Rules { result: Ok(rules), .. } => {
                 info!(rules = rules.len(), "ACL file read anew");
                 access.has_rules = true;
                 self.broker.force(ToBroker::Access(together(&access.config_acl, Some(Ok(rules)))));
                 errors.acl = None;
             }
-            Report::Rules(Err(error)) => {
+            Report::Rules { result: Err(error), .. } => {
                 let still =
                     if access.has_rules { "the rules read before it stay" } else { "everything is denied" };
                 error!(error, "the ACL file has changed and can't be used; {still}");
@@ -206,7 +292,7 @@ impl Setup {
                     });
                 }
                 Output::Check(check) => {
-                    if self.access.checks.send(check).is_err() {
+                    if self.access.orders.send(Order::Check(check)).is_err() {
                         // Its client waits until the broker closes it; nobody else is let in either.
                         error!("the password thread has died");
                     }

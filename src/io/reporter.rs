@@ -12,10 +12,12 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::access::AccessErrors;
 use super::clock::{Clock, TRUST_INTERVAL};
+use super::control::Reloaded;
 use super::listener::ListenerStatus;
+use super::log::Logs;
 use super::mailbox::Mailbox;
 use super::shard::ToBroker;
-use super::store_task::Job;
+use super::store_task::{DiskStatus, Job};
 use super::upstream::SharedBridge;
 use crate::bridge;
 use crate::health::{self, Snapshot};
@@ -36,7 +38,7 @@ pub struct Reporter {
     /// The gateway's id.
     pub gateway: String,
     /// For people.
-    pub site: Option<String>,
+    pub site: RefCell<Option<String>>,
     /// The gateway's base topic.
     pub base: Arc<str>,
     /// This start's number.
@@ -57,6 +59,10 @@ pub struct Reporter {
     pub jobs: mpsc::Sender<Job>,
     /// Why there is no store.
     pub store_error: Option<String>,
+    /// Why the broker's state is not kept on disk although it should be.
+    pub volatile_state: Option<String>,
+    /// How the store thread is getting on.
+    pub disk: Arc<Mutex<DiskStatus>>,
     /// What is wrong with the files that say who may do what.
     pub access_errors: Rc<RefCell<AccessErrors>>,
     /// Readings that the broker thread had no room for.
@@ -65,8 +71,23 @@ pub struct Reporter {
     pub forwards_dropped: Arc<AtomicU64>,
     /// Where the store is.
     pub data_dir: PathBuf,
+    /// What came of reading the config again.
+    pub reload: RefCell<ReloadNews>,
+    /// Rung when status has something new to say.
+    pub changed: Rc<Notify>,
     /// The clocks.
     pub clock: Clock,
+    /// What the gateway says of itself.
+    pub logs: Option<Logs>,
+}
+
+/// What status says about the config on disk.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadNews {
+    /// Why it isn't what runs.
+    pub error: Option<String>,
+    /// What of it counts at the next start.
+    pub next_start: Vec<String>,
 }
 
 impl Reporter {
@@ -82,26 +103,53 @@ impl Reporter {
         let now = self.clock.now();
         let bridges = self.bridges.iter().map(|bridge| bridge.machine.borrow().status(now));
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Snapshot {
             now,
             gateway: self.gateway.clone(),
-            site: self.site.clone(),
+            site: self.site.borrow().clone(),
             uptime: now.mono.since(self.started.mono),
             run: self.run,
             ports: self.ports.iter().map(|port| port.borrow().status(now)).collect(),
             upstreams: bridges.collect(),
             outbox_disk_bytes: usage.unwrap_or_default().iter().map(|usage| usage.disk_bytes).collect(),
             broker,
+            dates: listeners
+                .iter()
+                .flat_map(|listener| {
+                    listener.dates.iter().map(|dated| (listener.name.to_string(), dated.clone()))
+                })
+                .collect(),
             listeners: listeners
                 .into_iter()
                 .map(|listener| (listener.name.to_string(), listener.address.to_string(), listener.error))
                 .collect(),
             access_errors: self.access_errors.borrow().in_words(),
+            config_error: self.reload.borrow().error.clone(),
+            next_start: self.reload.borrow().next_start.clone(),
             store_error: self.store_error.clone(),
+            volatile_state: self.volatile_state.clone(),
+            state_error: disk.state_error,
+            disk_busy: disk.busy_since.map(|since| now.mono.since(since)),
             handover_dropped: self.readings_dropped.get() + self.forwards_dropped.load(Ordering::Relaxed),
             rss_bytes: rss_bytes(),
             disk_free_bytes: disk_free_bytes(&self.data_dir),
         }
+    }
+
+    /// Keeps what came of reading the config again. What counts at the next start stays known while the file is
+    /// broken.
+    pub fn note_reload(&self, outcome: &Reloaded) {
+        let mut news = self.reload.borrow_mut();
+        news.error = outcome.mistakes.first().map(|first| match outcome.mistakes.len() {
+            1 => first.clone(),
+            count => format!("{first}; {} more mistakes", count - 1),
+        });
+        if news.error.is_none() {
+            news.next_start.clone_from(&outcome.next_start);
+        }
+        drop(news);
+        self.changed.notify_one();
     }
 
     /// Publishes status and health on the LAN and to each upstream.
@@ -135,7 +183,7 @@ impl Reporter {
 /// Publishes every `interval`, and soon after each change, until the gateway stops.
 pub async fn run(
     reporter: Rc<Reporter>,
-    interval: Duration,
+    mut interval: watch::Receiver<Duration>,
     changed: Rc<Notify>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -145,6 +193,7 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             () = changed.notified() => tokio::time::sleep(SETTLE).await,
+            Ok(()) = interval.changed() => {}
             _ = trust.tick() => {
                 if !reporter.clock.refresh_trust() {
                     continue;
@@ -153,7 +202,7 @@ pub async fn run(
             _ = stop.wait_for(|stop| *stop) => return,
         }
         reporter.publish().await;
-        due = tokio::time::Instant::now() + interval;
+        due = tokio::time::Instant::now() + *interval.borrow_and_update();
     }
 }
 

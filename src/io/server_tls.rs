@@ -1,41 +1,35 @@
 //! TLS for listeners: certificates from files, read again when they change, and what a client's certificate must be.
 //! The handshake itself is `greet`'s.
 
-use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+mod load;
+
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::CertificateRevocationListDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use load::{Loaded, Stamps, load, stamps_of};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use super::tls::{certificates, private_key};
-use crate::config::{ClientCertificate, ListenerTls};
+use crate::config::ListenerTls;
+use crate::expiry::{Dated, Watch};
+use crate::time::Timestamp;
 
 /// How often the files are looked at.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What tells that a file has changed: length, time of change, and number, since a file is often replaced by another.
-type Stamp = Option<(u64, i64, i64, u64)>;
-
-/// The stamps of all files of a listener.
-type Stamps = Vec<Stamp>;
-
 /// A listener's TLS settings, as they are now.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub struct Keys {
     settings: Arc<ListenerTls>,
-    current: RefCell<Arc<ServerConfig>>,
+    current: RefCell<Loaded>,
+    /// Which ends were told already.
+    ends: RefCell<Watch>,
     /// The files as they were when they were last read.
     seen: RefCell<Stamps>,
-    /// The last reading failed.
-    stale: Cell<bool>,
 }
 
 impl Keys {
@@ -43,28 +37,51 @@ impl Keys {
     ///
     /// # Errors
     /// In words, naming the file.
-    pub(super) async fn open(settings: &ListenerTls) -> Result<Self, String> {
+    pub async fn open(settings: &ListenerTls) -> Result<Self, String> {
         let settings = Arc::new(settings.clone());
-        let (seen, config) = read(&settings).await;
+        let (seen, loaded) = read(&settings).await;
         Ok(Self {
             settings,
-            current: RefCell::new(config?),
+            current: RefCell::new(loaded?),
+            ends: RefCell::default(),
             seen: RefCell::new(seen),
-            stale: Cell::new(false),
         })
     }
 
     /// What the next handshake uses.
     pub(super) fn current(&self) -> Arc<ServerConfig> {
-        self.current.borrow().clone()
+        self.current.borrow().config.clone()
     }
 
-    /// Reads the files again whenever they have changed, or at SIGHUP. `changed` is told what is wrong now, if
-    /// anything. Never ends.
-    pub(super) async fn watch(self: Rc<Self>, listener: &str, changed: impl Fn(Option<String>)) {
+    /// Whether a client's certificate, which was verified before, is revoked by now.
+    pub(super) fn is_revoked(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.current.borrow().revoked.contains(certificate)
+    }
+
+    /// Whether any list of revoked certificates is there.
+    pub(super) fn has_revoked(&self) -> bool {
+        !self.current.borrow().revoked.is_empty()
+    }
+
+    /// When the files end.
+    pub(super) fn dates(&self) -> Vec<Dated> {
+        self.current.borrow().dates.clone()
+    }
+
+    /// Reads the files again whenever they have changed, or at SIGHUP, and says in time when they end. After each
+    /// reading `changed` is told what is wrong now, if anything. Never ends.
+    pub(super) async fn watch(
+        self: Rc<Self>,
+        listener: &str,
+        now: impl Fn() -> Timestamp,
+        changed: impl Fn(Option<String>),
+    ) {
         let mut hangup = signal(SignalKind::hangup()).ok();
         let mut before = self.seen.borrow().clone();
         loop {
+            for warning in self.ends.borrow_mut().due(&self.current.borrow().dates, now()) {
+                warn!(listener, reason = warning, "a file of this listener ends");
+            }
             let told = tokio::select! {
                 () = tokio::time::sleep(LOOK_INTERVAL) => false,
                 () = hung_up(&mut hangup) => true,
@@ -78,20 +95,22 @@ impl Keys {
         }
     }
 
+    /// Reads the files again now.
+    pub(super) async fn read_now(&self, listener: &str, changed: impl Fn(Option<String>)) {
+        self.read_again(listener, &changed).await;
+    }
+
     async fn read_again(&self, listener: &str, changed: &impl Fn(Option<String>)) -> Stamps {
-        let (seen, config) = read(&self.settings).await;
+        let (seen, loaded) = read(&self.settings).await;
         self.seen.replace(seen.clone());
-        match config {
-            Ok(config) => {
-                self.current.replace(config);
+        match loaded {
+            Ok(loaded) => {
+                self.current.replace(loaded);
                 info!(listener, "certificates were read again; clients stay connected");
-                if self.stale.replace(false) {
-                    changed(None);
-                }
+                changed(None);
             }
             Err(error) => {
                 error!(listener, error, "the new certificates can't be used; the old ones are kept");
-                self.stale.set(true);
                 changed(Some(format!("the old certificates are still used: {error}")));
             }
         }
@@ -111,7 +130,7 @@ async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
 }
 
 /// The files are on a disk that may stall, so another thread reads them.
-async fn read(settings: &Arc<ListenerTls>) -> (Stamps, Result<Arc<ServerConfig>, String>) {
+async fn read(settings: &Arc<ListenerTls>) -> (Stamps, Result<Loaded, String>) {
     let settings = settings.clone();
     // The stamps come first: a file that changes meanwhile is read once more.
     let read = tokio::task::spawn_blocking(move || (stamps_of(&settings), load(&settings)));
@@ -121,73 +140,4 @@ async fn read(settings: &Arc<ListenerTls>) -> (Stamps, Result<Arc<ServerConfig>,
 async fn stamps(settings: &Arc<ListenerTls>) -> Stamps {
     let settings = settings.clone();
     tokio::task::spawn_blocking(move || stamps_of(&settings)).await.unwrap_or_default()
-}
-
-fn stamps_of(settings: &ListenerTls) -> Stamps {
-    use std::os::unix::fs::MetadataExt;
-    let ca = settings.client_ca.as_ref().map(|(path, _)| path);
-    let files = [Some(&settings.cert), Some(&settings.key), ca, settings.crl.as_ref()];
-    let stamp = |path: &PathBuf| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.len(), found.mtime(), found.mtime_nsec(), found.ino()))
-    };
-    files.into_iter().flatten().map(stamp).collect()
-}
-
-fn load(settings: &ListenerTls) -> Result<Arc<ServerConfig>, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS can't be set up: {error}"))?;
-    let builder = match &settings.client_ca {
-        Some((ca, asked)) => builder.with_client_cert_verifier(verifier(settings, ca, *asked, provider)?),
-        None => builder.with_no_client_auth(),
-    };
-    let (cert, key) = (&settings.cert, &settings.key);
-    let config =
-        builder.with_single_cert(certificates(cert)?, private_key(key)?).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                format!("{} is not the key of the certificate in {}", key.display(), cert.display())
-            }
-            _ => format!("{} and {} can't be used: {error}", cert.display(), key.display()),
-        })?;
-    Ok(Arc::new(config))
-}
-
-fn verifier(
-    settings: &ListenerTls,
-    ca: &Path,
-    asked: ClientCertificate,
-    provider: Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("{}: a certificate can't be used: {error}", ca.display()))?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    let mut named = ca.display().to_string();
-    if let Some(crl) = &settings.crl {
-        // As everywhere, only the client's own certificate is looked up: few authorities publish lists of authorities.
-        builder = builder.with_crls(revoked(crl)?).only_check_end_entity_revocation();
-        named = format!("{named} and {}", crl.display());
-    }
-    if asked == ClientCertificate::Optional {
-        builder = builder.allow_unauthenticated();
-    }
-    builder.build().map_err(|error| format!("{named} can't be used: {error}"))
-}
-
-fn revoked(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let wrong = |error| format!("{}: can't read the revocation list: {error}", path.display());
-    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(wrong)?;
-    let lists = lists.collect::<Result<Vec<_>, _>>().map_err(wrong)?;
-    if lists.is_empty() {
-        return Err(format!(
-            "{}: has no revocation list in PEM form (-----BEGIN X509 CRL-----)",
-            path.display()
-        ));
-    }
-    Ok(lists)
 }

@@ -5,112 +5,39 @@
 //! dirty buffer once. What doesn't fit on a socket waits for that connection's own task. No borrow of the core
 //! lives across an await.
 
+mod messages;
+mod revoked;
 mod traffic;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::clock::Clock;
-use super::listener::{self, ListenerStatus};
+use super::doors::Doors;
+use super::listener::ListenerStatus;
 use super::mailbox::Mailbox;
+use super::memory;
 use super::sink::OutBuffers;
 use super::store_task::Job;
 use super::stream::Link;
 use super::sys;
-use crate::broker::acl::Acl;
+use crate::broker::doorman::Knock;
 use crate::broker::{Broker, ConnId, Event, Input, ListenerId, Stats};
 use crate::config::Listener;
-use crate::limits::{HANDSHAKE_STEPS_AT_ONCE_MAX, READ_SCRATCH_BYTES};
-use crate::message::{Message, OutboxId, SafeToken};
-use crate::secret::Secret;
-use crate::time::Mono;
+use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDSHAKE_STEPS_AT_ONCE_MAX, READ_SCRATCH_BYTES};
+use crate::time::{Mono, Now};
+
+pub use messages::{FromBroker, PersistError, Reconfiguration, ToBroker};
 
 /// Clients get this long to take their last packets when the gateway stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 /// The disk gets this long to take the rest of the broker's state when the gateway stops.
 const SAVE_GRACE: Duration = Duration::from_secs(8);
-
-/// From the service thread to the broker thread.
-#[derive(Debug)]
-pub enum ToBroker {
-    /// A message of the gateway itself.
-    Local(Message),
-    /// One outbox has what the token stands for.
-    Safe(Vec<SafeToken>),
-    /// One outbox will never have what the token stands for.
-    Refused(Vec<SafeToken>),
-    /// The store has a batch of the broker's state, or has not.
-    Persisted {
-        /// Which.
-        number: u64,
-        /// Whether it is on disk.
-        result: Result<(), PersistError>,
-    },
-    /// The verdict on a name and password.
-    Authenticated {
-        /// Whose.
-        conn: ConnId,
-        /// Which use of that number.
-        generation: u32,
-        /// Whether they are right.
-        accepted: bool,
-    },
-    /// Nobody can say now whether a name and password are right.
-    NotJudged {
-        /// Whose.
-        conn: ConnId,
-        /// Which use of that number.
-        generation: u32,
-    },
-    /// The rules from now on.
-    Access(Arc<Acl>),
-    /// Asks for the broker's counters.
-    Stats(oneshot::Sender<Stats>),
-    /// Answered when everything before it was handled.
-    Sync(oneshot::Sender<()>),
-    /// Tell every client, close, end the thread.
-    Stop,
-}
-
-/// Why a batch of the broker's state is not on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PersistError {
-    /// It can't be written now.
-    Failed,
-    /// What was there before is gone as well.
-    Lost,
-}
-
-/// From the broker thread to the service thread.
-#[derive(Debug)]
-pub enum FromBroker {
-    /// Put into an outbox.
-    Forward {
-        /// Which.
-        outbox: OutboxId,
-        /// What.
-        message: Message,
-        /// Who waits for it.
-        token: Option<SafeToken>,
-    },
-    /// Check a name and password.
-    Authenticate {
-        /// Whose.
-        conn: ConnId,
-        /// Which use of that number.
-        generation: u32,
-        /// Its address.
-        peer: Box<str>,
-        /// The name.
-        user_name: String,
-        /// The password.
-        password: Secret,
-    },
-}
 
 /// What the broker thread is started with.
 #[derive(Debug)]
@@ -149,8 +76,14 @@ pub(super) struct Shard {
     outbox: Arc<Mailbox<FromBroker>>,
     store: Option<mpsc::Sender<Job>>,
     forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
-    drained_below: usize,
-    connections_max: usize,
+    drained_below: Cell<usize>,
+    connections_max: Cell<usize>,
+    sys_interval: watch::Sender<Duration>,
+    /// Clients dropped while they were greeted, and times that no client was accepted.
+    pub(super) greetings_dropped: Cell<u64>,
+    pub(super) accepts_paused: Cell<u64>,
+    /// Rung for all listeners at once.
+    pub(super) read_certificates: Notify,
     /// Turns of TLS handshakes, see [`super::greet::greet`].
     pub(super) handshakes: Semaphore,
 }
@@ -173,6 +106,8 @@ struct Core {
 #[derive(Debug, Default)]
 struct Slot {
     link: Option<Rc<Link>>,
+    /// Where it came in.
+    listener: Option<ListenerId>,
     wake: Rc<Notify>,
     /// Raised at each use, so that a late verdict can't hit the next client.
     generation: u32,
@@ -235,27 +170,23 @@ async fn serve(setup: Setup) {
         outbox: setup.outbox,
         store: setup.store,
         forwards_dropped: setup.forwards_dropped,
-        drained_below: setup.out_buffer_bytes_max / 2,
-        connections_max: setup.connections_max,
+        drained_below: Cell::new(setup.out_buffer_bytes_max / 2),
+        connections_max: Cell::new(setup.connections_max),
+        sys_interval: watch::Sender::new(setup.sys_interval),
+        greetings_dropped: Cell::new(0),
+        accepts_paused: Cell::new(0),
+        read_certificates: Notify::new(),
         handshakes: Semaphore::new(HANDSHAKE_STEPS_AT_ONCE_MAX),
     });
-    let mut listeners = Vec::new();
-    for (index, listener) in setup.listeners.into_iter().enumerate() {
-        let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
-        let task = listener::serve(shard.clone(), id, listener, setup.status.clone());
-        listeners.push(tokio::task::spawn_local(task));
-    }
+    let mut doors = Doors::open(shard.clone(), setup.listeners, setup.status.clone());
     tokio::task::spawn_local(flush_turns(shard.clone()));
     tokio::task::spawn_local(timer(shard.clone()));
-    if !setup.sys_interval.is_zero() {
-        tokio::task::spawn_local(sys::turns(shard.clone(), setup.sys_interval));
-    }
+    tokio::task::spawn_local(sys::turns(shard.clone(), shard.sys_interval.subscribe()));
+    tokio::task::spawn_local(memory::turns(shard.clone()));
     // Whoever gets an answer from the broker finds it listening.
     tokio::task::yield_now().await;
-    take_inbox(&shard, &setup.inbox).await;
-    for listener in listeners {
-        listener.abort();
-    }
+    take_inbox(&shard, &mut doors, &setup.inbox).await;
+    doors.close();
     shard.input(Input::Shutdown);
     let all_closed = async {
         while shard.connections() > 0 {
@@ -271,7 +202,7 @@ async fn serve(setup: Setup) {
                 return;
             }
             for item in batch {
-                take_item(&shard, item);
+                take_item(&shard, &mut doors, item);
             }
         }
     };
@@ -281,11 +212,11 @@ async fn serve(setup: Setup) {
 }
 
 /// Hands the service thread's batches to the machine until it says stop.
-async fn take_inbox(shard: &Shard, inbox: &Mailbox<ToBroker>) {
+async fn take_inbox(shard: &Shard, doors: &mut Doors, inbox: &Mailbox<ToBroker>) {
     let mut batch = Vec::new();
     while inbox.take(&mut batch).await {
         for item in batch.drain(..) {
-            if take_item(shard, item) == Taken::Stop {
+            if take_item(shard, doors, item) == Taken::Stop {
                 return;
             }
         }
@@ -298,9 +229,10 @@ enum Taken {
     Stop,
 }
 
-fn take_item(shard: &Shard, item: ToBroker) -> Taken {
+fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
     match item {
         ToBroker::Local(message) => shard.input(Input::Local(message)),
+        ToBroker::Bridged { from, message, ticket } => shard.input(Input::Bridged { from, message, ticket }),
         ToBroker::Safe(tokens) => {
             for token in tokens {
                 shard.input(Input::Safe { token });
@@ -326,8 +258,11 @@ fn take_item(shard: &Shard, item: ToBroker) -> Taken {
             }
         }
         ToBroker::Access(acl) => shard.input(Input::Access(acl)),
+        ToBroker::Bind { wanted, closing, answer } => drop(answer.send(doors.bind(&wanted, &closing))),
+        ToBroker::ReadCertificates => shard.read_certificates.notify_waiters(),
+        ToBroker::Reconfigure(new) => shard.reconfigure(doors, *new),
         // Whoever asked may have given up: then nobody wants the answer.
-        ToBroker::Stats(answer) => drop(answer.send(shard.core.borrow().broker.stats())),
+        ToBroker::Stats(answer) => drop(answer.send(shard.stats().1)),
         ToBroker::Sync(answer) => drop(answer.send(())),
         ToBroker::Stop => return Taken::Stop,
     }
@@ -352,6 +287,12 @@ async fn timer(shard: Rc<Shard>) {
             shard.timer.notified().await;
             continue;
         };
+        if deadline <= now {
+            // At once, but after all that is ready to be read: what comes together is committed together.
+            tokio::task::yield_now().await;
+            shard.input(Input::Tick);
+            continue;
+        }
         tokio::select! {
             () = tokio::time::sleep(deadline.since(now)) => shard.input(Input::Tick),
             () = shard.timer.notified() => {}
@@ -369,10 +310,60 @@ impl Shard {
         self.after_input(&mut core);
     }
 
+    fn reconfigure(&self, doors: &mut Doors, new: Reconfiguration) {
+        let Reconfiguration { broker, listeners, done } = new;
+        let config = &broker.config;
+        self.drained_below.set(config.out_buffer_bytes_max / 2);
+        self.connections_max.set(config.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX);
+        self.sys_interval.send_if_modified(|interval| {
+            std::mem::replace(interval, config.sys_interval) != config.sys_interval
+        });
+        let moved = broker.moved.clone();
+        let before = self.stats().1.disconnected_by_reload;
+        // Nobody comes in by a door that is to be closed after those who are in were judged.
+        let closing = doors.change(&moved, listeners);
+        for slot in &mut self.core.borrow_mut().slots {
+            slot.listener =
+                slot.listener.and_then(|before| moved.get(usize::from(before.0)).copied().flatten());
+        }
+        self.input(Input::Reconfigure(Box::new(broker)));
+        let disconnected = self.stats().1.disconnected_by_reload - before;
+        tokio::task::spawn_local(async move {
+            // Whoever connects after the answer comes to a listener that stays.
+            for listener in closing {
+                let _ = listener.await;
+            }
+            // Whoever asked may have given up.
+            let _ = done.send(disconnected);
+        });
+    }
+
+    /// What the clocks say.
+    pub(super) fn now(&self) -> Now {
+        self.core.borrow().clock.now()
+    }
+
     /// The broker's counters, and when they were read.
     pub(super) fn stats(&self) -> (Mono, Stats) {
         let core = self.core.borrow();
-        (core.clock.now().mono, core.broker.stats())
+        let stats = Stats {
+            greetings_dropped: self.greetings_dropped.get(),
+            accepts_paused: self.accepts_paused.get(),
+            ..core.broker.stats()
+        };
+        (core.clock.now().mono, stats)
+    }
+
+    /// Asks whether a connection may come in; see [`Broker::knock`].
+    pub(super) fn knock(&self, from: Option<IpAddr>) -> Knock {
+        let mut core = self.core.borrow_mut();
+        let now = core.clock.now().mono;
+        core.broker.knock(now, from)
+    }
+
+    /// A connection that might have come in has gone before it was opened.
+    pub(super) fn gone_before_open(&self, from: Option<IpAddr>) {
+        self.core.borrow_mut().broker.gone_before_open(from);
     }
 
     /// Takes a new client in; `None` if there is no room for it at all.
@@ -382,10 +373,11 @@ impl Shard {
         link: Rc<Link>,
         peer: &str,
         certified: Option<&str>,
+        from: Option<IpAddr>,
     ) -> Option<(ConnId, Rc<Notify>)> {
         let (conn, wake) = {
             let mut core = self.core.borrow_mut();
-            if core.slots.len() - core.free.len() >= self.connections_max {
+            if core.slots.len() - core.free.len() >= self.connections_max.get() {
                 return None;
             }
             let conn = match core.free.pop() {
@@ -400,13 +392,14 @@ impl Shard {
             let wake = Rc::new(Notify::new());
             *slot = Slot {
                 link: Some(link),
+                listener: Some(listener),
                 wake: wake.clone(),
                 generation: slot.generation.wrapping_add(1),
                 ..Slot::default()
             };
             (conn, wake)
         };
-        self.input(Input::Open { conn, listener, peer, certified });
+        self.input(Input::Open { conn, listener, peer, certified, from });
         Some((conn, wake))
     }
 
@@ -454,6 +447,10 @@ impl Shard {
                 let generation = core.slots.get(index(conn)).map_or(0, |slot| slot.generation);
                 // Bounded by the connections: one at a time for each.
                 self.outbox.force(FromBroker::Authenticate { conn, generation, peer, user_name, password });
+            }
+            // Bounded by the identifiers that an upstream may have open.
+            Event::Accepted { from, ticket, safe } => {
+                self.outbox.force(FromBroker::Accepted { from, ticket, safe });
             }
             Event::Persist { number, changes } => {
                 // One batch at a time, so it needs no bound of its own. Without a store thread no answer comes,

@@ -11,6 +11,10 @@ const POOL_MAX: usize = 64;
 /// A larger buffer isn't kept.
 const POOLED_BYTES_MAX: usize = 32 * 1024;
 
+/// A larger payload is encoded straight into each receiver's buffer: it costs the same time, and the shared encoding
+/// would keep its memory.
+const SHARED_BYTES_MAX: usize = 64 * 1024;
+
 /// The out buffers of all connections, by [`ConnId`].
 #[derive(Debug, Default)]
 pub struct OutBuffers {
@@ -155,7 +159,8 @@ impl Sink for OutBuffers {
     }
 
     fn publish(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
-        if delivery.version == Version::V5 && !delivery.own_properties.is_empty() {
+        let has_own = delivery.version == Version::V5 && !delivery.own_properties.is_empty();
+        if has_own || delivery.payload.len() > SHARED_BYTES_MAX {
             return self.publish_own(to, delivery);
         }
         let Some(at) = self.layout(delivery) else { return self.buffered(to) };

@@ -1,7 +1,7 @@
 //! The store thread: takes jobs, blocks on the disk, answers. A disk that stalls for seconds delays
 //! acknowledgements, and nothing else.
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc as answers, oneshot};
@@ -9,11 +9,21 @@ use tracing::{error, info};
 
 use super::clock::Clock;
 use super::mailbox::Mailbox;
-use super::shard::{PersistError, ToBroker};
+use super::shard::{PersistError, ToBroker, update};
 use crate::message::OutboxId;
 use crate::record::{RecordNo, StoredRecord};
 use crate::state::Change;
 use crate::store::{Dropped, Store, StoreError, Usage};
+use crate::time::Mono;
+
+/// How the store thread is getting on, for whoever must not wait for it.
+#[derive(Clone, Debug, Default)]
+pub struct DiskStatus {
+    /// Why sessions and retained messages could not be written the last time.
+    pub state_error: Option<String>,
+    /// Since when it has been at its present job.
+    pub busy_since: Option<Mono>,
+}
 
 /// What the store thread does. Each outbox has at most one commit and one read under way and sends one
 /// acknowledgement a second, so the channel needs no bound of its own.
@@ -43,6 +53,15 @@ pub enum Job {
         up_to: RecordNo,
         /// Whether it must be on disk at once.
         sync: bool,
+    },
+    /// Write and sync a small fact beside the outbox. No answer.
+    Keep {
+        /// Where.
+        outbox: OutboxId,
+        /// What it is called.
+        name: &'static str,
+        /// What.
+        content: Vec<u8>,
     },
     /// Write and sync changes of the broker's state.
     CommitState {
@@ -88,6 +107,17 @@ pub enum Answer {
     },
 }
 
+/// What is held of the store thread.
+#[derive(Debug)]
+pub struct StoreHandle {
+    /// Takes jobs.
+    pub jobs: mpsc::Sender<Job>,
+    /// The thread.
+    pub thread: JoinHandle<()>,
+    /// How it is getting on.
+    pub status: Arc<Mutex<DiskStatus>>,
+}
+
 /// The store thread's state.
 struct StoreThread {
     /// Or why there is none: then nothing can be kept, and every commit says so.
@@ -97,6 +127,7 @@ struct StoreThread {
     clock: Clock,
     read_failing: bool,
     state_failing: bool,
+    status: Arc<Mutex<DiskStatus>>,
 }
 
 /// Starts the thread. It ends when the job channel closes.
@@ -108,15 +139,21 @@ pub fn spawn(
     answers: Vec<answers::UnboundedSender<Answer>>,
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
-) -> std::io::Result<(mpsc::Sender<Job>, JoinHandle<()>)> {
+) -> std::io::Result<StoreHandle> {
+    let shared = Arc::<Mutex<DiskStatus>>::default();
+    let status = Arc::clone(&shared);
     let (sender, jobs) = mpsc::channel();
-    let mut thread = StoreThread { store, answers, broker, clock, read_failing: false, state_failing: false };
+    let (read_failing, state_failing) = (false, false);
+    let mut thread = StoreThread { store, answers, broker, clock, read_failing, state_failing, status };
     let handle = std::thread::Builder::new().name("fg-store".into()).spawn(move || {
         for job in jobs {
+            let now = thread.clock.now().mono;
+            update(&thread.status, |status| status.busy_since = Some(now));
             thread.work(job);
+            update(&thread.status, |status| status.busy_since = None);
         }
     })?;
-    Ok((sender, handle))
+    Ok(StoreHandle { jobs: sender, thread: handle, status: shared })
 }
 
 impl StoreThread {
@@ -137,6 +174,13 @@ impl StoreThread {
                 {
                     // Only duplicates after a crash can come of it; the next acknowledgement tries again.
                     error!(%error, "can't note what upstream acknowledged");
+                }
+            }
+            Job::Keep { outbox, name, content } => {
+                if let Ok(store) = &mut self.store
+                    && let Err(error) = store.keep(outbox, name, &content)
+                {
+                    error!(%error, name, "can't note what belongs to the outbox; after a restart it is missing");
                 }
             }
             Job::CommitState { number, changes } => {
@@ -172,10 +216,12 @@ impl StoreThread {
         let Ok(store) = &mut self.store else { return Err(PersistError::Failed) };
         let Err(error) = store.commit_state(changes, now) else {
             if std::mem::take(&mut self.state_failing) {
+                update(&self.status, |status| status.state_error = None);
                 info!("sessions and retained messages are on disk again");
             }
             return Ok(());
         };
+        update(&self.status, |status| status.state_error = Some(error.to_string()));
         if !std::mem::replace(&mut self.state_failing, true) {
             error!(%error, "can't write sessions and retained messages; what depends on them is not acknowledged");
         }

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
+use rustls::pki_types::CertificateDer;
 use tokio::io::{Interest, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -24,6 +26,25 @@ pub(super) struct Link {
     pub(super) socket: Socket,
     /// Absent where MQTT's bytes go as they are, so that plain TCP pays nothing.
     pub(super) codec: Option<Box<RefCell<Codec>>>,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Link {
+    /// Whether the client has shown a certificate that is as wanted.
+    pub(super) fn has_certificate(&self, is_wanted: impl Fn(&CertificateDer<'_>) -> bool) -> bool {
+        let Some(codec) = &self.codec else { return false };
+        let codec = codec.borrow();
+        let chain = codec.tls().and_then(|tls| tls.peer_certificates());
+        chain.and_then(|chain| chain.first()).is_some_and(is_wanted)
+    }
 }
 
 impl Socket {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::watch;
 
 use super::reporter::rss_bytes;
 use super::shard::Shard;
@@ -14,14 +14,18 @@ use crate::broker::sys::Sys;
 use crate::message::Message;
 use crate::mqtt::{PropertiesBuf, QoS};
 
-/// Publishes every `interval`, for the first time at once, until the task is aborted.
-pub(super) async fn turns(shard: Rc<Shard>, interval: Duration) {
+/// Publishes every `interval` (0: never), for the first time at once, until the other end of `interval` is gone.
+pub(super) async fn turns(shard: Rc<Shard>, mut interval: watch::Receiver<Duration>) {
     let (started, _) = shard.stats();
     let mut sys = Sys::new(env!("CARGO_PKG_VERSION"), started);
-    let mut turn = tokio::time::interval(interval);
-    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turn.tick().await;
+        let every = *interval.borrow_and_update();
+        if every.is_zero() {
+            if interval.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
         let (now, stats) = shard.stats();
         for (topic, payload) in sys.look(now, &stats, rss_bytes()) {
             shard.input(Input::Local(Message {
@@ -33,6 +37,12 @@ pub(super) async fn turns(shard: Rc<Shard>, interval: Duration) {
                 properties: PropertiesBuf::new(),
                 reading: None,
             }));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            changed = interval.changed() => if changed.is_err() {
+                return;
+            },
         }
     }
 }

@@ -1,7 +1,8 @@
 //! TLS towards a server, mostly an upstream: roots, own certificate, and refusals in words.
 
+use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,7 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::transport::{ConnectError, Target};
+use super::dial::{ConnectError, Target};
+use super::pinned::Pinned;
 use crate::config::UpstreamTls;
 use crate::time::Timestamp;
 
@@ -25,7 +27,7 @@ pub struct Client {
 /// Where the parts of a client's TLS settings are; without a CA, the system's roots.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientFiles<'a> {
-    /// PEM file of CAs.
+    /// PEM file of CAs, or a folder of such files.
     pub ca: Option<&'a Path>,
     /// A folder of such files.
     pub ca_dir: Option<&'a Path>,
@@ -33,6 +35,20 @@ pub struct ClientFiles<'a> {
     pub cert: Option<&'a Path>,
     /// Its key, PEM.
     pub key: Option<&'a Path>,
+}
+
+/// What else may be asked of a server's TLS.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demands<'a> {
+    /// Its certificate may be for another name.
+    pub any_name: bool,
+    /// SHA-256 of the public keys that it may have; with some and without a CA, nothing else about the certificate
+    /// is looked at.
+    pub pins: &'a [[u8; 32]],
+    /// Protocols offered in the handshake (RFC 7301), the preferred first.
+    pub alpn: &'a [String],
+    /// TLS 1.3 only.
+    pub only_13: bool,
 }
 
 /// What messages advise, where config and command line have other names for the same thing.
@@ -60,44 +76,50 @@ pub fn client(settings: &UpstreamTls, host: &str) -> Result<Client, String> {
         cert: settings.cert.as_deref(),
         key: settings.key.as_deref(),
     };
-    client_with(&files, settings.server_name.as_deref().unwrap_or(host), false, &CONFIG)
+    let demands =
+        Demands { any_name: false, pins: &settings.pins, alpn: &settings.alpn, only_13: settings.only_13 };
+    client_with(&files, settings.server_name.as_deref().unwrap_or(host), &demands, &CONFIG)
 }
 
-/// The settings for a server of that name. With `any_name` its certificate may be for another one: everything else
-/// about it is still checked.
+/// The settings for a server of that name.
 ///
 /// # Errors
 /// In words, naming the file.
 pub fn client_with(
     files: &ClientFiles<'_>,
     name: &str,
-    any_name: bool,
+    demands: &Demands<'_>,
     words: &'static Words,
 ) -> Result<Client, String> {
     let mut roots = RootCertStore::empty();
-    if let Some(path) = files.ca {
-        add_roots(&mut roots, path)?;
+    for path in [files.ca, files.ca_dir].into_iter().flatten() {
+        add_authorities(&mut roots, path)?;
     }
-    if let Some(dir) = files.ca_dir {
-        add_folder(&mut roots, dir)?;
-    }
-    if files.ca.is_none() && files.ca_dir.is_none() {
+    let own_roots = files.ca.is_some() || files.ca_dir.is_some();
+    if !own_roots && demands.pins.is_empty() {
         roots = system_roots(words)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = Arc::new(roots);
+    let versions = if demands.only_13 { &[&rustls::version::TLS13][..] } else { rustls::DEFAULT_VERSIONS };
+    let cannot = |error: &dyn std::fmt::Display| format!("TLS can't be set up: {error}");
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS can't be set up: {error}"))?;
-    let builder = if any_name {
-        let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map_err(|error| format!("TLS can't be set up: {error}"))?;
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(inner)))
+        .with_protocol_versions(versions)
+        .map_err(|error| cannot(&error))?;
+    let chain = |roots| {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        verifier.map_err(|error| cannot(&error))
+    };
+    let builder = if !demands.pins.is_empty() {
+        let chain = if own_roots { Some(chain(roots)?) } else { None };
+        let verifier = Pinned::new(demands.pins, chain, &provider);
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else if demands.any_name {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(chain(roots)?)))
     } else {
         builder.with_root_certificates(roots)
     };
-    let config = match (files.cert, files.key) {
+    let mut config = match (files.cert, files.key) {
         (Some(cert), Some(key)) => {
             builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
                 format!("{} and {} don't go together: {error}", cert.display(), key.display())
@@ -105,6 +127,7 @@ pub fn client_with(
         }
         _ => builder.with_no_client_auth(),
     };
+    config.alpn_protocols = demands.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| format!("{name:?} is no host name for a certificate"))?;
     Ok(Client { config: Arc::new(config), name, words })
@@ -156,6 +179,11 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
+/// The authorities of a PEM file, or of a folder of such files.
+pub(super) fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    if path.is_dir() { add_folder(roots, path) } else { add_roots(roots, path) }
+}
+
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
     for certificate in certificates(path)? {
         roots
@@ -165,20 +193,50 @@ fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// All certificates of a folder. Files that hold none (keys, revocation lists, notes) are passed over, but at least
-/// one must hold one.
+/// All certificates of a folder, each once: most files stand there a second time, under the hash of a name. Files that
+/// hold none (keys, revocation lists) are passed over, but at least one must hold one.
 fn add_folder(roots: &mut RootCertStore, dir: &Path) -> Result<(), String> {
-    let wrong = |error: io::Error| format!("{}: can't be read: {error}", dir.display());
-    for entry in std::fs::read_dir(dir).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        if path.is_file() && certificates(&path).is_ok() {
-            add_roots(roots, &path)?;
+    let mut seen = HashSet::new();
+    for path in authority_files(dir).map_err(|error| format!("{}: can't be read: {error}", dir.display()))? {
+        for certificate in certificates(&path).unwrap_or_default() {
+            if seen.insert(certificate.clone()) {
+                roots
+                    .add(certificate)
+                    .map_err(|error| format!("{}: a certificate can't be used: {error}", path.display()))?;
+            }
         }
     }
-    if roots.is_empty() {
-        return Err(format!("{}: no file in it has a certificate in PEM form", dir.display()));
+    if seen.is_empty() {
+        return Err(format!(
+            "{}: no *.pem, *.crt or hash-named file in it has a certificate in PEM form",
+            dir.display()
+        ));
     }
     Ok(())
+}
+
+/// The files of a folder that may hold authorities, by name: `*.pem`, `*.crt`, and what `openssl rehash` makes.
+///
+/// # Errors
+/// If the folder can't be read.
+pub(super) fn authority_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.file_name().and_then(|name| name.to_str()).is_some_and(may_hold_authorities) && path.is_file()
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// `ca.pem`, `ca.crt`, `9d66eef0.0`.
+fn may_hold_authorities(name: &str) -> bool {
+    let Some((base, end)) = name.rsplit_once('.') else { return false };
+    let is_digits = |text: &str, radix| !text.is_empty() && text.chars().all(|c| c.is_digit(radix));
+    matches!(end, "pem" | "crt") || (base.len() == 8 && is_digits(base, 16) && is_digits(end, 10))
 }
 
 fn system_roots(words: &Words) -> Result<RootCertStore, String> {
@@ -239,6 +297,10 @@ pub(super) fn refused(error: &io::Error, target: &Target, words: &Words) -> Conn
 fn certificate_words(why: &CertificateError, target: &Target, words: &Words) -> String {
     let ca = target.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     match why {
+        CertificateError::ApplicationVerificationFailure => {
+            "its public key is not one of those that tls.pin names; if it was renewed on purpose, put the new pin there"
+                .into()
+        }
         CertificateError::Expired => "its certificate has expired".into(),
         CertificateError::ExpiredContext { not_after, .. } => {
             format!("its certificate expired on {}", date(*not_after))
@@ -278,4 +340,21 @@ fn date(time: UnixTime) -> String {
     let mut text = Timestamp::from_millis(seconds.saturating_mul(1_000)).to_string();
     text.truncate(10);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_have_names_by_which_they_are_known() {
+        for name in ["ca.pem", "a.b.crt", "9d66eef0.0", "0A1B2C3D.12", ".pem"] {
+            assert!(may_hold_authorities(name), "{name}");
+        }
+        for name in
+            ["ca.key", "pem", "9d66eef0", "9d66eef0.r0", "9d66eef.0", "9d66eefg.0", "ca.pem~", "9d66eef0."]
+        {
+            assert!(!may_hold_authorities(name), "{name}");
+        }
+    }
 }

@@ -1,70 +1,28 @@
-//! The byte stream to an upstream: name lookup, TCP, TLS, and one turn of writing and reading.
+//! An open byte stream to a broker, and one turn of writing and reading. How it comes about is told in `dial`.
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::tls;
-use crate::config::UpstreamTls;
-
-/// A name server that doesn't answer within this counts as failed.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Each address of a host gets this long to answer.
-const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The TLS handshake must be through within this.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes that the peer's kernel doesn't acknowledge for so long end the connection (TCP_USER_TIMEOUT).
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
-
-/// Where an upstream is.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// TLS, if any.
-    pub tls: Option<UpstreamTls>,
-    /// Why the upstream's password is not known: then nothing is connected.
-    pub secret_error: Option<String>,
-}
-
-/// Why a transport could not be opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError {
-    /// For people.
-    pub words: String,
-    /// Whether only a person can mend it.
-    pub permanent: bool,
-}
-
-impl ConnectError {
-    pub(super) fn passing(words: String) -> Self {
-        Self { words, permanent: false }
-    }
-
-    pub(super) fn permanent(words: String) -> Self {
-        Self { words, permanent: true }
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+/// What a transport can be made of.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// An open transport.
 pub struct Transport {
     stream: Box<dyn Stream>,
     unflushed: bool,
+}
+
+impl Transport {
+    pub(super) fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), unflushed: false }
+    }
 }
 
 impl std::fmt::Debug for Transport {
@@ -111,77 +69,6 @@ impl OutQueue {
 
     fn pending(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
-    }
-}
-
-/// Opens a transport: every address of the host is tried in turn.
-///
-/// # Errors
-/// In words, naming host and port.
-pub async fn connect(target: &Target) -> Result<Transport, ConnectError> {
-    if let Some(error) = &target.secret_error {
-        return Err(ConnectError::permanent(error.clone()));
-    }
-    // A CA file that can't be read is told before anything is sent anywhere.
-    let tls = match &target.tls {
-        Some(settings) => Some(tls::client(settings, &target.host).map_err(ConnectError::permanent)?),
-        None => None,
-    };
-    connect_with(target, tls).await
-}
-
-/// As [`connect`], with TLS settings that were made elsewhere; the target's own only name its files.
-///
-/// # Errors
-/// In words, naming host and port.
-pub async fn connect_with(target: &Target, tls: Option<tls::Client>) -> Result<Transport, ConnectError> {
-    let addresses = lookup(target).await?;
-    let mut last = None;
-    for address in addresses {
-        match open(address).await {
-            Ok(stream) => match tls {
-                Some(tls) => return handshake(stream, tls, target).await,
-                None => return Ok(Transport { stream: Box::new(stream), unflushed: false }),
-            },
-            Err(error) => last = Some((address, error)),
-        }
-    }
-    let words = match last {
-        Some((address, error)) => {
-            format!("can't connect to {} ({address}): {}", target.host, io_words(&error))
-        }
-        None => format!("{} has no address", target.host),
-    };
-    Err(ConnectError::passing(words))
-}
-
-async fn lookup(target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
-    let lookup = tokio::net::lookup_host((target.host.as_str(), target.port));
-    match timeout(LOOKUP_TIMEOUT, lookup).await {
-        Ok(Ok(addresses)) => Ok(addresses.collect()),
-        Ok(Err(error)) => Err(ConnectError::passing(format!("can't find {}: {error}", target.host))),
-        Err(_) => {
-            Err(ConnectError::passing(format!("can't find {}: the name server doesn't answer", target.host)))
-        }
-    }
-}
-
-async fn open(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = timeout(ADDRESS_TIMEOUT, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 5 s"))??;
-    stream.set_nodelay(true)?;
-    let millis = u32::try_from(UNACKNOWLEDGED_MAX.as_millis()).unwrap_or(u32::MAX);
-    rustix::net::sockopt::set_tcp_user_timeout(&stream, millis)?;
-    Ok(stream)
-}
-
-async fn handshake(stream: TcpStream, tls: tls::Client, target: &Target) -> Result<Transport, ConnectError> {
-    let connector = tokio_rustls::TlsConnector::from(tls.config);
-    match timeout(HANDSHAKE_TIMEOUT, connector.connect(tls.name, stream)).await {
-        Ok(Ok(stream)) => Ok(Transport { stream: Box::new(stream), unflushed: false }),
-        Ok(Err(error)) => Err(tls::refused(&error, target, tls.words)),
-        Err(_) => Err(ConnectError::passing(format!("{}: no TLS answer within 10 s", target.host))),
     }
 }
 
@@ -252,7 +139,17 @@ impl Transport {
     pub async fn finish(mut self, mut out: OutQueue, grace: Duration) {
         let finish = async {
             poll_fn(|context| self.poll_write_out(context, &mut out)).await?;
-            poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
+            poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await?;
+            // Closed with bytes that nobody has read, the kernel would reset the connection, and the other side might
+            // never see what was written last.
+            let mut scratch = [0; 4 * 1024];
+            loop {
+                let mut buffer = ReadBuf::new(&mut scratch);
+                poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut buffer)).await?;
+                if buffer.filled().is_empty() {
+                    return Ok::<(), io::Error>(());
+                }
+            }
         };
         // The connection ends in any case; what could not be written is still in the outbox.
         let _ = timeout(grace, finish).await;

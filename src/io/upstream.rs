@@ -12,12 +12,13 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
+use super::dial::{self, ConnectError, Target};
 use super::mailbox::Mailbox;
 use super::shard::ToBroker;
 use super::store_task::{Answer, Job};
-use super::transport::{self, ConnectError, OutQueue, Target, Transport};
+use super::transport::{self, OutQueue, Transport};
 use crate::bridge::{Bridge, Input, Notice, Output};
-use crate::limits::READ_SCRATCH_BYTES;
+use crate::limits::{HANDOVER_BYTES_MAX, READ_SCRATCH_BYTES};
 use crate::message::OutboxId;
 use crate::record::RecordNo;
 
@@ -47,8 +48,8 @@ pub struct Setup {
     pub outbox: OutboxId,
     /// The machine.
     pub bridge: SharedBridge,
-    /// Where the upstream is.
-    pub target: Target,
+    /// Where the upstream is: its addresses.
+    pub targets: Vec<Target>,
     /// To the store thread.
     pub jobs: mpsc::Sender<Job>,
     /// From the store thread.
@@ -67,6 +68,8 @@ struct Upstream {
     setup: Setup,
     transport: Option<Transport>,
     connecting: Option<Connecting>,
+    /// Another address that is tried beside.
+    probing: Option<Connecting>,
     closing: Option<JoinHandle<()>>,
     out: OutQueue,
     retry_read: Option<(tokio::time::Instant, RecordNo, usize)>,
@@ -77,8 +80,10 @@ enum Woken {
     Bell,
     Answer(Answer),
     Connected(Result<Transport, ConnectError>),
+    Probed(Result<Transport, ConnectError>),
     Read(std::io::Result<usize>),
     Deadline,
+    Room,
     RetryRead,
     Stop,
 }
@@ -89,6 +94,7 @@ pub async fn run(setup: Setup) {
         setup,
         transport: None,
         connecting: None,
+        probing: None,
         closing: None,
         out: OutQueue::default(),
         retry_read: None,
@@ -102,9 +108,10 @@ pub async fn run(setup: Setup) {
             break;
         }
         match upstream.wait(&mut scratch, stopping).await {
-            Woken::Bell => {}
+            Woken::Bell | Woken::Room => {}
             Woken::Answer(answer) => upstream.answer(answer),
             Woken::Connected(result) => upstream.connected(result),
+            Woken::Probed(result) => upstream.probed(&result),
             Woken::Read(result) => upstream.read(result, &scratch),
             Woken::Deadline => upstream.input(Input::Tick),
             Woken::RetryRead => {
@@ -129,14 +136,18 @@ impl Upstream {
     async fn wait(&mut self, scratch: &mut [u8], stopping: bool) -> Woken {
         let now = self.setup.clock.now().mono;
         let deadline = self.setup.bridge.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
-        let Self { setup, transport, connecting, out, retry_read, .. } = self;
-        let Setup { bridge, answers, stop, .. } = setup;
+        let Self { setup, transport, connecting, probing, out, retry_read, .. } = self;
+        let Setup { bridge, answers, stop, broker, .. } = setup;
+        // A broker thread that is behind must not be buried: upstream waits.
+        let room = broker.weight() < HANDOVER_BYTES_MAX / 2;
         let retry_at = retry_read.map(|(at, ..)| at);
         tokio::select! {
             () = bridge.bell.notified() => Woken::Bell,
             Some(answer) = answers.recv() => Woken::Answer(answer),
             result = maybe(connecting.as_mut()), if connecting.is_some() => Woken::Connected(result),
-            result = turn(transport.as_mut(), out, scratch), if transport.is_some() => Woken::Read(result),
+            result = maybe(probing.as_mut()), if probing.is_some() => Woken::Probed(result),
+            result = turn(transport.as_mut(), out, scratch), if transport.is_some() && room => Woken::Read(result),
+            () = broker.emptied(), if !room => Woken::Room,
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::Deadline,
             () = sleep_until(retry_at), if retry_at.is_some() => Woken::RetryRead,
             _ = stop.wait_for(|stop| *stop), if !stopping => Woken::Stop,
@@ -178,6 +189,20 @@ impl Upstream {
         }
     }
 
+    fn probed(&mut self, result: &Result<Transport, ConnectError>) {
+        self.probing = None;
+        if let Err(error) = result {
+            debug!(upstream = %self.setup.name, error = error.words, "the first address is still away");
+        }
+        self.input(Input::Probed { answered: result.is_ok() });
+    }
+
+    /// A connection to one of the addresses; the machine names none but those that it was told of.
+    fn opening(&self, address: usize) -> Option<Connecting> {
+        let target = self.setup.targets.get(address)?.clone();
+        Some(Box::pin(async move { dial::connect(&target).await }))
+    }
+
     fn read(&mut self, result: std::io::Result<usize>, scratch: &[u8]) {
         match result {
             Ok(0) => self.lost("the upstream closed the connection"),
@@ -188,6 +213,7 @@ impl Upstream {
 
     fn lost(&mut self, error: &str) {
         self.transport = None;
+        self.probing = None;
         self.out.clear();
         self.input(Input::Closed { error });
     }
@@ -198,11 +224,16 @@ impl Upstream {
             let Some(output) = output else { return };
             let outbox = self.setup.outbox;
             match output {
-                Output::Connect => {
-                    let target = self.setup.target.clone();
-                    self.connecting = Some(Box::pin(async move { transport::connect(&target).await }));
-                }
+                Output::Connect { address } => self.connecting = self.opening(address),
+                Output::Probe { address } => self.probing = self.opening(address),
                 Output::Send(bytes) => self.out.push(&bytes),
+                Output::Announce(message) => self.setup.broker.force(ToBroker::Local(message)),
+                Output::Deliver { message, ticket } => {
+                    let weight = message.payload.len() + message.topic.len() + 128;
+                    let item = ToBroker::Bridged { from: outbox, message, ticket };
+                    // It is read on only while there is room.
+                    self.setup.broker.force_weighed(item, weight);
+                }
                 Output::Close => self.close(),
                 Output::Commit(records) => self.job(Job::Commit { outbox, records }),
                 Output::Read { from, bytes_max } => self.job(Job::Read { outbox, from, bytes_max }),
@@ -210,6 +241,7 @@ impl Upstream {
                     let sync = *self.setup.stop.borrow();
                     self.job(Job::Ack { outbox, up_to, sync });
                 }
+                Output::Keep { name, content } => self.job(Job::Keep { outbox, name, content }),
                 Output::Safe(tokens) => self.setup.broker.force(ToBroker::Safe(tokens)),
                 Output::Refused(tokens) => self.setup.broker.force(ToBroker::Refused(tokens)),
                 Output::Notice(notice) => {
@@ -223,6 +255,7 @@ impl Upstream {
 
     fn close(&mut self) {
         self.connecting = None;
+        self.probing = None;
         if let Some(transport) = self.transport.take() {
             let out = std::mem::take(&mut self.out);
             self.closing = Some(tokio::task::spawn_local(transport.finish(out, CLOSE_GRACE)));
@@ -274,6 +307,24 @@ fn log(name: &str, notice: &Notice) {
         }
         Notice::StoreFailing { error } => {
             error!(upstream = name, error, "can't write to the store; readings are kept in memory only");
+        }
+        Notice::Rival { instance } => {
+            error!(
+                upstream = name,
+                instance, "another gateway publishes as this one; give each an id of its own"
+            );
+        }
+        Notice::NotSubscribed { filter, reason } => {
+            warn!(upstream = name, filter, reason, "upstream refuses a subscription");
+        }
+        Notice::Stray { topic, reason } => {
+            warn!(upstream = name, topic, reason, "messages from upstream are dropped and counted");
+        }
+        Notice::BytesUsedUp => {
+            error!(
+                upstream = name,
+                "the day's bytes are used up; until midnight UTC only status, health and what has high priority go"
+            );
         }
         Notice::StoreWorks => info!(upstream = name, "the store works again"),
         Notice::Dropping { reason } => warn!(upstream = name, reason, "readings are being dropped"),

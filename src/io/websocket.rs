@@ -1,7 +1,9 @@
-//! WebSocket as a byte codec: the opening handshake as text in and text out, and frames. What is inside the frames is
-//! one stream of bytes (MQTT 5, 6.0.0-2); who may open one (path, origin, subprotocol) is decided here from config.
+//! WebSocket as a byte codec: a server's opening handshake as text in and text out, and the frames of either end. What is
+//! inside the frames is one stream of bytes (MQTT 5, 6.0.0-2); who may open one (path, origin, subprotocol) is decided
+//! here from config.
 
 use std::io::Cursor;
+use std::net::IpAddr;
 
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
@@ -11,7 +13,7 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use super::codec::Ended;
-use crate::config::WebSocket;
+use crate::config::{ANY_PATH, WebSocket};
 
 /// The longest request; a longer one is refused.
 pub(super) const REQUEST_BYTES_MAX: usize = 16 * 1024;
@@ -55,9 +57,11 @@ pub(super) enum Opening {
 }
 
 /// Judges the beginning of a connection.
-pub(super) fn open(bytes: &[u8], settings: &WebSocket) -> Opening {
+///
+/// `own_name` is what this machine is called.
+pub(super) fn open(bytes: &[u8], settings: &WebSocket, own_name: &str) -> Opening {
     match Request::try_parse(bytes) {
-        Ok(Some((used, request))) => match answer(&request, settings) {
+        Ok(Some((used, request))) => match answer(&request, settings, own_name) {
             Ok(response) => Opening::Accepted { used, response },
             Err((status, why)) => refused(status, why),
         },
@@ -78,9 +82,13 @@ fn refused(status: &str, why: String) -> Opening {
     Opening::Refused { response, why }
 }
 
-fn answer(request: &Request, settings: &WebSocket) -> Result<Vec<u8>, (&'static str, String)> {
+fn answer(
+    request: &Request,
+    settings: &WebSocket,
+    own_name: &str,
+) -> Result<Vec<u8>, (&'static str, String)> {
     let path = request.uri().path();
-    if path != settings.path {
+    if settings.path != ANY_PATH && path != settings.path {
         return Err(("404 Not Found", format!("nothing is served at {path:?}")));
     }
     let headers = request.headers();
@@ -89,12 +97,7 @@ fn answer(request: &Request, settings: &WebSocket) -> Result<Vec<u8>, (&'static 
     }
     if let Some(origin) = headers.get(ORIGIN) {
         let origin = origin.to_str().unwrap_or_default();
-        if !may_connect(origin, headers, settings) {
-            return Err((
-                "403 Forbidden",
-                format!("pages of {origin:?} may not connect; websocket.origins says who may"),
-            ));
-        }
+        judge(origin, headers, settings, own_name).map_err(|why| ("403 Forbidden", why))?;
     }
     let Some(subprotocol) = subprotocol(headers) else {
         return Err(("400 Bad Request", "the client doesn't offer the subprotocol \"mqtt\"".to_owned()));
@@ -120,15 +123,33 @@ fn subprotocol(headers: &HeaderMap) -> Option<&'static str> {
     SUBPROTOCOLS.into_iter().find(|ours| offered.contains(ours))
 }
 
-/// Whether a page of that origin may connect: it is of this host (whatever its port), or listed.
-fn may_connect(origin: &str, headers: &HeaderMap, settings: &WebSocket) -> bool {
+/// Whether a page of that origin may connect: it is listed, or of this host, whatever its port. A page's own host can be
+/// any name that its owner has pointed at this address meanwhile (DNS rebinding), so the name must be one of ours.
+fn judge(origin: &str, headers: &HeaderMap, settings: &WebSocket, own_name: &str) -> Result<(), String> {
     let origin = origin.to_lowercase();
     if settings.origins.iter().any(|listed| listed == "*" || *listed == origin) {
-        return true;
+        return Ok(());
     }
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_lowercase();
-    let page = origin.split_once("://").map(|(_, authority)| without_port(authority));
-    page.is_some_and(|page| !page.is_empty() && page == without_port(&host))
+    let host = without_port(&host);
+    let page = origin.split_once("://").map_or("", |(_, authority)| without_port(authority));
+    if page.is_empty() || page != host {
+        return Err(format!("pages of {origin:?} may not connect; websocket.origins says who may"));
+    }
+    if is_ours(host, settings, own_name) {
+        return Ok(());
+    }
+    Err(format!("{host:?} is not known as a name of this gateway; websocket.hosts says which are"))
+}
+
+/// An address, this machine's name, a name that is only known on the local network, or a name that is listed.
+fn is_ours(host: &str, settings: &WebSocket, own_name: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    address.parse::<IpAddr>().is_ok()
+        || host == "localhost"
+        || host.ends_with(".local")
+        || host.eq_ignore_ascii_case(own_name)
+        || settings.hosts.iter().any(|listed| listed == host)
 }
 
 /// `gw.local` of `gw.local:8080`, `[::1]` of `[::1]:8080`.
@@ -139,9 +160,18 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
+/// Which end of a WebSocket we are: clients mask what they send, servers don't (RFC 6455, 5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    #[default]
+    Server,
+    Client,
+}
+
 /// The frames of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Framing {
+    end: End,
     /// The beginning of a header that is not whole yet.
     header: Vec<u8>,
     frame: Option<Frame>,
@@ -162,9 +192,19 @@ struct Frame {
 }
 
 impl Framing {
-    /// One binary frame.
+    /// The frames that a client sends and gets.
+    pub(super) fn client() -> Self {
+        Self { end: End::Client, ..Self::default() }
+    }
+
+    /// One binary frame of a server.
     pub(super) fn data(payload: &[u8], out: &mut Vec<u8>) {
-        put(OpCode::Data(Data::Binary), payload, out);
+        put(End::Server, OpCode::Data(Data::Binary), payload, out);
+    }
+
+    /// One binary frame of a client.
+    pub(super) fn masked_data(payload: &[u8], out: &mut Vec<u8>) {
+        put(End::Client, OpCode::Data(Data::Binary), payload, out);
     }
 
     /// The closing handshake, unless it was begun before.
@@ -232,8 +272,13 @@ impl Framing {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err((PROTOCOL_ERROR, "a WebSocket extension that was not agreed on"));
         }
-        // RFC 6455, 5.1: an unmasked frame from a client ends the connection.
-        let Some(mask) = header.mask else { return Err((PROTOCOL_ERROR, "an unmasked WebSocket frame")) };
+        // RFC 6455, 5.1: an unmasked frame from a client ends the connection, and a masked one from a server does.
+        let mask = match (self.end, header.mask) {
+            (End::Server, Some(mask)) => mask,
+            (End::Server, None) => return Err((PROTOCOL_ERROR, "an unmasked WebSocket frame")),
+            (End::Client, None) => [0; 4],
+            (End::Client, Some(_)) => return Err((PROTOCOL_ERROR, "a masked WebSocket frame")),
+        };
         let control = match header.opcode {
             OpCode::Control(_) if !header.is_final || length > CONTROL_BYTES_MAX => {
                 return Err((PROTOCOL_ERROR, "a WebSocket control frame that is cut or too long"));
@@ -262,12 +307,15 @@ impl Framing {
     fn controlled(&mut self, control: Control, out: &mut Vec<u8>) -> Result<(), Ended> {
         match control {
             Control::Ping if out.len() < PONG_BYTES_MAX => {
-                put(OpCode::Control(Control::Pong), &self.control, out);
+                put(self.end, OpCode::Control(Control::Pong), &self.control, out);
                 Ok(())
             }
             Control::Close => {
                 self.close_with(NORMAL, out);
-                Err(Ended("the client has closed the WebSocket".into()))
+                Err(Ended(match self.end {
+                    End::Server => "the client has closed the WebSocket".into(),
+                    End::Client => "the broker has closed the WebSocket".into(),
+                }))
             }
             Control::Ping | Control::Pong | Control::Reserved(_) => Ok(()),
         }
@@ -275,7 +323,7 @@ impl Framing {
 
     fn close_with(&mut self, code: u16, out: &mut Vec<u8>) {
         if !std::mem::replace(&mut self.close_sent, true) {
-            put(OpCode::Control(Control::Close), &code.to_be_bytes(), out);
+            put(self.end, OpCode::Control(Control::Close), &code.to_be_bytes(), out);
         }
     }
 }
@@ -293,12 +341,17 @@ impl Frame {
     }
 }
 
-/// An unmasked, final frame.
-fn put(opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
-    let header = FrameHeader { opcode, ..FrameHeader::default() };
+/// A final frame.
+fn put(end: End, opcode: OpCode, payload: &[u8], out: &mut Vec<u8>) {
+    // It protects proxies from pages that choose the bytes on the wire; there is no page here.
+    let mask = (end == End::Client).then(|| fastrand::u32(..).to_be_bytes());
+    let header = FrameHeader { opcode, mask, ..FrameHeader::default() };
     // A Vec takes everything.
     let _ = header.format(u64::try_from(payload.len()).unwrap_or(u64::MAX), out);
-    out.extend_from_slice(payload);
+    match mask {
+        None => out.extend_from_slice(payload),
+        Some(mask) => out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask)),
+    }
 }
 
 #[cfg(test)]

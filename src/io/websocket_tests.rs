@@ -3,7 +3,12 @@
 use super::*;
 
 fn settings(path: &str, origins: &[&str]) -> WebSocket {
-    WebSocket { path: path.into(), origins: origins.iter().map(|origin| (*origin).to_owned()).collect() }
+    let origins = origins.iter().map(|origin| (*origin).to_owned()).collect();
+    WebSocket { path: path.into(), origins, hosts: vec!["gw.example.com".into()] }
+}
+
+fn open(bytes: &[u8], settings: &WebSocket) -> Opening {
+    super::open(bytes, settings, "Barn-7")
 }
 
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
@@ -98,6 +103,42 @@ fn pages_of_this_host_and_listed_ones_may_connect_and_no_others() {
         let answer = answered(open(&request("/mqtt", &[MQTT, &header]), &settings("/mqtt", origins)));
         assert_eq!(answer.starts_with("HTTP/1.1 101 "), expected, "{origin:?} with {origins:?}: {answer}");
     }
+}
+
+#[test]
+fn a_page_of_a_name_that_somebody_else_has_pointed_here_may_not_connect() {
+    let ask = |host: &str, more: &[&str]| {
+        let text = String::from_utf8(request("/mqtt", more)).unwrap();
+        let request = text.replace("Host: gw.local:8083", &format!("Host: {host}"));
+        answered(open(request.as_bytes(), &settings("/mqtt", &["https://panel.example"])))
+    };
+    for (host, expected) in [
+        ("10.0.0.5", true),
+        ("10.0.0.5:8083", true),
+        ("[fd00::5]:8083", true),
+        ("[::1]", true),
+        ("localhost:8083", true),
+        ("barn-7:8083", true),
+        ("BARN-7", true),
+        ("barn-7.local", true),
+        ("gw.example.com:8083", true),
+        ("evil.example", false),
+        ("evil.example:8083", false),
+        ("barn-7.evil.example", false),
+        ("x.gw.example.com", false),
+        ("local", false),
+        ("10.0.0.5.evil.example", false),
+        ("", false),
+    ] {
+        // Its page, with the name under which it came.
+        let answer = ask(host, &[MQTT, &format!("Origin: http://{host}")]);
+        assert_eq!(answer.starts_with("HTTP/1.1 101 "), expected, "{host:?}: {answer}");
+        // A listed page is known by its origin, and a device that is no page has none: both may use any name.
+        assert!(ask(host, &[MQTT, "Origin: https://panel.example"]).starts_with("HTTP/1.1 101 "), "{host:?}");
+        assert!(ask(host, &[MQTT]).starts_with("HTTP/1.1 101 "), "{host:?}");
+    }
+    let answer = ask("evil.example", &[MQTT, "Origin: http://evil.example"]);
+    assert!(answer.contains("websocket.hosts says which are"), "{answer}");
 }
 
 /// A client's frame.
@@ -196,4 +237,46 @@ fn our_frames_are_final_binary_and_unmasked() {
         assert_eq!(&out[..header.len()], header);
         assert_eq!(out.len(), header.len() + bytes);
     }
+}
+
+#[test]
+fn both_ends_understand_each_other_wherever_the_bytes_are_cut() {
+    for bytes in [0, 1, 125, 126, 65_535, 65_536] {
+        let payload: Vec<u8> = (0..=255).cycle().take(bytes).collect();
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+        Framing::masked_data(&payload, &mut to_server);
+        Framing::data(&payload, &mut to_client);
+        for (frames, end) in [(&to_server, End::Server), (&to_client, End::Client)] {
+            for cut in [0, 1, 3, 7, 13, frames.len() / 2, frames.len()] {
+                let cut = cut.min(frames.len());
+                let mut framing = Framing { end, ..Framing::default() };
+                let (mut plain, mut out) = (Vec::new(), Vec::new());
+                for part in [&frames[..cut], &frames[cut..]] {
+                    framing.incoming(part, &mut plain, &mut out).unwrap();
+                }
+                assert!(plain == payload && out.is_empty(), "{bytes} bytes to the {end:?}, cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_end_refuses_the_frames_of_its_own_kind() {
+    let (mut masked, mut plain_frame) = (Vec::new(), Vec::new());
+    Framing::masked_data(b"x", &mut masked);
+    Framing::data(b"x", &mut plain_frame);
+    for (mut framing, frame) in [(Framing::client(), masked), (Framing::default(), plain_frame)] {
+        let (mut plain, mut out) = (Vec::new(), Vec::new());
+        assert!(framing.incoming(&frame, &mut plain, &mut out).is_err());
+        assert!(plain.is_empty());
+        assert_eq!(out[0], 0x88, "a close frame goes back");
+    }
+}
+
+#[test]
+fn a_client_answers_a_ping_masked() {
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    Framing::client().incoming(&[0x89, 2, b'h', b'i'], &mut plain, &mut out).unwrap();
+    assert_eq!(out[..2], [0x8A, 0x82]);
+    assert_eq!([out[6] ^ out[2], out[7] ^ out[3]], *b"hi");
 }

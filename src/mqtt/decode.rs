@@ -260,20 +260,23 @@ impl ConnectFlags {
     }
 }
 
-fn protocol(c: &mut Cursor<'_>) -> Result<Version, DecodeError> {
+/// The version, and whether the client says that it is a bridge.
+fn protocol(c: &mut Cursor<'_>) -> Result<(Version, bool), DecodeError> {
     let name = c.binary()?;
     let level = c.u8()?;
     match (name, level) {
-        (b"MQTT", 5) => Ok(Version::V5),
-        (b"MQTT", 4) => Ok(Version::V311),
-        (b"MQIsdp", 3) => Ok(Version::V31),
+        (b"MQTT", 5) => Ok((Version::V5, false)),
+        (b"MQTT", 4) => Ok((Version::V311, false)),
+        (b"MQTT", 0x84) => Ok((Version::V311, true)),
+        (b"MQIsdp", 3) => Ok((Version::V31, false)),
+        (b"MQIsdp", 0x83) => Ok((Version::V31, true)),
         (b"MQTT" | b"MQIsdp", _) => Err(DecodeError::UnsupportedVersion), // 3.1.2-2
         _ => Err(DecodeError::Malformed("not the protocol name of MQTT")),
     }
 }
 
 fn connect<'a>(c: &mut Cursor<'a>) -> Result<Connect<'a>, DecodeError> {
-    let version = protocol(c)?;
+    let (version, bridge) = protocol(c)?;
     let flags = ConnectFlags::read(c.u8()?, version)?;
     let keep_alive = c.u16()?;
     let properties = properties(c, version, kind::CONNECT)?;
@@ -290,6 +293,7 @@ fn connect<'a>(c: &mut Cursor<'a>) -> Result<Connect<'a>, DecodeError> {
     let password = if flags.password && !ends(c) { Some(c.binary()?) } else { None };
     Ok(Connect {
         version,
+        bridge,
         clean_start: flags.clean_start,
         keep_alive,
         client_id,

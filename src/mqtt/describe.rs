@@ -107,6 +107,7 @@ mod tests {
         let will = Will { topic: "w", payload: b"bye", qos: QoS::AtLeastOnce, retain: true, properties };
         let connect = Connect {
             version: Version::V311,
+            bridge: false,
             clean_start: true,
             keep_alive: 60,
             client_id: "me\n",

@@ -224,7 +224,7 @@ fn connect(packet: &Connect<'_>, out: &mut impl Out) -> Result<(), EncodeError> 
         Version::V5 => (b"MQTT", 5),
     };
     out.binary(name)?;
-    out.u8(level);
+    out.u8(if packet.bridge && version != Version::V5 { level | 0x80 } else { level });
     let will_flags = packet
         .will
         .as_ref()

@@ -17,6 +17,18 @@ pub enum Version {
     V5,
 }
 
+impl Version {
+    /// As the config writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
+}
+
 /// Quality of service (4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum QoS {
@@ -110,6 +122,10 @@ pub enum Packet<'a> {
 pub struct Connect<'a> {
     /// The version that the client speaks.
     pub version: Version,
+    /// The client is a bridge: it wants none of its own messages back, and RETAIN as published. Before 5.0, whose
+    /// subscription options can say so, brokers take the highest bit of the protocol level for it; the standard
+    /// doesn't know it.
+    pub bridge: bool,
     /// Clean Start (5.0) or Clean Session (3.x).
     pub clean_start: bool,
     /// Seconds; 0 turns the keep alive off.

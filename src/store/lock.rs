@@ -16,9 +16,12 @@ const MARKER: &str = "fieldgate.store";
 const MARKER_WORDS: &str = "fieldgate store ";
 const LOCK: &str = "lock";
 
-/// Names that may lie in a directory that has no marker yet: a creation that was cut short, and what ext4 puts
-/// into the root of a file system.
-const NOT_FOREIGN: [&str; 2] = ["fieldgate.store.new", "lost+found"];
+/// The folder in the data directory that `fieldgate cert` keeps the authority in.
+pub const CERTIFICATES: &str = "tls";
+
+/// Names that may lie in a directory that has no marker yet: a creation that was cut short, what ext4 puts into the
+/// root of a file system, and the authority, which may be made before the gateway first runs.
+const NOT_FOREIGN: [&str; 3] = ["fieldgate.store.new", "lost+found", CERTIFICATES];
 
 /// How many foreign names an error tells.
 const NAMES_TOLD: usize = 3;
@@ -105,6 +108,7 @@ mod tests {
         };
         check(&[], "ours");
         check(&[("lost+found", "")], "ours");
+        check(&[("tls", "")], "ours");
         check(&[("fieldgate.store.new", "fieldg")], "ours");
         check(&[("fieldgate.store", "fieldgate store 1\n"), ("meta", "")], "ours");
         check(&[("fieldgate.store", "fieldgate store 2\n")], "has layout 2 and this release knows up to 1");

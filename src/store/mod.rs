@@ -24,6 +24,7 @@
 //!            outbox-<name>/cursor              what upstream has acknowledged, in two slots
 //!                          gen-<number>/       a sled database of segments; the newest is written, the oldest read
 //!                          gen-<number>.summary   what is in it, once it is sealed
+//!                          note-<name>      small facts that belong to it: see `note.rs`
 //!                          quarantine-<time>-gen-<number>/   damaged, set aside
 //!            state/                            the broker's sessions and retained messages: see `state.rs`
 //! ```
@@ -39,6 +40,7 @@ mod error;
 mod generation;
 mod lock;
 mod meta;
+mod note;
 mod outbox;
 mod segment;
 mod slot;
@@ -52,6 +54,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 pub use error::StoreError;
+pub use lock::CERTIFICATES;
 use outbox::Outbox;
 use state::StateStore;
 pub use walk::Damage;
@@ -221,6 +224,20 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.now = now;
         self.outbox(id)?.ack(up_to, now, sync)
+    }
+
+    /// Puts a small fact beside an outbox, synced; `name` becomes a part of a file's name.
+    ///
+    /// # Errors
+    /// See [`StoreError`]: what was noted before stays.
+    pub fn keep(&mut self, id: OutboxId, name: &'static str, content: &[u8]) -> Result<(), StoreError> {
+        note::write(self.outbox(id)?.dir(), name, content)
+    }
+
+    /// What [`Self::keep`] put there; `None` if there is none or it is damaged.
+    #[must_use]
+    pub fn kept(&self, id: OutboxId, name: &'static str) -> Option<Vec<u8>> {
+        note::read(self.outboxes.get(&id)?.dir(), name)
     }
 
     /// What an outbox takes; nothing if it is not open.

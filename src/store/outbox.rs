@@ -95,6 +95,11 @@ impl Outbox {
         Ok((outbox, state))
     }
 
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Looks at what is on disk, newest first: a later generation tells where an earlier one without a summary ends.
     fn find_generations(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let mut numbers = Vec::new();

@@ -52,6 +52,8 @@ pub(super) struct StateStore {
     live_bytes: u64,
     /// The next copying is not tried below this size: the last one has failed.
     copy_above: u64,
+    /// What was there is set aside, where and why, and nothing has taken its place yet.
+    lost: Option<(PathBuf, String)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -91,8 +93,16 @@ impl StateStore {
             // A copy that was cut short, or the one that was copied.
             sync::remove(&dir.join(name(other)))?;
         }
-        let mut store =
-            Self { dir, current, number, db: None, held: BTreeMap::new(), live_bytes: 0, copy_above: 0 };
+        let mut store = Self {
+            dir,
+            current,
+            number,
+            db: None,
+            held: BTreeMap::new(),
+            live_bytes: 0,
+            copy_above: 0,
+            lost: None,
+        };
         let entries = store.load(now)?;
         Ok((store, entries))
     }
@@ -152,22 +162,24 @@ impl StateStore {
     /// [`StoreError`]: none of them is promised, and they may be given again. After [`StoreError::Damaged`] nothing
     /// of the state is on disk any more: all of it must be given again.
     pub(super) fn commit(&mut self, changes: &[Change], now: Timestamp) -> Result<(), StoreError> {
-        match self.try_commit(changes) {
-            Ok(()) => {
-                self.copy_if_due();
-                Ok(())
-            }
-            Err(Trouble::Unavailable(error)) => {
-                // What sled makes of a failed write is not to be relied on: the next commit opens it anew.
-                self.db = None;
-                Err(error)
-            }
-            Err(Trouble::Damaged(what)) => {
-                let quarantine = self.set_aside(now)?;
-                self.replace(Vec::new())?;
-                Err(StoreError::Damaged { quarantine, what })
+        if self.lost.is_none() {
+            match self.try_commit(changes) {
+                Ok(()) => {
+                    self.copy_if_due();
+                    return Ok(());
+                }
+                Err(Trouble::Unavailable(error)) => {
+                    // What sled makes of a failed write is not to be relied on: the next commit opens it anew.
+                    self.db = None;
+                    return Err(error);
+                }
+                Err(Trouble::Damaged(what)) => self.lost = Some((self.set_aside(now)?, what)),
             }
         }
+        // A disk that is full as well may refuse that for a while; until then nobody is told that all is well.
+        self.replace(Vec::new())?;
+        let (quarantine, what) = self.lost.take().unwrap_or_default();
+        Err(StoreError::Damaged { quarantine, what })
     }
 
     fn try_commit(&mut self, changes: &[Change]) -> Result<(), Trouble> {

@@ -295,6 +295,8 @@ const BOUNDS: &[(&str, &str, &str)] = &[
     ("topic_max", "\"16 B\"", "\"65535 B\""),
     ("topic_levels_max", "1", "1024"),
     ("subscriptions_max", "1", "100000"),
+    ("filters_per_packet_max", "1", "100000"),
+    ("will_max", "\"0 B\"", "\"1 MiB\""),
     ("topic_alias_max", "0", "65535"),
     ("user_properties_max", "0", "10000"),
     ("properties_max", "\"256 B\"", "\"1 MiB\""),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::exhaustion::{not_grown, served_meanwhile};
 use crate::raw::{BOTH, Connect, Lan, Publish, V};
+use crate::support::upstream;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -116,23 +117,15 @@ fn fault_55_a_queue_that_stays_full_leaks_nothing() {
         let (mut away, _) = lan.resume(v, &id);
         away.subscribe("t", 2);
         // Some are under way for good.
-        // Many publishers: what waits for the disk at the same time goes there together.
-        let mut publishers: Vec<_> = (0..50).map(|n| lan.join(v, &format!("publisher-{n}"))).collect();
-        let mut say_all = |each: usize, text: &str| {
-            std::thread::scope(|scope| {
-                for publisher in &mut publishers {
-                    scope.spawn(|| {
-                        (0..each).for_each(|n| publisher.say("t", 1 + u8::from(n % 2 == 0), text));
-                    });
-                }
-            });
-        };
         let mut publisher = lan.join(v, "publisher");
         (0..30).for_each(|_| publisher.say("t", 2, "x"));
         away.cut();
-        say_all(10, "x");
+        let mut say_all = |count: usize, text: &str| {
+            (0..count).for_each(|n| publisher.say("t", 1 + u8::from(n % 2 == 0), text));
+        };
+        say_all(500, "x");
         let before = lan.rss();
-        say_all(40, "xxxx");
+        say_all(2_000, "xxxx");
         not_grown(&lan, before, MIB);
         let (mut away, present) = lan.resume(v, &id);
         assert!(present);
@@ -141,4 +134,29 @@ fn fault_55_a_queue_that_stays_full_leaks_nothing() {
         away.cut();
         lan.join(v, &id).cut();
     }
+}
+
+#[test]
+fn fault_58_an_upstream_that_swallows_everything_stalls_nobody_on_the_lan() {
+    // It accepts connections, and that is all.
+    let hole = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let upstream = upstream(hole.local_addr().unwrap().port());
+    let map = "[[upstream.map]]\nfilter = \"#\"\n";
+    let lan = Lan::start(&format!("{upstream}{map}"));
+    let _held = hole.accept().unwrap();
+    let mut client = lan.join(V::V5, "a");
+    client.subscribe("t", 0);
+    let mut trips = Vec::new();
+    for _ in 0..1_000 {
+        let sent = Instant::now();
+        client.send(&Publish::new("t", "x").bytes(V::V5));
+        client.take_text("x");
+        trips.push(sent.elapsed());
+    }
+    trips.sort();
+    println!("p99 {:?}, worst {:?}", trips[990], trips[999]);
+    // A loaded machine takes some of it.
+    assert!(trips[990] < Duration::from_millis(250), "{:?}", trips[990]);
+    let state = lan.gateway.ask("status")["upstreams"][0]["state"].clone();
+    assert_ne!(state, "online");
 }

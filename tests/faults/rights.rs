@@ -5,6 +5,28 @@ use crate::raw::{BOTH, Connect, Lan, Publish, V, Will, subscribe};
 use crate::support::Gateway;
 
 #[test]
+fn fault_35_a_client_id_with_wildcards_or_levels_in_it_matches_no_pattern() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = dir.path().join("acl");
+    std::fs::write(&rules, "pattern readwrite c/%c/x\n").unwrap();
+    let lan = Lan::start(&format!("acl_file = {rules:?}"));
+    for (id, may) in [("plain", true), ("#", false), ("+", false), ("a/b", false), ("+/+", false)] {
+        let mut client = lan.join(V::V5, id);
+        let granted = client.subscribe_with(&[], format!("c/{id}/x").as_bytes(), 0);
+        // "c/#/x" is no filter at all.
+        let refused = if id == "#" { 0x8F } else { 0x87 };
+        assert_eq!(granted, if may { 0 } else { refused }, "{id}");
+        if !id.contains(['#', '+']) {
+            client.send(&Publish::new(format!("c/{id}/x"), "x").qos(1, 1).bytes(V::V5));
+            if may {
+                client.take_text("x");
+            }
+            client.expect_ack(0x40, 1, if may { 0 } else { 0x87 });
+        }
+    }
+}
+
+#[test]
 fn fault_40_each_filter_of_a_subscribe_is_judged() {
     let lan = Lan::start("");
     for v in BOTH {

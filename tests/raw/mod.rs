@@ -69,6 +69,13 @@ impl Lan {
         pages * u64::try_from(rustix::param::page_size()).unwrap()
     }
 
+    /// Processor time that was used, in clock ticks (hundredths of a second).
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.gateway.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// Open file descriptors.
     pub fn fds(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.gateway.pid())).unwrap().count()

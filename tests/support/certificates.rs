@@ -50,6 +50,11 @@ impl Certificates {
         self.issue_with(file, name, "-days 1")
     }
 
+    /// One that ends in so many days.
+    pub fn issue_for_days(&self, file: &str, name: &str, days: u32) -> Issued {
+        self.issue_with(file, name, &format!("-days {days}"))
+    }
+
     /// One that ended on 2020-02-01.
     pub fn issue_expired(&self, file: &str, name: &str) -> Issued {
         self.issue_with(file, name, "-startdate 20200101000000Z -enddate 20200201000000Z")
@@ -71,6 +76,16 @@ impl Certificates {
     pub fn publish_revocations(&self) {
         std::fs::write(self.dir.join("crlnumber"), "01\n").unwrap();
         self.openssl("ca -config openssl.cnf -gencrl -crldays 2 -out crl.pem", &[]);
+    }
+
+    /// Writes a list whose time was over on 2020-02-01.
+    pub fn publish_stale_revocations(&self) {
+        std::fs::write(self.dir.join("crlnumber"), "01\n").unwrap();
+        self.openssl(
+            "ca -config openssl.cnf -gencrl -crl_lastupdate 20200101000000Z -crl_nextupdate 20200201000000Z \
+             -out crl.pem",
+            &[],
+        );
     }
 
     /// The list of revoked certificates, PEM.

@@ -20,6 +20,8 @@ pub struct Gateway {
     process: Option<Process>,
     logs: String,
     environment: Vec<(String, String)>,
+    /// The size of the disk that its data are on, if it has one of its own.
+    disk: Option<&'static str>,
     pub lan_port: u16,
     pub dir: TempDir,
 }
@@ -31,8 +33,8 @@ impl Gateway {
     /// One that has a `[gateway]` and a listener, and `rest`; not started.
     pub fn new(rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let gateway =
-            Self { dir, lan_port: free_port(), process: None, logs: String::new(), environment: Vec::new() };
+        let (lan_port, logs, environment) = (free_port(), String::new(), Vec::new());
+        let gateway = Self { dir, lan_port, process: None, logs, environment, disk: None };
         gateway.configure(rest);
         gateway
     }
@@ -60,6 +62,17 @@ impl Gateway {
     /// Sets an environment variable for the next start.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Gives it a disk of its own of that size for the next start, gone when it ends.
+    pub fn set_disk(&mut self, size: &'static str) {
+        self.disk = Some(size);
+    }
+
+    /// The data directory as the gateway sees it, which may be on a disk of its own.
+    pub fn own_data_dir(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        root.join(self.data_dir().strip_prefix("/").unwrap())
     }
 
     /// The config file.
@@ -95,6 +108,18 @@ impl Gateway {
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "the gateway runs already");
         let mut command = fieldgate();
+        if let Some(size) = self.disk {
+            std::fs::create_dir_all(self.data_dir()).unwrap();
+            let program = command.get_program().to_owned();
+            let mount =
+                "mount --make-rprivate / && mount -t tmpfs -o size=$1 none \"$2\" && shift 2 && exec \"$@\"";
+            command = Command::new("unshare");
+            // Who isn't root gets the same rights inside a user namespace.
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
+            command.args(["--mount", "sh", "-c", mount, "sh", size]).arg(self.data_dir()).arg(program);
+        }
         command.arg("run").arg("--config").arg(self.config()).envs(self.environment.iter().cloned());
         self.process = Some(Process::start("fieldgate", &mut command));
     }

@@ -7,6 +7,7 @@ mod certificates;
 mod gateway;
 mod mosquitto;
 mod process;
+mod proxy;
 mod pty;
 mod python;
 mod relay;
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 
 pub use certificates::{Certificates, Issued};
 pub use gateway::{Gateway, fieldgate, find, json_device, upstream};
-pub use mosquitto::{Mosquitto, Received, Tap, client, publish, publish_with, received};
+pub use mosquitto::{Mosquitto, Received, Tap, client, program, publish, publish_with, received};
 pub use process::Process;
+pub use proxy::{Cut, Proxy, Weather};
 pub use pty::{Player, Pty};
 pub use python::Python;
 pub use relay::Relay;

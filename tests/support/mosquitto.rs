@@ -78,15 +78,19 @@ impl Mosquitto {
     }
 }
 
-/// A command that is found also where a user's PATH lacks the system's folders.
-pub fn client(name: &str) -> Command {
+/// Where a program is, also where a user's PATH lacks the system's folders.
+pub fn program(name: &str) -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{path}:/usr/local/sbin:/usr/sbin:/sbin");
     let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|file| file.is_file());
-    let found = found.unwrap_or_else(|| panic!("there is no {name}; ./tests/run installs it"));
+    found.unwrap_or_else(|| panic!("there is no {name}; ./tests/run installs it"))
+}
+
+/// A command by its program's name.
+pub fn client(name: &str) -> Command {
     // Lines at once, although it writes into a pipe.
     let mut command = Command::new("stdbuf");
-    command.arg("-oL").arg(found);
+    command.arg("-oL").arg(program(name));
     command
 }
 
@@ -150,6 +154,11 @@ impl Tap {
     /// All messages so far.
     pub fn messages(&self) -> Vec<Received> {
         received(&self.process)
+    }
+
+    /// Waits until the broker has confirmed the subscription of a [`Self::resume`].
+    pub fn wait_subscribed(&self) {
+        eventually("SUBACK", || self.process.text().contains("Subscribed (mid").then_some(()));
     }
 
     /// Waits for a message.

@@ -14,6 +14,9 @@ use super::{PATIENCE, within};
 /// Lines that are shown of a process when its test fails.
 const SHOWN_MAX: usize = 80;
 
+/// What a program has said is read within this after its end.
+const OUTPUT_MAX: Duration = Duration::from_secs(5);
+
 /// A line of standard output or standard error, and when it came.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -82,6 +85,10 @@ impl Process {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let ended = self.try_ended();
+            if ended.is_some() {
+                // Its last lines may still be on their way through the pipe.
+                self.wait_output(deadline);
+            }
             if let Some(line) = self.lines().into_iter().find(|line| line.text.contains(part)) {
                 return line;
             }
@@ -128,6 +135,14 @@ impl Process {
             reader.join().unwrap();
         }
         status
+    }
+
+    /// Waits until all that it said is there, but not for what it started and left behind with its output.
+    fn wait_output(&self, deadline: Instant) {
+        let deadline = deadline.min(Instant::now() + OUTPUT_MAX);
+        while Instant::now() < deadline && !self.readers.iter().all(JoinHandle::is_finished) {
+            std::thread::sleep(super::LOOK);
+        }
     }
 
     #[allow(clippy::print_stderr, reason = "what a failed test says belongs to its output")]

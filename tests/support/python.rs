@@ -23,7 +23,8 @@ impl Python {
         }
     }
 
-    fn interpreter(self) -> PathBuf {
+    /// The interpreter of its environment.
+    pub fn interpreter(self) -> PathBuf {
         // The build folder's `tmp`, whatever the build folder is called.
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let python = target.join(self.folders().1).join("bin/python");

@@ -14,6 +14,10 @@ pub(super) struct Failure {
     pub(super) farewell: Option<ReasonCode>,
     /// What it says about what was sent.
     pub(super) cut: Cut,
+    /// It is no failure: another address is better.
+    pub(super) moves: bool,
+    /// Another client has our session now.
+    pub(super) taken_over: bool,
     /// The transport is still open.
     pub(super) close: bool,
 }
@@ -26,6 +30,8 @@ impl Failure {
             clean: false,
             farewell: None,
             cut: Cut::Ours,
+            moves: false,
+            taken_over: false,
             close: true,
         }
     }

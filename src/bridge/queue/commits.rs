@@ -8,7 +8,7 @@ use crate::bridge::backoff::doubled;
 use crate::bridge::outputs::Outputs;
 use crate::bridge::words::{Notice, Output};
 use crate::record::{self, RecordNo, StoredRecord};
-use crate::time::Mono;
+use crate::time::{ClockTrust, Mono, Now};
 
 impl Queue {
     pub(super) fn written(&self) -> u64 {
@@ -31,16 +31,19 @@ impl Queue {
     }
 
     /// Everything uncommitted goes to the store.
-    pub(in crate::bridge) fn commit(&mut self, now: Mono) -> Option<Output> {
+    pub(in crate::bridge) fn commit(&mut self, now: Now) -> Option<Output> {
         let from = self.committed + 1;
         let mut batch = Vec::new();
         let mut bytes = 0;
+        let synced = now.trust == ClockTrust::Synced;
+        let ahead = &self.ahead;
         for (&no, held) in self.memory.range_mut(from..) {
-            let stored = record::encode(&held.message);
+            let at = synced.then(|| now.wall.minus(now.mono.since(held.appended)));
+            let stored = record::encode_at(&held.message, at);
             // From here on the size is exact: the store's.
             let size = stored.len();
             self.memory_bytes = self.memory_bytes.saturating_sub(held.size) + size;
-            if no >= self.send_next {
+            if no >= self.send_next && !ahead.contains(no) {
                 self.unsent.take(held.size);
                 self.unsent.add(size);
             }
@@ -53,7 +56,7 @@ impl Queue {
         }
         let up_to = batch.last()?.no.0;
         self.committing = Some(Committing {
-            since: now,
+            since: now.mono,
             up_to,
             bytes,
             delivered: 0,
@@ -89,6 +92,7 @@ impl Queue {
     pub(in crate::bridge) fn commit_failed(&mut self, now: Mono, error: &str, out: &mut Outputs) {
         let Some(committing) = self.committing.take() else { return };
         self.elided += committing.delivered;
+        self.ahead.not_written(self.committed);
         self.uncommitted_bytes += committing.bytes;
         self.retry_at = Some(now + doubled(COMMIT_RETRY.0, self.failures, COMMIT_RETRY.1));
         self.failures = self.failures.saturating_add(1);

@@ -1,6 +1,6 @@
 //! Records that are on disk only: read back in order, given up when they are damaged, missing or dropped.
 
-use super::{EMPTY_READ_RETRY, EMPTY_READS_MAX, Queue, READ_BYTES, Reading, Taken, Tally};
+use super::{EMPTY_READ_RETRY, EMPTY_READS_MAX, Queue, READ_BYTES, Reading, Since, Taken, Tally};
 use crate::bridge::outputs::Outputs;
 use crate::bridge::words::Output;
 use crate::record::{self, RecordNo, StoredRecord};
@@ -12,6 +12,7 @@ impl Queue {
         self.drops.damaged += self.disk.records;
         self.disk = Tally::default();
         self.send_next = self.send_next.max(self.mem_first);
+        self.passed();
     }
 
     /// The read that is due, if any.
@@ -41,12 +42,16 @@ impl Queue {
             }
             found = true;
             self.read_next = no + 1;
+            if self.ahead.contains(no) {
+                continue;
+            }
             let size = stored.bytes.len();
             self.disk.take(size);
             match record::decode(&stored.bytes) {
                 Ok(message) => {
                     self.loaded_bytes += size;
-                    self.loaded.push_back(Taken { no, size, message });
+                    let since = record::wall_of(&stored.bytes).map_or(Since::Unknown, Since::Wall);
+                    self.loaded.push_back(Taken { no, size, message, since, ahead: false });
                 }
                 Err(_) => {
                     self.drops.damaged += 1;
@@ -84,7 +89,8 @@ impl Queue {
         self.dropped_to = self.dropped_to.max(up_to);
         self.read_next = self.read_next.max(self.send_next);
         // The store counts as lost what it did not yet know to be done, what is in flight, and what was read.
-        let mut known = self.done_on_disk.minus(self.done_at_commit).plus(window);
+        let ahead = self.ahead.dropped(up_to);
+        let mut known = self.done_on_disk.minus(self.done_at_commit).plus(window).plus(ahead);
         let mut gone = Tally::default();
         while self.loaded.front().is_some_and(|taken| taken.no <= up_to) {
             if let Some(taken) = self.loaded.pop_front() {
@@ -92,8 +98,9 @@ impl Queue {
                 gone.add(taken.size);
             }
         }
-        while let Some((&no, _)) = self.memory.range(self.send_next..).next().filter(|&(&no, _)| no <= up_to)
-        {
+        let in_memory = self.memory.range(self.send_next..=up_to.max(self.send_next)).map(|(&no, _)| no);
+        let in_memory: Vec<u64> = in_memory.filter(|&no| no <= up_to && !self.ahead.contains(no)).collect();
+        for no in in_memory {
             if let Some(held) = self.forget(no) {
                 gone.add(held.size);
             }
@@ -111,6 +118,7 @@ impl Queue {
         self.read_next = self.read_next.max(up_to + 1);
         if self.loaded.is_empty() {
             self.send_next = self.send_next.max(up_to + 1);
+            self.passed();
         }
         let lost = gone.plus(from_disk).records;
         self.drops.disk_full += lost;

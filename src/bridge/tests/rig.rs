@@ -144,7 +144,7 @@ impl Rig {
     pub(super) fn attempt(&mut self) {
         self.clear();
         for _ in 0..1000 {
-            if self.done.contains(&Output::Connect) {
+            if self.done.contains(&Output::Connect { address: 0 }) {
                 return self.clear();
             }
             self.pass(1000);

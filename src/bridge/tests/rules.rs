@@ -12,7 +12,7 @@ const V311: Version = Version::V311;
 fn birth_and_will_carry_the_same_epoch_and_birth_comes_first() {
     for version in [V311, V5] {
         let mut rig = Rig::new(config(version), Backlog::default());
-        assert_eq!(rig.done, [Output::Connect]);
+        assert_eq!(rig.done, [Output::Connect { address: 0 }]);
         rig.append("1");
         rig.input(Input::Slot {
             topic: Arc::from("fieldgate/gw/health"),

@@ -48,6 +48,8 @@ struct Chaos {
     disk_cap: Option<usize>,
     lose_packets: bool,
     qos0: bool,
+    interleave: bool,
+    priority: bool,
 }
 
 #[derive(Default, Debug)]
@@ -119,6 +121,8 @@ fn chaos(seed: u64) -> Chaos {
         disk_cap: if sometimes(4) { Some(20_000) } else { None },
         lose_packets: sometimes(5),
         qos0: sometimes(3),
+        interleave: sometimes(3),
+        priority: sometimes(3),
     }
 }
 
@@ -133,13 +137,13 @@ impl Sim {
         Self {
             seed,
             random: fastrand::Rng::with_seed(seed),
-            chaos,
             version,
             calm: false,
             time: 0,
             events: BinaryHeap::new(),
             order: 0,
-            bridge: Bridge::new(sim_config(version), Backlog::default(), seed, at(0)),
+            bridge: Bridge::new(drain_config(version, &chaos), Backlog::default(), seed, at(0)),
+            chaos,
             broker: Broker::default(),
             conn: 0,
             open: false,
@@ -316,7 +320,8 @@ impl Sim {
         self.note_memory_lost();
         while let Some(output) = self.bridge.poll_output() {
             match output {
-                Output::Connect => {
+                Output::Probe { .. } => panic!("there is only one address"),
+                Output::Connect { .. } => {
                     self.conn += 1;
                     let ok = self.calm || self.random.u32(0..3) > 0;
                     let micros = self.random.u64(100..100_000);
@@ -331,6 +336,7 @@ impl Sim {
                     self.at_micros(self.last_to_upstream, Event::ToUpstream(self.conn, bytes));
                 }
                 Output::Close => self.end_connection(),
+                Output::Deliver { .. } | Output::Announce(_) => panic!("nothing comes in here"),
                 Output::Commit(records) => {
                     self.note_commit(&records);
                     self.store_op(Op::Commit(records));
@@ -355,7 +361,7 @@ impl Sim {
                         assert!(!self.committed.contains(id), "{id} is refused though it is written");
                     }
                 }
-                Output::Notice(_) | Output::Stopped => {}
+                Output::Notice(_) | Output::Keep { .. } | Output::Stopped => {}
             }
         }
     }
@@ -445,6 +451,12 @@ fn sim_config(version: Version) -> Config {
         ack_timeout: Duration::from_secs(5),
         ..config(version)
     }
+}
+
+fn drain_config(version: Version, chaos: &Chaos) -> Config {
+    let drain = if chaos.interleave { DrainOrder::Interleave } else { DrainOrder::OldestFirst };
+    let high = Mapping { high: chaos.priority, ..mapping("data/2", "", "") };
+    Config { drain, maps: vec![high, mapping("data/#", "", "")], ..sim_config(version) }
 }
 
 /// Runs a seed; what came to pass, so that a test can tell whether it tried everything.

@@ -373,5 +373,5 @@ fn a_stop_ends_in_time_whatever_is_dead() {
     // Not connected, nothing to write: at once.
     let mut rig = Rig::new(config(Version::V311), Backlog::default());
     rig.input(Input::Stop);
-    assert_eq!(rig.done, [Output::Connect, Output::Close, Output::Stopped]);
+    assert_eq!(rig.done, [Output::Connect { address: 0 }, Output::Close, Output::Stopped]);
 }

@@ -63,62 +63,111 @@ pub(super) fn step(t: &mut Bench, rng: &mut fastrand::Rng, next_id: &mut u16) {
     }
 }
 
+/// Another config, with any bound, and with rules that not everybody keeps.
+fn reconfigure(t: &mut Bench, rng: &mut fastrand::Rng, base: &Config) {
+    let mut config = Config {
+        out_buffer_bytes_max: rng.usize(50..2_000),
+        receive_max: rng.u16(1..10),
+        inflight_max: rng.u16(1..10),
+        queue_messages_max: rng.usize(0..20),
+        queues_bytes_max: rng.usize(0..4_000),
+        sessions_max: rng.usize(0..5),
+        subscriptions_max: rng.usize(0..5),
+        topic_alias_max: rng.u16(0..5),
+        topic_levels_max: rng.usize(1..4),
+        retained_max: rng.usize(0..4),
+        connect_timeout: secs(rng.u64(1..9)),
+        out_buffer_stall_max: secs(rng.u64(1..20)),
+        ..base.clone()
+    };
+    match rng.u8(..8) {
+        0 => config.client_id_prefixes = vec!["c0".into(), "c1".into()],
+        1 => config.listeners[0].allow_anonymous = false,
+        2 => config.listeners[0].versions = vec![V5],
+        3 => config.listeners[0].connections_max = Some(2),
+        _ => {}
+    }
+    let moved = match rng.u8(..8) {
+        0 => vec![None, Some(ListenerId(1))],
+        _ => vec![Some(ListenerId(0)), Some(ListenerId(1))],
+    };
+    take_over(t, config, moved);
+}
+
+fn take_over(t: &mut Bench, config: Config, moved: Vec<Option<ListenerId>>) {
+    t.mark = config.out_buffer_bytes_max;
+    t.handle(Input::Reconfigure(Box::new(Reconfigure { config, moved, users: Default::default() })));
+}
+
 #[test]
 fn whatever_happens_nothing_hangs_and_nothing_is_left() {
     for seed in 0..150 {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let config = Config {
-            out_buffer_bytes_max: 600,
-            receive_max: 5,
-            inflight_max: 3,
-            ..forwarding(&[("up/#", 0)])
-        };
-        let mut t = Bench::with(config);
-        for c in 0..5 {
-            join(&mut t, &mut rng, c);
+        run_seed(seed, false);
+    }
+}
+
+#[test]
+fn whatever_the_config_becomes_nothing_hangs_and_nothing_is_left() {
+    for seed in 0..150 {
+        run_seed(seed, true);
+    }
+}
+
+fn run_seed(seed: u64, reconfigures: bool) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let config =
+        Config { out_buffer_bytes_max: 600, receive_max: 5, inflight_max: 3, ..forwarding(&[("up/#", 0)]) };
+    let mut t = Bench::with(config.clone());
+    for c in 0..5 {
+        join(&mut t, &mut rng, c);
+    }
+    let mut next_id = 0;
+    for _ in 0..600 {
+        step(&mut t, &mut rng, &mut next_id);
+        if reconfigures && rng.u8(..20) == 0 {
+            reconfigure(&mut t, &mut rng, &config);
         }
-        let mut next_id = 0;
-        for _ in 0..600 {
-            step(&mut t, &mut rng, &mut next_id);
+    }
+    if reconfigures {
+        take_over(&mut t, config, vec![Some(ListenerId(0)), Some(ListenerId(1))]);
+    }
+    // Everybody reads, everything is safe: nobody may stay paused.
+    t.stuck.clear();
+    while let Some((_, _, token)) = t.forwards.pop_front() {
+        if let Some(token) = token {
+            t.answer_token(token, true);
         }
-        // Everybody reads, everything is safe: nobody may stay paused.
-        t.stuck.clear();
+    }
+    for c in (0..5).chain(0..5) {
+        t.handle(Input::Tick);
+        answer_all(&mut t, c);
         while let Some((_, _, token)) = t.forwards.pop_front() {
             if let Some(token) = token {
                 t.answer_token(token, true);
             }
         }
-        for c in (0..5).chain(0..5) {
-            t.handle(Input::Tick);
-            answer_all(&mut t, c);
-            while let Some((_, _, token)) = t.forwards.pop_front() {
-                if let Some(token) = token {
-                    t.answer_token(token, true);
-                }
-            }
-        }
-        t.wait(secs(40));
-        let hanging: Vec<_> = t.paused.difference(&t.closed).collect();
-        assert!(hanging.is_empty(), "seed {seed}: {hanging:?} stay paused");
-        for c in 0..5 {
-            t.cut(c);
-        }
-        t.wait(secs(30));
-        // 3.x sessions stay for ever; a clean start ends them.
-        for id in ["c0", "c1", "c2", "c3", "c4"] {
-            t.stuck.clear();
-            t.join(0, connect(V311, id));
-            t.cut(0);
-        }
-        let stats = t.broker.stats();
-        assert_eq!(
-            (stats.clients_connected, stats.sessions_offline, stats.subscriptions),
-            (0, 0, 0),
-            "seed {seed}"
-        );
-        assert_eq!(t.broker.routes.nodes_in_use(), 1, "seed {seed}");
-        assert_eq!(t.broker.next_deadline(), None, "seed {seed}");
     }
+    t.wait(secs(40));
+    let hanging: Vec<_> = t.paused.difference(&t.closed).collect();
+    assert!(hanging.is_empty(), "seed {seed}: {hanging:?} stay paused");
+    for c in 0..5 {
+        t.cut(c);
+    }
+    t.wait(secs(30));
+    // 3.x sessions stay for ever; a clean start ends them.
+    for id in ["c0", "c1", "c2", "c3", "c4"] {
+        t.stuck.clear();
+        t.join(0, connect(V311, id));
+        t.cut(0);
+    }
+    let stats = t.broker.stats();
+    assert_eq!(
+        (stats.clients_connected, stats.sessions_offline, stats.subscriptions),
+        (0, 0, 0),
+        "seed {seed}"
+    );
+    assert_eq!(t.broker.routes.nodes_in_use(), 1, "seed {seed}");
+    assert_eq!(t.broker.next_deadline(), None, "seed {seed}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ fn a_name_proved_by_certificate_stands_whatever_the_client_says_and_no_password_
             listener: ListenerId(1),
             peer: "10.0.0.7:1",
             certified: Some(name),
+            from: None,
         });
     };
     let claims = Connect { user_name: Some("admin"), password: Some(b"x"), ..connect(V5, "plc") };
@@ -85,6 +86,46 @@ fn a_name_proved_by_certificate_stands_whatever_the_client_says_and_no_password_
     certified(&mut t, 3, &"x".repeat(129));
     t.send(3, Packet::Connect(connect(V5, "long")));
     refused(3, &mut t, ReasonCode::BadUserNameOrPassword);
+}
+
+#[test]
+fn a_listener_that_checks_no_users_takes_any_name_and_rules_hold_for_it() {
+    let mut config = config();
+    config.listeners[0].check_users = false;
+    // Without allow_anonymous, which the config demands, names are checked all the same.
+    config.listeners[1].check_users = false;
+    config.acl = Arc::new(acl::Acl::of(acl::parse_file(b"user ann\ntopic readwrite a/#\n").unwrap()));
+    let mut t = Bench::with(config);
+    let named = |name| Connect { user_name: Some(name), password: Some(b"whatever"), ..connect(V5, name) };
+    t.join(1, named("ann"));
+    t.join(2, named("bob"));
+    assert!(t.authentications.is_empty(), "nobody is asked");
+    t.open_at(3, 1);
+    t.send(3, Packet::Connect(named("eve")));
+    assert_eq!(t.authentications.len(), 1);
+    t.subscribe(1, "a/#", QoS::AtLeastOnce);
+    t.send(2, subscribe(1, &[("a/#", QoS::AtLeastOnce)]));
+    t.expect(2, suback(1, &[0x87]));
+}
+
+#[test]
+fn a_listener_may_take_the_user_name_for_the_client_identifier() {
+    let mut config = config();
+    for listener in &mut config.listeners {
+        (listener.allow_anonymous, listener.check_users, listener.client_id_from_user) = (true, false, true);
+    }
+    config.client_id_prefixes = vec!["plc-".to_owned()];
+    let mut t = Bench::with(config);
+    let named = |name, client_id| Connect { user_name: Some(name), ..connect(V311, client_id) };
+    t.join(1, named("plc-1", "same"));
+    t.join(2, named("plc-2", "same"));
+    assert_eq!(t.broker.stats().clients_connected, 2, "nobody threw the other out");
+    t.open(3);
+    t.send(3, Packet::Connect(named("other", "plc-3")));
+    refused(3, &mut t, ReasonCode::ClientIdentifierNotValid);
+    t.open(4);
+    t.send(4, Packet::Connect(connect(V311, "plc-4")));
+    refused(4, &mut t, ReasonCode::NotAuthorized);
 }
 
 #[test]

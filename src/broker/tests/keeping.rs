@@ -15,7 +15,7 @@ fn publish_kept(k: &mut Kept, topic: &str, payload: &str) {
 #[test]
 fn sys_topics_never_touch_the_disk_even_if_it_has_lost_all() {
     let mut k = Kept::new();
-    k.bench.join(1, connect(V311, "publisher"));
+    k.join(1, connect(V311, "publisher"));
     for number in ["1", "2"] {
         k.bench.handle(Input::Local(local("$SYS/broker/uptime", Q0, true, number)));
     }
@@ -28,7 +28,7 @@ fn sys_topics_never_touch_the_disk_even_if_it_has_lost_all() {
     k.settle();
     k.bench.expect(1, puback(7));
     k.crash();
-    k.bench.join(1, connect(V311, "reader"));
+    k.join(1, connect(V311, "reader"));
     k.bench.send(1, subscribe(1, &[("$SYS/#", Q0), ("#", Q0)]));
     k.bench.expect(1, suback(1, &[0, 0]));
     k.bench.expect(1, retained("t", Q0, 0, "kept"));
@@ -38,7 +38,7 @@ fn sys_topics_never_touch_the_disk_even_if_it_has_lost_all() {
 #[test]
 fn a_suback_that_waited_for_the_disk_still_says_in_words_what_was_refused() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V5, "a"));
+    k.join(1, resume(V5, "a"));
     k.bench.send(1, subscribe(1, &[("a/#/b", Q0), ("t", Q1)]));
     k.bench.nothing(1);
     k.settle();
@@ -53,7 +53,7 @@ fn denying() -> Arc<Acl> {
 fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
     for at_start in [true, false] {
         let mut k = Kept::new();
-        k.bench.join(9, connect(V5, "publisher"));
+        k.join(9, connect(V5, "publisher"));
         k.sleeper(V5, Q1);
         for (topic, payload) in [("t/secret", "first"), ("t/open", "second"), ("t/secret", "third")] {
             publish_kept(&mut k, topic, payload);
@@ -63,7 +63,7 @@ fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
             Property::U32(PropertyId::SessionExpiryInterval, u32::MAX),
             Property::U16(PropertyId::ReceiveMaximum, 1),
         ];
-        k.bench.join(1, Connect { properties: properties(&list), ..resume(V5, "sleeper") });
+        k.join(1, Connect { properties: properties(&list), ..resume(V5, "sleeper") });
         k.bench.expect(1, message("t/secret", Q1, 1, "first"));
         k.settle();
 
@@ -73,7 +73,7 @@ fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
             k.crash();
             k.bench.handle(Input::Access(denying()));
         }
-        assert!(k.bench.join(1, resume(V5, "sleeper")));
+        assert!(k.join(1, resume(V5, "sleeper")));
         // It may have been sent before the crash, so it is marked.
         let bytes = k.bench.next(1).unwrap();
         let Packet::Publish(open) = decode(frame(&bytes, 1 << 20).unwrap().unwrap(), V5).unwrap() else {
@@ -88,7 +88,7 @@ fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
 
         // They don't come back with the rights.
         k.crash_into(persistent());
-        assert!(k.bench.join(1, resume(V5, "sleeper")));
+        assert!(k.join(1, resume(V5, "sleeper")));
         k.bench.nothing(1);
     }
 }
@@ -96,9 +96,9 @@ fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
 #[test]
 fn a_message_that_waits_for_the_disk_while_rights_are_taken_away_is_not_sent() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V5, "reader"));
+    k.join(1, resume(V5, "reader"));
     k.subscribe(1, "t/#", Q2);
-    k.bench.join(9, connect(V5, "publisher"));
+    k.join(9, connect(V5, "publisher"));
     for (id, topic) in [(1, "t/secret"), (2, "t/open")] {
         k.bench.send(9, message(topic, Q2, id, "x"));
     }
@@ -115,7 +115,7 @@ fn a_message_that_waits_for_the_disk_while_rights_are_taken_away_is_not_sent() {
     k.bench.send(1, pubcomp(2));
     k.settle();
     k.crash_into(persistent());
-    assert!(k.bench.join(1, resume(V5, "reader")));
+    assert!(k.join(1, resume(V5, "reader")));
     k.bench.nothing(1);
 }
 
@@ -124,16 +124,16 @@ fn the_bound_of_all_queues_counts_what_was_kept_and_what_it_drops_leaves_the_dis
     // Each message has 10 bytes.
     let mut k = Kept::with(Config { queues_bytes_max: 100, ..persistent() });
     k.sleeper(V5, Q1);
-    k.bench.join(9, connect(V5, "publisher"));
+    k.join(9, connect(V5, "publisher"));
     (1..=8).for_each(|n| publish_kept(&mut k, "t/a", &format!("{n:07}")));
     k.crash();
     assert_eq!(k.bench.broker.queued_bytes(), 80);
-    k.bench.join(9, connect(V5, "publisher"));
+    k.join(9, connect(V5, "publisher"));
     (9..=13).for_each(|n| publish_kept(&mut k, "t/a", &format!("{n:07}")));
     assert_eq!(k.bench.broker.stats().dropped_queue_full, 3);
     k.crash();
     assert_eq!(k.bench.broker.queued_bytes(), 100);
-    assert!(k.bench.join(1, resume(V5, "sleeper")));
+    assert!(k.join(1, resume(V5, "sleeper")));
     for n in 4..=13 {
         k.bench.expect(1, message("t/a", Q1, n, &format!("{n:07}")));
     }

@@ -10,6 +10,7 @@
 mod access;
 mod acknowledgement;
 mod aliases;
+mod bridging;
 mod chaos;
 mod connection;
 mod counting;
@@ -17,11 +18,15 @@ mod crashes;
 mod flow_control;
 mod hostile;
 mod keeping;
+mod limits;
 mod persistence;
 mod publishing;
+mod reconfiguring;
 mod retaining;
 mod sessions;
+mod sharing;
 mod subscribing;
+mod welcoming;
 mod wills;
 mod words;
 
@@ -116,6 +121,8 @@ pub(super) struct Bench {
     pub(super) closed: BTreeSet<u32>,
     pub(super) paused: BTreeSet<u32>,
     pub(super) forwards: VecDeque<(OutboxId, Message, Option<SafeToken>)>,
+    /// Tickets of upstreams: answered, and whether they are safe.
+    pub(super) accepted: Vec<(u64, bool)>,
     pub(super) batches: VecDeque<(u64, Vec<Change>)>,
     pub(super) authentications: Vec<(u32, String, Vec<u8>)>,
     pub(super) mark: usize,
@@ -159,6 +166,7 @@ impl Bench {
             closed: BTreeSet::new(),
             paused: BTreeSet::new(),
             forwards: VecDeque::new(),
+            accepted: Vec::new(),
             batches: VecDeque::new(),
             authentications: Vec::new(),
             mark,
@@ -193,6 +201,7 @@ impl Bench {
                 Event::Forward { outbox, message, token } => {
                     self.forwards.push_back((outbox, message, token))
                 }
+                Event::Accepted { ticket, safe, .. } => self.accepted.push((ticket.0, safe)),
                 Event::Persist { number, changes } => self.batches.push_back((number, changes)),
             }
         }
@@ -208,6 +217,7 @@ impl Bench {
             listener: ListenerId(listener),
             peer: "10.0.0.7:1",
             certified: None,
+            from: None,
         });
     }
 
@@ -403,6 +413,7 @@ pub(super) fn properties(list: &[Property<'_>]) -> Properties<'static> {
 pub(super) fn connect(version: Version, client_id: &str) -> Connect<'_> {
     Connect {
         version,
+        bridge: false,
         clean_start: true,
         keep_alive: 0,
         client_id,

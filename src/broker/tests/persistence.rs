@@ -85,6 +85,16 @@ impl Kept {
         self.crash();
     }
 
+    /// As [`Bench::join`], for which the disk may be needed.
+    pub(super) fn join(&mut self, c: u32, connect: Connect<'_>) -> bool {
+        self.bench.open(c);
+        self.bench.send(c, Packet::Connect(connect));
+        if self.bench.paused.contains(&c) {
+            self.settle();
+        }
+        self.bench.welcomed(c)
+    }
+
     pub(super) fn subscribe(&mut self, c: u32, filter: &str, qos: QoS) {
         self.bench.send(c, subscribe(1, &[(filter, qos)]));
         self.settle();
@@ -93,7 +103,7 @@ impl Kept {
 
     /// A persistent session with one subscription, whose client has gone.
     pub(super) fn sleeper(&mut self, version: Version, qos: QoS) {
-        self.bench.join(1, resume(version, "sleeper"));
+        self.join(1, resume(version, "sleeper"));
         self.subscribe(1, "t/#", qos);
         self.bench.cut(1);
         self.settle();
@@ -106,7 +116,7 @@ fn an_acknowledgement_waits_for_the_disk_where_only_that_helps_and_the_message_s
         for (qos, answer) in [(Q1, puback(7)), (Q2, pubrec(7))] {
             let mut k = Kept::new();
             k.sleeper(version, Q2);
-            k.bench.join(2, resume(V5, "publisher"));
+            k.join(2, resume(V5, "publisher"));
             k.bench.send(2, message("t/a", qos, 7, "kept"));
             k.wait(secs(5));
             k.bench.nothing(2);
@@ -116,7 +126,7 @@ fn an_acknowledgement_waits_for_the_disk_where_only_that_helps_and_the_message_s
             k.bench.expect(2, answer);
 
             k.crash();
-            assert!(k.bench.join(1, resume(version, "sleeper")));
+            assert!(k.join(1, resume(version, "sleeper")));
             k.bench.expect(1, message("t/a", qos, 1, "kept"));
             k.bench.nothing(1);
         }
@@ -127,7 +137,7 @@ fn an_acknowledgement_waits_for_the_disk_where_only_that_helps_and_the_message_s
 fn a_disk_that_fails_keeps_acknowledgements_back_until_it_works() {
     let mut k = Kept::new();
     k.sleeper(V311, Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, message("t/a", Q1, 7, "kept"));
     for _ in 0..3 {
         k.wait(secs(5));
@@ -138,7 +148,7 @@ fn a_disk_that_fails_keeps_acknowledgements_back_until_it_works() {
     k.settle();
     k.bench.expect(2, puback(7));
     k.crash();
-    k.bench.join(1, resume(V311, "sleeper"));
+    k.join(1, resume(V311, "sleeper"));
     k.bench.expect(1, message("t/a", Q1, 1, "kept"));
 }
 
@@ -146,7 +156,7 @@ fn a_disk_that_fails_keeps_acknowledgements_back_until_it_works() {
 fn a_disk_that_has_lost_all_gets_all_again() {
     let mut k = Kept::new();
     k.sleeper(V311, Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, retained("t/a", Q1, 7, "kept"));
     k.settle();
     k.bench.expect(2, puback(7));
@@ -159,7 +169,7 @@ fn a_disk_that_has_lost_all_gets_all_again() {
     k.bench.expect(2, puback(8));
     k.crash();
     assert_eq!(k.bench.broker.stats().retained, 2);
-    assert!(k.bench.join(1, resume(V311, "sleeper")));
+    assert!(k.join(1, resume(V311, "sleeper")));
     k.bench.expect(1, message("t/a", Q1, 1, "kept"));
     k.bench.expect(1, message("t/b", Q1, 2, "kept too"));
 }
@@ -167,9 +177,9 @@ fn a_disk_that_has_lost_all_gets_all_again() {
 #[test]
 fn what_its_client_acknowledges_in_time_never_touches_the_disk() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V311, "awake"));
+    k.join(1, resume(V311, "awake"));
     k.subscribe(1, "t/#", Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.settle();
     let before = k.writes;
     for id in 1..100 {
@@ -187,10 +197,10 @@ fn what_its_client_acknowledges_in_time_never_touches_the_disk() {
 #[test]
 fn clean_sessions_and_qos_0_wait_for_nothing_and_never_touch_the_disk() {
     let mut k = Kept::new();
-    k.bench.join(1, connect(V311, "clean"));
+    k.join(1, connect(V311, "clean"));
     k.bench.subscribe(1, "t/#", Q2);
-    k.bench.join(2, connect(V5, "publisher"));
-    k.bench.join(3, resume(V311, "awake"));
+    k.join(2, connect(V5, "publisher"));
+    k.join(3, resume(V311, "awake"));
     k.subscribe(3, "q0/#", Q0);
     let before = k.writes;
     k.bench.send(2, message("t/a", Q1, 1, "one"));
@@ -211,10 +221,10 @@ fn clean_sessions_and_qos_0_wait_for_nothing_and_never_touch_the_disk() {
 #[test]
 fn with_persistence_off_nothing_waits_and_nothing_is_written() {
     let mut k = Kept::with(config());
-    k.bench.join(1, resume(V311, "sleeper"));
+    k.join(1, resume(V311, "sleeper"));
     k.bench.subscribe(1, "t/#", Q2);
     k.bench.cut(1);
-    k.bench.join(2, resume(V311, "publisher"));
+    k.join(2, resume(V311, "publisher"));
     k.bench.send(2, retained("t/a", Q2, 1, "x"));
     k.bench.expect(2, pubrec(1));
     k.bench.send(2, pubrel(1));
@@ -226,7 +236,7 @@ fn with_persistence_off_nothing_waits_and_nothing_is_written() {
 #[test]
 fn retained_messages_are_there_as_acknowledged_and_cleared_ones_are_not() {
     let mut k = Kept::new();
-    k.bench.join(2, connect(V5, "publisher"));
+    k.join(2, connect(V5, "publisher"));
     k.bench.send(2, retained("r/kept", Q1, 1, "old"));
     k.bench.send(2, retained("r/kept", Q1, 2, "new"));
     k.bench.send(2, retained("r/cleared", Q1, 3, "x"));
@@ -242,7 +252,7 @@ fn retained_messages_are_there_as_acknowledged_and_cleared_ones_are_not() {
     k.bench.expect(2, puback(4));
     k.bench.expect(2, puback(5));
     k.crash();
-    k.bench.join(1, connect(V311, "reader"));
+    k.join(1, connect(V311, "reader"));
     k.bench.subscribe(1, "r/#", Q1);
     k.bench.expect(1, retained("r/kept", Q1, 1, "new"));
     k.bench.nothing(1);
@@ -260,7 +270,7 @@ fn the_gateways_own_retained_messages_are_made_anew_and_not_kept() {
 #[test]
 fn a_subscription_is_there_once_it_is_acknowledged_and_gone_once_its_end_is() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V5, "a"));
+    k.join(1, resume(V5, "a"));
     let filters = [("t/+", Q1), ("$share/g/u", Q1), ("gone", Q1)];
     k.bench.send(1, subscribe(1, &filters));
     k.bench.nothing(1);
@@ -271,8 +281,8 @@ fn a_subscription_is_there_once_it_is_acknowledged_and_gone_once_its_end_is() {
     k.settle();
     k.bench.expect(1, unsuback(2, &[0, 0x11]));
     k.crash();
-    assert!(k.bench.join(1, resume(V5, "a")));
-    k.bench.join(2, connect(V311, "publisher"));
+    assert!(k.join(1, resume(V5, "a")));
+    k.join(2, connect(V311, "publisher"));
     for topic in ["t/x", "u", "gone"] {
         k.bench.send(2, message(topic, Q0, 0, topic));
     }
@@ -284,10 +294,10 @@ fn a_subscription_is_there_once_it_is_acknowledged_and_gone_once_its_end_is() {
 #[test]
 fn a_late_suback_does_not_go_to_the_next_connection() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     k.bench.send(1, subscribe(9, &[("t", Q1)]));
     k.bench.cut(1);
-    assert!(k.bench.join(1, resume(V311, "a")));
+    assert!(k.join(1, resume(V311, "a")));
     k.settle();
     k.bench.nothing(1);
 }
@@ -296,17 +306,17 @@ fn a_late_suback_does_not_go_to_the_next_connection() {
 fn a_session_ends_in_time_over_a_restart_and_takes_all_with_it() {
     for (away, present) in [(50, true), (70, false)] {
         let mut k = Kept::new();
-        k.bench.join(1, resume_for(V5, "a", 60));
+        k.join(1, resume_for(V5, "a", 60));
         k.subscribe(1, "t", Q1);
         k.bench.cut(1);
         k.settle();
-        k.bench.join(2, connect(V311, "publisher"));
+        k.join(2, connect(V311, "publisher"));
         k.bench.send(2, message("t", Q1, 1, "x"));
         k.settle();
         k.bench.expect(2, puback(1));
         k.crash_for(secs(away));
         k.settle();
-        assert_eq!(k.bench.join(1, resume_for(V5, "a", 60)), present, "{away}");
+        assert_eq!(k.join(1, resume_for(V5, "a", 60)), present, "{away}");
         if !present {
             k.bench.disconnect(1);
             k.wait(secs(70));
@@ -323,6 +333,7 @@ fn a_session_that_was_connected_has_its_whole_time_and_that_of_another_user_is_n
     let hello = Connect { user_name: Some("plc"), password: Some(b"x"), ..resume_for(V5, "a", 60) };
     k.bench.send(1, Packet::Connect(hello.clone()));
     k.bench.handle(Input::Authenticated { conn: ConnId(1), accepted: true });
+    k.settle();
     assert!(!k.bench.welcomed(1));
     k.subscribe(1, "t", Q1);
     k.crash_for(secs(70));
@@ -339,11 +350,11 @@ fn a_session_that_was_connected_has_its_whole_time_and_that_of_another_user_is_n
 fn a_clean_start_leaves_nothing_on_the_disk() {
     let mut k = Kept::new();
     k.sleeper(V311, Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, message("t/a", Q1, 1, "x"));
     k.settle();
     assert!(!k.disk.is_empty());
-    assert!(!k.bench.join(1, connect(V311, "sleeper")));
+    assert!(!k.join(1, connect(V311, "sleeper")));
     k.settle();
     assert!(k.disk.is_empty(), "{:?}", k.disk);
 }
@@ -351,16 +362,16 @@ fn a_clean_start_leaves_nothing_on_the_disk() {
 #[test]
 fn wills_of_those_who_were_connected_go_out_after_a_crash_respecting_their_delay() {
     let mut k = Kept::new();
-    k.bench.join(1, Connect { will: will("w/clean", "gone"), ..connect(V311, "clean") });
+    k.join(1, Connect { will: will("w/clean", "gone"), ..connect(V311, "clean") });
     let delayed = |seconds| {
         let properties = properties(&[Property::U32(PropertyId::WillDelayInterval, seconds)]);
         Some(Will { properties, ..will("w/delayed", "gone").unwrap() })
     };
-    k.bench.join(2, Connect { will: delayed(30), ..resume(V5, "delayed") });
-    k.bench.join(3, Connect { will: will("w/normal", "never"), ..resume(V311, "normal") });
+    k.join(2, Connect { will: delayed(30), ..resume(V5, "delayed") });
+    k.join(3, Connect { will: will("w/normal", "never"), ..resume(V311, "normal") });
     k.settle();
     k.bench.disconnect(3);
-    k.bench.join(4, resume(V311, "watcher"));
+    k.join(4, resume(V311, "watcher"));
     k.subscribe(4, "w/#", Q1);
     k.bench.cut(4);
     k.settle();
@@ -370,7 +381,7 @@ fn wills_of_those_who_were_connected_go_out_after_a_crash_respecting_their_delay
     k.bench = Bench::with(persistent());
     k.bench.now = now;
     k.bench.broker.restore(entries, now);
-    assert!(k.bench.join(4, resume(V311, "watcher")));
+    assert!(k.join(4, resume(V311, "watcher")));
     k.wait(secs(1));
     k.bench.expect(4, message("w/clean", Q0, 0, "gone"));
     k.bench.nothing(4);
@@ -379,7 +390,7 @@ fn wills_of_those_who_were_connected_go_out_after_a_crash_respecting_their_delay
     k.bench.nothing(4);
     k.settle();
     k.crash();
-    k.bench.join(4, resume(V311, "watcher"));
+    k.join(4, resume(V311, "watcher"));
     k.wait(secs(60));
     k.bench.nothing(4);
 }
@@ -389,7 +400,7 @@ fn a_message_expires_over_a_restart() {
     for (away, arrives) in [(40, true), (70, false)] {
         let mut k = Kept::new();
         k.sleeper(V5, Q1);
-        k.bench.join(2, connect(V5, "publisher"));
+        k.join(2, connect(V5, "publisher"));
         let publish = Publish {
             properties: properties(&[Property::U32(PropertyId::MessageExpiryInterval, 60)]),
             ..publish("t/a", Q1, 1, "x")
@@ -398,7 +409,7 @@ fn a_message_expires_over_a_restart() {
         k.settle();
         k.bench.expect(2, puback(1));
         k.crash_for(secs(away));
-        k.bench.join(1, resume(V5, "sleeper"));
+        k.join(1, resume(V5, "sleeper"));
         assert_eq!(k.bench.next(1).is_some(), arrives, "{away}");
         k.settle();
     }
@@ -407,9 +418,9 @@ fn a_message_expires_over_a_restart() {
 #[test]
 fn qos_2_to_a_client_goes_on_where_it_was_under_the_same_identifier() {
     let mut k = Kept::new();
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     k.subscribe(1, "t", Q2);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, message("t", Q1, 1, "first"));
     k.bench.expect(1, message("t", Q1, 1, "first"));
     k.bench.send(1, puback(1));
@@ -418,20 +429,20 @@ fn qos_2_to_a_client_goes_on_where_it_was_under_the_same_identifier() {
     k.settle();
     k.bench.expect(1, message("t", Q2, 2, "second"));
     k.crash();
-    assert!(k.bench.join(1, resume(V311, "a")));
+    assert!(k.join(1, resume(V311, "a")));
     k.bench.expect(1, dup("t", Q2, 2, "second"));
     k.bench.send(1, pubrec(2));
     k.bench.nothing(1);
     k.settle();
     k.bench.expect(1, pubrel(2));
     k.crash();
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     k.bench.expect(1, pubrel(2));
     k.bench.send(1, pubcomp(2));
     k.wait(secs(1));
     k.settle();
     k.crash();
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     k.bench.nothing(1);
 }
 
@@ -439,12 +450,12 @@ fn qos_2_to_a_client_goes_on_where_it_was_under_the_same_identifier() {
 fn an_identifier_of_a_client_stays_open_over_a_crash_until_its_pubcomp() {
     let mut k = Kept::new();
     k.sleeper(V311, Q2);
-    k.bench.join(2, resume(V311, "publisher"));
+    k.join(2, resume(V311, "publisher"));
     k.bench.send(2, message("t/a", Q2, 7, "once"));
     k.settle();
     k.bench.expect(2, pubrec(7));
     k.crash();
-    assert!(k.bench.join(2, resume(V311, "publisher")));
+    assert!(k.join(2, resume(V311, "publisher")));
     k.bench.send(2, dup("t/a", Q2, 7, "once"));
     k.settle();
     k.bench.expect(2, pubrec(7));
@@ -453,38 +464,186 @@ fn an_identifier_of_a_client_stays_open_over_a_crash_until_its_pubcomp() {
     k.settle();
     k.bench.expect(2, pubcomp(7));
     k.crash();
-    k.bench.join(2, resume(V311, "publisher"));
+    k.join(2, resume(V311, "publisher"));
     k.bench.send(2, message("t/a", Q2, 7, "another"));
     k.settle();
     k.bench.expect(2, pubrec(7));
-    k.bench.join(1, resume(V311, "sleeper"));
+    k.join(1, resume(V311, "sleeper"));
     k.settle();
     k.bench.expect(1, message("t/a", Q2, 1, "once"));
     k.bench.expect(1, message("t/a", Q2, 2, "another"));
     k.bench.nothing(1);
 }
 
+/// The identifier was on disk when the process ended; whether the message was in the outbox, only the outbox knows.
 #[test]
-fn commits_are_rare_in_the_long_run() {
+fn what_a_client_sends_again_after_a_crash_goes_to_the_outbox_again_and_to_nobody_else() {
+    let mut k = Kept::with(Config { persistence: true, ..forwarding(&[("t/#", 0)]) });
+    k.sleeper(V311, Q2);
+    k.join(2, resume(V311, "publisher"));
+    k.bench.send(2, message("t/a", Q2, 7, "once"));
+    assert_eq!(k.bench.forwards.len(), 1);
+    k.settle();
+    k.bench.nothing(2);
+    k.crash();
+    assert!(k.join(2, resume(V311, "publisher")));
+    for _ in 0..2 {
+        k.bench.send(2, dup("t/a", Q2, 7, "once"));
+        k.settle();
+        k.bench.nothing(2);
+        assert_eq!(k.bench.forwards.len(), 1, "forwarded again, and only once");
+    }
+    k.bench.answer(true);
+    k.bench.expect(2, pubrec(7));
+    k.join(1, resume(V311, "sleeper"));
+    k.bench.expect(1, message("t/a", Q2, 1, "once"));
+    k.bench.nothing(1);
+}
+
+/// Its identifier may still be on disk when the client, told so, uses it for another message.
+#[test]
+fn what_an_outbox_refuses_is_taken_up_where_it_is_sent_again_and_its_identifier_is_free_for_another() {
+    for crashes in [false, true] {
+        let mut k = Kept::with(Config { persistence: true, ..forwarding(&[("t/#", 0)]) });
+        k.sleeper(V311, Q2);
+        k.join(2, resume(V5, "publisher"));
+        k.bench.send(2, message("t/a", Q2, 7, "refused"));
+        k.settle();
+        k.bench.answer(false);
+        k.bench.expect(2, Packet::PubRec(ack(7, ReasonCode::QuotaExceeded)));
+        k.bench.cut(2);
+        if crashes {
+            k.crash();
+        }
+        k.join(2, resume(V5, "publisher"));
+        k.bench.send(2, dup("t/a", Q2, 7, "refused"));
+        k.settle();
+        k.bench.answer(false);
+        k.bench.expect(2, Packet::PubRec(ack(7, ReasonCode::QuotaExceeded)));
+        if crashes {
+            k.crash();
+            k.join(2, resume(V5, "publisher"));
+        }
+        k.bench.send(2, message("t/a", Q2, 7, "another"));
+        k.bench.answer(true);
+        k.settle();
+        k.bench.expect(2, pubrec(7));
+        k.join(1, resume(V311, "sleeper"));
+        k.bench.expect(1, message("t/a", Q2, 1, "refused"));
+        k.bench.expect(1, message("t/a", Q2, 2, "another"));
+        k.bench.nothing(1);
+    }
+}
+
+/// Batches in a hundred seconds, where a client publishes that often and the disk takes a millisecond.
+fn commits_in_100_seconds(every: Duration) -> usize {
     let mut k = Kept::new();
     k.sleeper(V311, Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     let mut commits = 0;
-    for number in 0..1_000_u16 {
-        k.bench.send(2, message("t/a", Q1, number + 1, "x"));
-        k.wait(millis(10));
+    for number in 0..secs(100).as_millis() / every.as_millis() {
+        k.bench.send(2, message("t/a", Q1, number as u16 + 1, "x"));
+        for _ in 0..every.as_millis() {
+            k.wait(millis(1));
+            if let Some(number) = k.write() {
+                commits += 1;
+                k.bench.handle(Input::Persisted { number });
+            }
+        }
+        while k.bench.next(2).is_some() {}
+    }
+    commits
+}
+
+#[test]
+fn commits_of_those_who_do_not_press_are_rare_in_the_long_run() {
+    assert_eq!(commits_in_100_seconds(secs(1)), 100);
+    // 2,000 messages: 300 at once, then ten a second.
+    let commits = commits_in_100_seconds(millis(50));
+    assert!((1_200..=1_305).contains(&commits), "{commits}");
+}
+
+/// A client with a window of one, and a disk that takes 5 ms.
+fn acknowledged_in_a_second(k: &mut Kept) -> u16 {
+    let end = k.bench.now.mono + secs(1);
+    let mut acknowledged = 0_u16;
+    while k.bench.now.mono < end {
+        k.bench.send(2, message("t/a", Q1, acknowledged + 1, "x"));
+        while k.bench.next(2).is_none() {
+            k.wait(millis(1));
+            if !k.bench.batches.is_empty() {
+                k.wait(millis(4));
+                let number = k.write().unwrap();
+                k.bench.handle(Input::Persisted { number });
+            }
+        }
+        acknowledged += 1;
+    }
+    acknowledged
+}
+
+const BY_THE_DISK_ALONE: std::ops::RangeInclusive<u16> = 190..=200;
+
+#[test]
+fn whoever_sends_as_soon_as_it_is_acknowledged_is_held_up_by_the_disk_alone() {
+    for (pressed_interval, expected) in [(Duration::ZERO, BY_THE_DISK_ALONE), (millis(20), 48..=60)] {
+        let mut k = Kept::with(Config { commit_interval_pressed: pressed_interval, ..persistent() });
+        k.sleeper(V311, Q1);
+        k.join(2, connect(V311, "publisher"));
+        let acknowledged = acknowledged_in_a_second(&mut k);
+        assert!(expected.contains(&acknowledged), "{acknowledged}");
+    }
+}
+
+#[test]
+fn another_pace_counts_from_the_next_batch_on() {
+    let mut k = Kept::new();
+    k.sleeper(V311, Q1);
+    k.join(2, connect(V311, "publisher"));
+    for (pressed_interval, expected) in
+        [(millis(20), 48..=60), (Duration::ZERO, BY_THE_DISK_ALONE), (secs(10), 1..=4), (millis(20), 48..=60)]
+    {
+        k.bench.handle(Input::Reconfigure(Box::new(Reconfigure {
+            config: Config { commit_interval_pressed: pressed_interval, ..persistent() },
+            moved: vec![Some(ListenerId(0)), Some(ListenerId(1))],
+            users: std::collections::HashSet::new(),
+        })));
+        let acknowledged = acknowledged_in_a_second(&mut k);
+        assert!(expected.contains(&acknowledged), "{pressed_interval:?}: {acknowledged}");
+    }
+}
+
+/// One session is away, the other one is there and acknowledges: what was for it never touches the disk.
+#[test]
+fn batches_for_an_absent_session_leave_out_what_its_neighbour_is_about_to_acknowledge() {
+    let mut k = Kept::new();
+    k.sleeper(V311, Q1);
+    k.join(3, resume(V311, "awake"));
+    k.subscribe(3, "t/#", Q1);
+    k.join(2, connect(V311, "publisher"));
+    k.settle();
+    let before = k.writes;
+    for id in 1..=100 {
+        k.bench.send(2, message("t/a", Q1, id, "x"));
+        k.wait(millis(12));
         if let Some(number) = k.write() {
-            commits += 1;
             k.bench.handle(Input::Persisted { number });
         }
+        k.bench.expect(3, message("t/a", Q1, id, "x"));
+        k.bench.send(3, puback(id));
     }
-    assert!((50..=115).contains(&commits), "{commits} in ten seconds");
+    k.settle();
+    for id in 1..=100 {
+        k.bench.expect(2, puback(id));
+    }
+    k.settle();
+    assert_eq!(k.writes - before, 100, "one for each message, for the one that is away");
 }
 
 #[test]
 fn a_stop_writes_all_at_once() {
     let mut k = Kept::new();
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, retained("r", Q0, 0, "x"));
     k.bench.handle(Input::Shutdown);
     assert!(!k.bench.broker.is_saved());
@@ -499,7 +658,7 @@ fn a_stop_writes_all_at_once() {
 fn what_lies_damaged_on_the_disk_is_left_out_and_the_rest_is_used() {
     let mut k = Kept::new();
     k.sleeper(V311, Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, retained("t/a", Q1, 1, "x"));
     k.settle();
     let mut rng = fastrand::Rng::with_seed(1);
@@ -522,8 +681,8 @@ fn what_lies_damaged_on_the_disk_is_left_out_and_the_rest_is_used() {
             }
         }
         k.crash();
-        k.bench.join(1, resume(V311, "sleeper"));
-        k.bench.join(3, connect(V311, "reader"));
+        k.join(1, resume(V311, "sleeper"));
+        k.join(3, connect(V311, "reader"));
         k.settle();
     }
 }
@@ -533,12 +692,12 @@ fn a_message_for_many_is_acknowledged_when_each_has_it_on_disk_or_has_acknowledg
     let mut k = Kept::new();
     for c in [1, 2] {
         let name = format!("session {c}");
-        k.bench.join(c, resume(V311, &name));
+        k.join(c, resume(V311, &name));
         k.subscribe(c, "t/#", Q1);
     }
     k.bench.cut(2);
     k.settle();
-    k.bench.join(3, connect(V311, "publisher"));
+    k.join(3, connect(V311, "publisher"));
     k.bench.send(3, message("t/a", Q1, 1, "x"));
     k.bench.expect(1, message("t/a", Q1, 1, "x"));
     k.bench.send(1, puback(1));
@@ -553,7 +712,7 @@ fn a_message_for_many_is_acknowledged_when_each_has_it_on_disk_or_has_acknowledg
 #[test]
 fn a_stop_with_a_disk_that_fails_tries_again_but_not_without_pause() {
     let mut k = Kept::new();
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     k.bench.send(2, retained("r", Q1, 1, "x"));
     k.bench.handle(Input::Shutdown);
     for _ in 0..3 {
@@ -571,15 +730,15 @@ fn a_stop_with_a_disk_that_fails_tries_again_but_not_without_pause() {
 #[test]
 fn only_what_the_window_let_out_counts_as_sent_at_a_crash() {
     let mut k = Kept::with(Config { inflight_max: 2, ..persistent() });
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     k.subscribe(1, "t", Q1);
-    k.bench.join(2, connect(V311, "publisher"));
+    k.join(2, connect(V311, "publisher"));
     for id in 1..5 {
         k.bench.send(2, message("t", Q1, id, "x"));
     }
     k.settle();
     k.crash();
-    k.bench.join(1, resume(V311, "a"));
+    k.join(1, resume(V311, "a"));
     for id in 1..3 {
         k.bench.expect(1, dup("t", Q1, id, "x"));
     }

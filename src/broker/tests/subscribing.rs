@@ -99,6 +99,19 @@ fn a_session_has_a_limit_of_subscriptions() {
 }
 
 #[test]
+fn the_filters_of_one_packet_have_a_limit() {
+    for (version, code) in [(V311, 0x80), (V5, 0x97)] {
+        let mut t = Bench::with(Config { filters_per_packet_max: 2, ..config() });
+        t.join(1, connect(version, "a"));
+        t.send(1, subscribe(1, &[("a", Q0), ("b", Q1), ("c", Q0), ("a", Q1)]));
+        t.expect(1, suback(1, &[0, 1, code, code]));
+        assert_eq!(t.broker.stats().subscriptions_refused, 2);
+        // The next packet has its own.
+        t.subscribe(1, "c", Q0);
+    }
+}
+
+#[test]
 fn overlapping_subscriptions_give_one_copy_at_the_highest_qos() {
     for version in [V31, V311, V5] {
         let mut t = Bench::new();

@@ -269,8 +269,9 @@ fn goes_on(turn: std::io::Result<Option<usize>>) -> bool {
 /// Refusals and ends that no reconnect mends are told apart from those that pass.
 fn judge(event: Event, reconnects: bool) -> Result<Event, Broken> {
     let sentence = |start: &str, reason: ReasonCode, words: Option<String>| match words {
-        Some(words) => format!("{start}: {reason}: {words}"),
-        None => format!("{start}: {reason}"),
+        // Many brokers send the words that the code has anyway.
+        Some(words) if words != reason.words() => format!("{start}: {reason}: {words}"),
+        _ => format!("{start}: {reason}"),
     };
     match event {
         Event::Refused { reason, words } => {

@@ -4,7 +4,9 @@
 pub(super) mod connection;
 pub(super) mod message;
 pub(super) mod options;
+pub(super) mod options_file;
 pub(super) mod properties;
+mod refused;
 pub(super) mod session;
 mod trust;
 mod url;

@@ -2,17 +2,22 @@
 //! settings that they make.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::builder::PossibleValue;
 
 use super::message::{Message, Settings};
 use super::properties::{Given, Side};
+use super::refused::RefusedOptions;
 use super::trust::TlsOptions;
 use super::url::{self, Url};
+use crate::config::BindTo;
+use crate::io::dial::{self, ConnectError, Target, Way};
 use crate::io::files;
-use crate::io::transport::{self, ConnectError, Target, Transport};
+use crate::io::transport::Transport;
 use crate::mqtt::topic::{TopicFilter, check_name};
 use crate::mqtt::{PropertiesBuf, Property, PropertyId, QoS, Version};
 use crate::secret::{Secret, SecretRef};
@@ -20,18 +25,35 @@ use crate::secret::{Secret, SecretRef};
 const PORT: u16 = 1883;
 const TLS_PORT: u16 = 8883;
 
+/// The ports of `ws://` and `wss://` (RFC 6455, 3).
+const WS_PORT: u16 = 80;
+const WSS_PORT: u16 = 443;
+
 /// Options of a connection.
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct Options {
     /// The broker's name or address.
     #[arg(short = 'h', long, value_name = "HOST", default_value = "localhost")]
     host: String,
-    /// Its port. Default: 1883, with TLS 8883.
+    /// Its port. Default: 1883, with TLS 8883, with --ws 80, with both 443.
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Broker, login and topic in one: mqtt://user:password@host:port/topic, or mqtts:// for TLS.
+    /// Broker, login and topic in one: mqtt://user:password@host:port/topic; mqtts:// for TLS, ws:// and wss:// for
+    /// WebSocket.
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+    /// MQTT within WebSocket.
+    #[arg(long)]
+    ws: bool,
+    /// The path of the WebSocket.
+    #[arg(long, value_name = "PATH", default_value = "/mqtt", value_parser = ws_path)]
+    ws_path: String,
+    /// Connect to this Unix socket instead of to a host.
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["host", "port", "url", "ws", "bind", "tls", "cafile", "capath"])]
+    unix: Option<PathBuf>,
+    /// The address of this machine to connect from.
+    #[arg(short = 'A', long = "bind", id = "bind", value_name = "ADDRESS")]
+    bind: Option<IpAddr>,
     /// The client identifier. Default: a new one.
     #[arg(short, long, value_name = "ID")]
     id: Option<String>,
@@ -91,8 +113,13 @@ pub(in crate::cli) struct Options {
     /// Print this help.
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    /// A file with options, one a line; those of the command line win.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    options: Option<PathBuf>,
     #[command(flatten)]
     tls: TlsOptions,
+    #[command(flatten)]
+    refused: RefusedOptions,
 }
 
 /// Protocol versions by mosquitto's names for them.
@@ -132,7 +159,7 @@ impl Endpoint {
             }
             None => None,
         };
-        transport::connect_with(&self.target, tls).await
+        dial::connect_with(&self.target, tls).await
     }
 }
 
@@ -159,6 +186,7 @@ impl Options {
     /// # Errors
     /// In words.
     pub(in crate::cli) fn resolve(&self, side: Side, needs_5: Option<&str>) -> Result<Resolved, String> {
+        self.refused.check()?;
         let mut given = Given::parse(&self.property, side)?;
         let version = self.version(needs_5)?;
         self.set_session_expiry(version, &mut given.connect)?;
@@ -201,13 +229,26 @@ impl Options {
 
     fn endpoint(&self, url: Option<&Url>) -> Endpoint {
         let is_tls = self.tls.is_used() || url.is_some_and(|url| url.tls);
+        let is_ws = self.ws || url.is_some_and(|url| url.websocket);
         let port = url.and_then(|url| url.port).or(self.port);
+        let default = match (is_ws, is_tls) {
+            (false, false) => PORT,
+            (false, true) => TLS_PORT,
+            (true, false) => WS_PORT,
+            (true, true) => WSS_PORT,
+        };
         Endpoint {
             target: Target {
                 host: url.map_or_else(|| self.host.clone(), |url| url.host.clone()),
-                port: port.unwrap_or(if is_tls { TLS_PORT } else { PORT }),
+                port: port.unwrap_or(default),
                 tls: is_tls.then(|| self.tls.files()),
                 secret_error: None,
+                way: Way {
+                    proxy: None,
+                    bind: self.bind.map(BindTo::Address),
+                    websocket: is_ws.then(|| self.ws_path.clone()),
+                    unix: self.unix.clone(),
+                },
             },
             tls: is_tls.then(|| self.tls.clone()),
         }
@@ -304,6 +345,14 @@ pub(in crate::cli) fn topic_name(topic: &str) -> Result<(), String> {
 /// In words.
 pub(in crate::cli) fn topic_filter(filter: &str) -> Result<TopicFilter, String> {
     TopicFilter::parse(filter).map_err(|error| format!("{filter:?} is no topic filter: {error}"))
+}
+
+/// The path of a request: printable ASCII without spaces (RFC 3986, 2).
+fn ws_path(text: &str) -> Result<String, String> {
+    match text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("is a path such as /mqtt; what isn't ASCII is written as %C3%A4".into()),
+    }
 }
 
 fn secret_reference(text: &str) -> Result<SecretRef, String> {

@@ -114,6 +114,7 @@ impl Session {
         });
         self.send(&Packet::Connect(Connect {
             version: settings.version,
+            bridge: false,
             clean_start: settings.clean_start,
             keep_alive: settings.keep_alive,
             client_id: &settings.client_id,
@@ -383,7 +384,9 @@ impl Session {
         let Some(at) = self.inflight.iter().position(|(id, _)| *id == ack.packet_id) else { return };
         let Some((_, stage)) = self.inflight.remove(at) else { return };
         if let (Stage::Published(message), true) = (stage, ack.reason.is_error()) {
+            // Many brokers send the words that the code has anyway.
             let words = ack.properties.string(PropertyId::ReasonString);
+            let words = words.filter(|words| *words != ack.reason.words());
             let why =
                 words.map_or_else(|| ack.reason.to_string(), |words| format!("{}: {words}", ack.reason));
             self.events.push_back(Event::Undelivered { topic: message.topic, why });

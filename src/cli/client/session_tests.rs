@@ -290,6 +290,22 @@ fn refusals_and_the_brokers_goodbye_are_told() {
 }
 
 #[test]
+fn words_that_the_code_has_anyway_are_not_told_twice() {
+    for (words, expected) in [
+        ("not authorized", "not authorized (0x87)"),
+        ("topic a is ann's", "not authorized (0x87): topic a is ann's"),
+    ] {
+        let mut properties = PropertiesBuf::new();
+        assert!(properties.push(Property::Str(PropertyId::ReasonString, words)));
+        let mut session = ready(Version::V5);
+        session.publish(at(1), message("x", QoS::AtLeastOnce));
+        let ack = Ack { reason: ReasonCode::NotAuthorized, properties: properties.as_properties(), ..ack(1) };
+        give(&mut session, &Packet::PubAck(ack)).unwrap();
+        assert!(matches!(session.poll_event(), Some(Event::Undelivered { why, .. }) if why == expected));
+    }
+}
+
+#[test]
 fn a_refused_message_is_told_with_the_brokers_reason() {
     for (qos, is_rec) in [(QoS::AtLeastOnce, false), (QoS::ExactlyOnce, true)] {
         let mut session = ready(Version::V5);

@@ -24,6 +24,9 @@ pub(super) struct TlsOptions {
     /// Its key, PEM.
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// The protocol to ask for within TLS (ALPN), as brokers on port 443 want it.
+    #[arg(long, value_name = "PROTOCOL")]
+    tls_alpn: Option<String>,
     /// Don't check that the broker's certificate is for the name that was asked for. Anyone with a certificate of
     /// the same CA can then be the broker.
     #[arg(long)]
@@ -43,6 +46,7 @@ impl TlsOptions {
             server_name: None,
             cert: self.cert.clone(),
             key: self.key.clone(),
+            ..UpstreamTls::default()
         }
     }
 
@@ -57,6 +61,8 @@ impl TlsOptions {
             cert: self.cert.as_deref(),
             key: self.key.as_deref(),
         };
-        tls::client_with(&files, host, self.insecure, &tls::COMMAND_LINE)
+        let alpn = self.tls_alpn.iter().cloned().collect::<Vec<_>>();
+        let demands = tls::Demands { any_name: self.insecure, alpn: &alpn, ..tls::Demands::default() };
+        tls::client_with(&files, host, &demands, &tls::COMMAND_LINE)
     }
 }

@@ -1,9 +1,10 @@
-//! `mqtt://user:password@host:port/topic`, as mosquitto_pub's -L takes it.
+//! `mqtt://user:password@host:port/topic`, as mosquitto_pub's -L takes it, and the same with `ws://`.
 
 /// The parts of a URL, percent-decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Url {
     pub(super) tls: bool,
+    pub(super) websocket: bool,
     pub(super) user_name: Option<String>,
     pub(super) password: Option<Vec<u8>>,
     pub(super) host: String,
@@ -16,10 +17,12 @@ pub(super) struct Url {
 /// # Errors
 /// In words; the URL itself, which may hold a password, is not repeated.
 pub(super) fn parse(url: &str) -> Result<Url, String> {
-    let (tls, rest) = match url.split_once("://") {
-        Some(("mqtt", rest)) => (false, rest),
-        Some(("mqtts", rest)) => (true, rest),
-        _ => return Err("the URL must begin with mqtt:// or mqtts://".into()),
+    let (tls, websocket, rest) = match url.split_once("://") {
+        Some(("mqtt", rest)) => (false, false, rest),
+        Some(("mqtts", rest)) => (true, false, rest),
+        Some(("ws", rest)) => (false, true, rest),
+        Some(("wss", rest)) => (true, true, rest),
+        _ => return Err("the URL must begin with mqtt://, mqtts://, ws:// or wss://".into()),
     };
     let (authority, topic) = rest.split_once('/').ok_or("the URL has no /topic behind the host")?;
     if topic.is_empty() {
@@ -35,7 +38,7 @@ pub(super) fn parse(url: &str) -> Result<Url, String> {
         Some((user, password)) => (Some(decoded(user)?), Some(decoded_bytes(password)?)),
     };
     let (host, port) = host_and_port(address)?;
-    Ok(Url { tls, user_name, password, host, port, topic: decoded(topic)? })
+    Ok(Url { tls, websocket, user_name, password, host, port, topic: decoded(topic)? })
 }
 
 /// `host`, `host:port`, `[::1]:port`.
@@ -97,9 +100,12 @@ mod tests {
             ("mqtt://u:p%40%3a@h:1/t%20x/%23", false, Some("u"), Some("p@:"), "h", Some(1), "t x/#"),
             ("mqtt://u:p@x@[::1]:18/t", false, Some("u"), Some("p@x"), "::1", Some(18), "t"),
             ("mqtt://[fe80::1]//t", false, None, None, "fe80::1", None, "/t"),
+            ("ws://h/t", false, None, None, "h", None, "t"),
+            ("wss://h:1/t", true, None, None, "h", Some(1), "t"),
         ] {
             let expected = Url {
                 tls,
+                websocket: url.starts_with("ws"),
                 user_name: user.map(str::to_owned),
                 password: password.map(|password| password.as_bytes().to_vec()),
                 host: host.to_owned(),

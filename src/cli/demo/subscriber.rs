@@ -130,6 +130,7 @@ impl<'a> Session<'a> {
         };
         session.put(&Packet::Connect(Connect {
             version: Version::V311,
+            bridge: false,
             clean_start: false,
             keep_alive: KEEP_ALIVE,
             client_id: CLIENT_ID,

@@ -56,7 +56,8 @@ impl Upstream {
         };
         let (inbox, outbox) =
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
-        let listening = ListenerStatus { name: name.clone(), address: Bind::Tcp(bind), error: None };
+        let listening =
+            ListenerStatus { name: name.clone(), address: Bind::Tcp(bind), error: None, dates: Vec::new() };
         let status = Arc::new(Mutex::new(vec![listening]));
         let setup = shard::Setup {
             connections_max: config.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 
 use super::json;
+use super::pretty::laid_out;
 use crate::cli::client::message::Message;
 use crate::mqtt::{Property, PropertyId};
 
@@ -45,6 +46,8 @@ struct Field {
     zero: bool,
     width: usize,
     precision: Option<usize>,
+    /// JSON over several lines.
+    pretty: bool,
 }
 
 /// Conversions behind `%`.
@@ -95,6 +98,18 @@ impl Format {
         Ok(Self { style: Style::Parts(parts), line_end })
     }
 
+    /// JSON is printed over several lines.
+    pub(super) fn pretty(mut self) -> Self {
+        if let Style::Parts(parts) = &mut self.style {
+            for part in parts {
+                if let Part::Field(field) = part {
+                    field.pretty = true;
+                }
+            }
+        }
+        self
+    }
+
     /// Appends what is printed of a message that came at `now`. Tells what could not be printed.
     pub(super) fn print(&self, message: &Message, now: Timestamp, out: &mut Vec<u8>) -> Result<(), String> {
         let empty = message.payload.is_empty();
@@ -134,7 +149,9 @@ fn field(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<Field, 
         None => None,
     };
     match chars.next() {
-        Some(what) if FIELDS.contains(what) => Ok(Field { what, left, zero, width, precision }),
+        Some(what) if FIELDS.contains(what) => {
+            Ok(Field { what, left, zero, width, precision, pretty: false })
+        }
         Some(what) => Err(format!("-F: there is no %{what}; a percent sign is %%")),
         None => Err("-F: ends with %; a percent sign is %%".into()),
     }
@@ -213,11 +230,16 @@ impl Field {
             'p' => self.payload(&message.payload, Bytes::Raw, out),
             'x' => self.payload(&message.payload, Bytes::Lower, out),
             'X' => self.payload(&message.payload, Bytes::Upper, out),
-            'j' => json::object(message, now, json::Payload::Text, out)?,
-            'J' => json::object(message, now, json::Payload::Json, out)?,
+            'j' => self.json(json::object(message, now, json::Payload::Text)?, out),
+            'J' => self.json(json::object(message, now, json::Payload::Json)?, out),
             _ => {}
         }
         Ok(())
+    }
+
+    fn json(self, object: String, out: &mut Vec<u8>) {
+        let text = if self.pretty { laid_out(&object) } else { object };
+        out.extend_from_slice(text.as_bytes());
     }
 
     /// A number with at least `width` characters; only padding if there is none.

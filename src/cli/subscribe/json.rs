@@ -17,16 +17,11 @@ pub(super) enum Payload {
     Json,
 }
 
-/// Appends the object.
+/// The object.
 ///
 /// # Errors
-/// In words, with nothing appended, if the payload is no JSON.
-pub(super) fn object(
-    message: &Message,
-    now: Timestamp,
-    how: Payload,
-    out: &mut Vec<u8>,
-) -> Result<(), String> {
+/// In words, if the payload is no JSON.
+pub(super) fn object(message: &Message, now: Timestamp, how: Payload) -> Result<String, String> {
     let payload = match how {
         _ if message.payload.is_empty() => "null".to_owned(),
         Payload::Text => quoted(&String::from_utf8_lossy(&message.payload)),
@@ -51,8 +46,7 @@ pub(super) fn object(
         text += &format!("\"properties\":{{{}}},", members(properties).join(","));
     }
     text += &format!("\"payload\":{payload}}}");
-    out.extend_from_slice(text.as_bytes());
-    Ok(())
+    Ok(text)
 }
 
 /// The properties in wire order, user properties together where the first of them stands.
@@ -147,13 +141,9 @@ mod tests {
                      \"payloadlen\":5,\"mid\":9,\"properties\":{\"payload-format-indicator\":1,\
                      \"user-properties\":{\"a\":\"\\\"1\\\"\",\"a\":\"2\"},\"response-topic\":\"r/t\"},\"payload\":";
         for (how, payload) in [(Payload::Text, "\"[ 1 ]\"}"), (Payload::Json, "[1]}")] {
-            let mut out = Vec::new();
-            object(&message, now, how, &mut out).unwrap();
-            assert_eq!(String::from_utf8(out).unwrap(), format!("{start}{payload}"));
+            assert_eq!(object(&message, now, how).unwrap(), format!("{start}{payload}"));
         }
         let message = Message { payload: bytes::Bytes::from_static(b"{"), ..message };
-        let mut out = Vec::new();
-        assert!(object(&message, now, Payload::Json, &mut out).is_err());
-        assert!(out.is_empty());
+        assert!(object(&message, now, Payload::Json).is_err());
     }
 }

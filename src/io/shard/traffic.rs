@@ -116,7 +116,7 @@ impl Shard {
         if slot.closing {
             slot.wake.notify_one();
         }
-        (alive, before > self.drained_below && after <= self.drained_below)
+        (alive, before > self.drained_below.get() && after <= self.drained_below.get())
     }
 }
 

@@ -73,7 +73,7 @@ fn connect() {
     check(all, "10 0f 0004 4d515454 04 40 0000 0000 0001 70", password);
     check(all, "10 11 0006 4d5149736470 03 40 0000 0000 0001 70", password);
     // Name and level.
-    for level in ["00", "03", "06", "84", "ff"] {
+    for level in ["00", "03", "06", "85", "ff"] {
         check(all, &format!("10 0c 0004 4d515454 {level} 00 0000 0000"), UnsupportedVersion);
     }
     check(all, "10 0e 0006 4d5149736470 04 00 0000 0000", UnsupportedVersion);

@@ -120,6 +120,7 @@ fn any_connect(version: Version) -> BoxedStrategy<Packet<'static>> {
             let password = password.filter(|_| user_name.is_some() || version == Version::V5);
             Packet::Connect(Connect {
                 version,
+                bridge: false,
                 clean_start,
                 keep_alive,
                 client_id,

@@ -29,6 +29,7 @@ pub(super) fn all() -> Vec<Vector> {
 fn connect(version: Version) -> Connect<'static> {
     Connect {
         version,
+        bridge: false,
         clean_start: true,
         keep_alive: 60,
         client_id: "c",
@@ -95,6 +96,16 @@ fn connects() -> Vec<Vector> {
                 keep_alive: 0xFFFF,
                 ..full(V311, will(QoS::ExactlyOnce, false))
             }),
+        ),
+        row(
+            V31,
+            "10 0f 0006 4d5149736470 83 02 003c 0001 63",
+            Packet::Connect(Connect { bridge: true, ..connect(V31) }),
+        ),
+        row(
+            V311,
+            "10 0d 0004 4d515454 84 02 003c 0001 63",
+            Packet::Connect(Connect { bridge: true, ..connect(V311) }),
         ),
         row(V5, "10 0e 0004 4d515454 05 02 003c 00 0001 63", Packet::Connect(connect(V5))),
         row(

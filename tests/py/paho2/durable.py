@@ -1,6 +1,6 @@
 """A publisher and a subscriber with persistent sessions that live through kills of their broker.
 
-publisher <port>: publishes with QoS 1 and 2 until SIGTERM, says "ack <payload>" for each that is acknowledged, ends when
+publisher <port>: publishes with QoS 1 and 2, and now and then retained, until SIGTERM; says "ack <payload>" for each that is acknowledged, ends when
 all are. subscriber <port>: says "subscribed", then "got <payload>" for each message.
 """
 
@@ -43,8 +43,9 @@ else:
     while payloads or not stopping.is_set():
         if len(payloads) < 10 and not stopping.is_set():
             qos = 1 + number % 2
-            payload = f"{qos}-{number}"
-            payloads[client.publish("load/x", payload, qos=qos).mid] = payload
+            retain = number % 8 == 0
+            topic, payload = ("state/x", f"r-{number}") if retain else ("load/x", f"{qos}-{number}")
+            payloads[client.publish(topic, payload, qos=qos, retain=retain).mid] = payload
             number += 1
         while done:
             print("ack", payloads.pop(done.popleft()), flush=True)

@@ -16,6 +16,8 @@ parser.add_argument("--qos", type=int, default=1)
 parser.add_argument("--retain", action="store_true")
 parser.add_argument("--transport", default="tcp")
 parser.add_argument("--ca")
+parser.add_argument("--cert")
+parser.add_argument("--key")
 args = parser.parse_args()
 
 published = 0
@@ -41,7 +43,7 @@ client = mqtt.Client(
     transport=args.transport,
 )
 if args.ca:
-    client.tls_set(args.ca)
+    client.tls_set(args.ca, args.cert, args.key)
 client.on_connect = on_connect
 client.on_publish = on_publish
 client.connect("127.0.0.1", args.port)

@@ -214,6 +214,6 @@ impl Sim {
         self.start_records = left.len() as u64;
         self.appended = 0;
         let seed = self.seed + self.life;
-        self.bridge = Bridge::new(sim_config(self.version), backlog, seed, self.now());
+        self.bridge = Bridge::new(drain_config(self.version, &self.chaos), backlog, seed, self.now());
     }
 }

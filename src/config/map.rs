@@ -1,0 +1,245 @@
+//! `[[upstream.map]]`: what goes to an upstream and comes from there, and how it is named on each side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Gateway;
+use super::mistake::{Mistakes, quoted};
+use super::names::unique_texts;
+use super::schema::Effect::Restart;
+use super::schema::{self, Kind, Table, key, optional, required};
+use super::section::{Section, Value};
+use crate::bridge::{DEVICE, Direction, Mapping, RetainRule};
+use crate::mqtt::QoS;
+use crate::mqtt::topic::TopicFilter;
+
+/// `[[upstream.map]]`
+pub static MAP: Table = Table {
+    name: "[[upstream.map]]",
+    doc: "Topics that go to this upstream or come from it; without any, <base>/data/# goes as it is. The first that matches counts.",
+    keys: &[
+        required(
+            "filter",
+            Kind::Filter,
+            "\"fieldgate/gw/data/#\"",
+            Restart,
+            "Local topics, whichever the direction.",
+        ),
+        key(
+            "direction",
+            Kind::Words(&["out", "in", "both"]),
+            "\"out\"",
+            Restart,
+            "\"out\": to the upstream; \"in\": from it; \"both\".",
+        ),
+        key(
+            "local_prefix",
+            Kind::TopicPrefix,
+            "\"\"",
+            Restart,
+            "Taken off the front of the local topic; inwards put in front.",
+        ),
+        key("remote_prefix", Kind::TopicPrefix, "\"\"", Restart, "Put in front instead; inwards taken off."),
+        key(
+            "qos",
+            Kind::Integer { min: 0, max: 2 },
+            "1",
+            Restart,
+            "QoS at most, 0 to 2; outwards 2 goes as 1.",
+        ),
+        key(
+            "retain",
+            Kind::Words(&["keep", "never", "always"]),
+            "\"keep\"",
+            Restart,
+            "\"keep\": as published; \"never\": for clouds that refuse RETAIN; \"always\".",
+        ),
+        key(
+            "priority",
+            Kind::Words(&["normal", "high"]),
+            "\"normal\"",
+            Restart,
+            "\"high\": goes before all others, a backlog included.",
+        ),
+        optional(
+            "expiry",
+            schema::duration(1_000, 31_536_000_000),
+            Restart,
+            "What is older when it is to be sent is dropped and counted; 1s to 365d.",
+        ),
+    ],
+};
+
+/// An upstream's maps; without any, the readings.
+pub(super) fn maps(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Vec<Mapping> {
+    let sections = section.tables("map");
+    if sections.is_empty() {
+        return readings(gateway).into_iter().collect();
+    }
+    let mut maps = Vec::new();
+    let (mut local, mut remote) = (Vec::new(), Vec::new());
+    for section in sections {
+        let Some(map) = map(section, gateway, mistakes) else { continue };
+        if map.direction.goes_out() {
+            local.push((map.filter.as_str().to_owned(), section.span("filter")));
+        }
+        if let Some(filter) = &map.remote_filter {
+            remote.push((filter.as_str().to_owned(), section.span("filter")));
+        }
+        maps.push(map);
+    }
+    for (key, filters) in [("filter", &local), ("filter, as it is named upstream", &remote)] {
+        let filters = filters.iter().map(|(filter, span)| (filter.as_str(), *span));
+        unique_texts(mistakes, "[[upstream.map]]", key, filters);
+    }
+    maps
+}
+
+fn map(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Option<Mapping> {
+    let Some(Value::Filter(filter)) = section.value("filter") else { return None };
+    let direction = match section.word("direction") {
+        "in" => Direction::In,
+        "both" => Direction::Both,
+        _ => Direction::Out,
+    };
+    let filter = expand(section, "filter", filter.as_str(), gateway, mistakes)?;
+    let local_prefix = expand(section, "local_prefix", &section.string("local_prefix"), gateway, mistakes)?;
+    let remote_prefix =
+        expand(section, "remote_prefix", &section.string("remote_prefix"), gateway, mistakes)?;
+    let filter = match TopicFilter::parse(&filter) {
+        Ok(filter) => filter,
+        Err(error) => {
+            mistakes.add(section.span("filter"), format!("filter: {} {error}", quoted(&filter)));
+            return None;
+        }
+    };
+    let names_device = local_prefix.contains(DEVICE) || remote_prefix.contains(DEVICE);
+    let remote_filter = if direction.comes_in() {
+        if names_device {
+            let message = format!("direction: {DEVICE} is known of what goes out only");
+            mistakes.add(section.span("direction"), message);
+            return None;
+        }
+        Some(remote_filter(section, &filter, &local_prefix, &remote_prefix, mistakes)?)
+    } else {
+        None
+    };
+    Some(Mapping {
+        filter,
+        direction,
+        local_prefix,
+        remote_prefix,
+        remote_filter,
+        device_behind: names_device.then(|| Arc::from(format!("{}/data/", gateway.base_topic))),
+        qos_max: QoS::from_u8(section.integer("qos")).unwrap_or_default(),
+        retain: match section.word("retain") {
+            "never" => RetainRule::Never,
+            "always" => RetainRule::Always,
+            _ => RetainRule::Keep,
+        },
+        expiry: expiry(section, direction, mistakes),
+        high: section.word("priority") == "high",
+    })
+}
+
+fn expiry(section: &Section, direction: Direction, mistakes: &mut Mistakes<'_>) -> Option<Duration> {
+    let expiry = section.optional_duration("expiry")?;
+    if direction == Direction::In && section.is_given("expiry") {
+        mistakes.add(section.key_span("expiry"), "expiry: counts for what goes out only");
+    }
+    Some(expiry)
+}
+
+/// What is subscribed to upstream.
+fn remote_filter(
+    section: &Section,
+    filter: &TopicFilter,
+    local_prefix: &str,
+    remote_prefix: &str,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<TopicFilter> {
+    let Some(rest) = filter.as_str().strip_prefix(local_prefix) else {
+        let message = format!(
+            "local_prefix: {} is not how {} begins, so nothing could come in",
+            quoted(local_prefix),
+            quoted(filter.as_str())
+        );
+        mistakes.add(section.span("local_prefix"), message);
+        return None;
+    };
+    let remote = format!("{remote_prefix}{rest}");
+    match TopicFilter::parse(&remote) {
+        Ok(filter) if filter.share().is_none() => Some(filter),
+        Ok(_) => {
+            let message = format!("remote_prefix: {} makes a shared subscription", quoted(remote_prefix));
+            mistakes.add(section.span("remote_prefix"), message);
+            None
+        }
+        Err(error) => {
+            let message = format!("remote_prefix: the filter for upstream, {}, {error}", quoted(&remote));
+            mistakes.add(section.span("remote_prefix"), message);
+            None
+        }
+    }
+}
+
+/// Puts in what the placeholders stand for; `{device}` stays in prefixes, since each message has its own.
+fn expand(
+    section: &Section,
+    key: &str,
+    text: &str,
+    gateway: &Gateway,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once('{') {
+        out.push_str(before);
+        let Some((word, tail)) = behind.split_once('}') else {
+            out.push('{');
+            rest = behind;
+            continue;
+        };
+        match (word, &gateway.site) {
+            ("gateway", _) => out.push_str(&gateway.id),
+            ("site", Some(site)) if !site.contains(['+', '#', '/']) => out.push_str(site),
+            ("site", Some(site)) => {
+                let message = format!("{key}: the site, {}, can't be one level of a topic", quoted(site));
+                mistakes.add(section.span(key), message);
+                return None;
+            }
+            ("site", None) => {
+                let message = format!("{key}: {{site}} stands for gateway.site, which is not set");
+                mistakes.add(section.span(key), message);
+                return None;
+            }
+            ("device", _) if key != "filter" => out.push_str(DEVICE),
+            _ => {
+                let known = if key == "filter" { "{gateway}, {site}" } else { "{gateway}, {site}, {device}" };
+                let message = format!("{key}: {} stands for nothing here", quoted(&format!("{{{word}}}")));
+                mistakes.add_with_help(section.span(key), message, format!("known are {known}"));
+                return None;
+            }
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+/// Without a map: the readings, as they are. `None` only if the base topic is a mistake.
+fn readings(gateway: &Gateway) -> Option<Mapping> {
+    let filter = TopicFilter::parse(&format!("{}/data/#", gateway.base_topic)).ok()?;
+    Some(Mapping {
+        filter,
+        direction: Direction::Out,
+        local_prefix: String::new(),
+        remote_prefix: String::new(),
+        remote_filter: None,
+        device_behind: None,
+        qos_max: QoS::AtLeastOnce,
+        retain: RetainRule::Keep,
+        expiry: None,
+        high: false,
+    })
+}
