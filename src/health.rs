@@ -1,6 +1,8 @@
 //! What the gateway says of itself: one sentence, and the JSON of the health topic, the control socket and the
 //! status command. Pure: snapshots in, values out.
 
+mod upstreams;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -12,6 +14,8 @@ use crate::expiry::Dated;
 use crate::reading::Value;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
 use crate::time::{Now, Timestamp};
+pub use upstreams::Outbox;
+use upstreams::upstream_problems;
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]
@@ -30,8 +34,8 @@ pub struct Snapshot {
     pub ports: Vec<PortStatus>,
     /// The upstreams.
     pub upstreams: Vec<bridge::Status>,
-    /// What each outbox takes on disk, in bytes.
-    pub outbox_disk_bytes: Vec<u64>,
+    /// The outboxes on disk, as far as the store thread answered.
+    pub outboxes: Vec<Outbox>,
     /// The broker's counters; `None` if it didn't answer.
     pub broker: Option<broker::Stats>,
     /// Listeners: name, address, error.
@@ -62,7 +66,6 @@ pub struct Snapshot {
 
 /// A disk that is at one job for longer than this is in trouble: the worst cards take a second or two.
 const DISK_BUSY_MAX: Duration = Duration::from_secs(10);
-
 impl Snapshot {
     /// What is wrong, most important first; empty when all is well.
     #[must_use]
@@ -92,27 +95,8 @@ impl Snapshot {
             problems.push(format!("the disk has not answered for {}", span(stalled)));
         }
         for (index, upstream) in self.upstreams.iter().enumerate() {
-            if upstream.state != LinkState::Online && link != Some(index) {
-                let why = upstream.error.as_deref().unwrap_or("connecting");
-                problems.push(format!("upstream {} is offline: {why}", upstream.name));
-            }
-            if upstream.traffic.used_up {
-                problems.push(format!(
-                    "upstream {}: the day's bytes are used up; readings wait until midnight UTC",
-                    upstream.name
-                ));
-            }
-            if let Some(rival) = &upstream.rival {
-                problems.push(format!("upstream {}: {rival}", upstream.name));
-            }
-            for (filter, reason) in &upstream.not_subscribed {
-                problems
-                    .push(format!("upstream {} refuses the subscription {filter}: {reason}", upstream.name));
-            }
-            let lost = lost(&upstream.drops);
-            if lost > 0 {
-                problems.push(format!("{lost} messages for upstream {} were dropped", upstream.name));
-            }
+            let outbox = self.outboxes.get(index);
+            upstream_problems(upstream, outbox, link == Some(index), &mut problems);
         }
         for port in &self.ports {
             if port.state == PortState::Down {
@@ -266,8 +250,12 @@ impl Snapshot {
     }
 
     fn upstreams_json(&self) -> Vec<Json> {
-        let disk = self.outbox_disk_bytes.iter().copied().chain(std::iter::repeat(0));
-        self.upstreams.iter().zip(disk).map(|(upstream, disk)| upstream_json(upstream, disk)).collect()
+        let outboxes = self.outboxes.iter().copied().chain(std::iter::repeat(Outbox::default()));
+        self.upstreams
+            .iter()
+            .zip(outboxes)
+            .map(|(upstream, outbox)| upstream_json(upstream, outbox))
+            .collect()
     }
 }
 
@@ -276,7 +264,7 @@ fn is_missed(device: &DeviceStatus, port: &PortStatus) -> bool {
     device.stale && !device.waiting && port.state == PortState::Open
 }
 
-fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
+fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
     let state = match upstream.state {
         LinkState::Online => "online",
         LinkState::Connecting => "connecting",
@@ -292,7 +280,16 @@ fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
         "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
         "connections": upstream.connections,
         "backlog": backlog_json(upstream),
-        "outbox_disk_bytes": disk_bytes,
+        "outbox_disk_bytes": outbox.disk_bytes,
+        "outbox": {
+            "disk_bytes": outbox.disk_bytes,
+            "bytes_max": outbox.bytes_max,
+            "fill_percent": outbox.fill_percent,
+            "quarantined": outbox.quarantined,
+            "set_aside": outbox.set_aside,
+            "damaged_segments": outbox.damaged_segments,
+            "damaged_records": outbox.damaged_records,
+        },
         "inflight": upstream.inflight,
         "delivered": upstream.delivered,
         "elided": upstream.elided,
@@ -328,6 +325,7 @@ fn upstream_json(upstream: &bridge::Status, disk_bytes: u64) -> Json {
             "too_large": upstream.drops.too_large,
             "damaged": upstream.drops.damaged,
             "expired": upstream.drops.expired,
+            "purged": upstream.drops.purged,
         },
     })
 }
@@ -450,12 +448,6 @@ fn broker_json(stats: &broker::Stats) -> Json {
             "retained_full": stats.retained_refused,
         },
     })
-}
-
-/// All messages that an upstream will never get.
-#[must_use]
-pub const fn lost(drops: &bridge::Drops) -> u64 {
-    drops.disk_full + drops.memory_full + drops.refused + drops.too_large + drops.damaged + drops.expired
 }
 
 /// A span for people: "850 ms", "12 s", "3 min", "2 h", "5 d".

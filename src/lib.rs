@@ -54,7 +54,7 @@
 //!
 //! | | readings | LAN messages with QoS ≥ 1 that go upstream | sessions and retained messages of LAN clients |
 //! |---|---|---|---|
-//! | an outage of the upstream, of any length within `buffer.max_size` | all | all | all |
+//! | an outage of the upstream, of any length within the bounds of `[buffer]` | all | all | all |
 //! | `kill -9`, a power cut | all but those younger than `buffer.commit_interval` | all that were acknowledged | all that was acknowledged; none with `persistence = false` |
 //!
 //! [`store`] says how; `tests/store_powercut` and `tests/lan_durable.rs` prove it. Of sessions and retained messages in

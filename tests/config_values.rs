@@ -44,7 +44,9 @@ fn an_empty_file_is_a_working_gateway() {
         assert_eq!(config.time.trust, TimeTrust::Auto);
         assert_eq!(config.log.level, LogLevel::Info);
         assert_eq!(config.health.every, Duration::from_secs(30));
-        assert_eq!(config.buffer.max_size, 256 << 20);
+        assert_eq!((config.buffer.max_size, config.buffer.reserve), (None, None), "found at the disk");
+        assert_eq!((config.buffer.max_age, config.buffer.max_records), (None, None));
+        assert_eq!(config.buffer.full, FullRule::DropOldest);
         assert_eq!(config.buffer.commit_interval, Duration::from_secs(1));
         assert_eq!(config.buffer.memory, 4 << 20);
         assert!(config.ports.is_empty() && config.devices.is_empty() && config.upstreams.is_empty());
@@ -133,7 +135,15 @@ gateway = { id = "barn-7", site = " North ", base_topic = "site/barn", data_dir 
 time.trust = "always"
 log.level = "trace"
 health.every = "5min"
-buffer = { max_size = "1 GiB", commit_interval = "10s", memory = "64 KiB" }
+
+[buffer]
+max_size = "1 GiB"
+max_age = "30d"
+max_records = 5000
+full = "drop-newest"
+reserve = "8 MiB"
+commit_interval = "10s"
+memory = "64 KiB"
 "#,
     );
     let gateway = Gateway {
@@ -149,8 +159,17 @@ buffer = { max_size = "1 GiB", commit_interval = "10s", memory = "64 KiB" }
     assert_eq!(config.time.trust, TimeTrust::Always);
     assert_eq!(config.log.level, LogLevel::Trace);
     assert_eq!(config.health.every, Duration::from_secs(300));
-    let buffer = Buffer { max_size: 1 << 30, commit_interval: Duration::from_secs(10), memory: 64 << 10 };
+    let buffer = Buffer {
+        max_size: Some(1 << 30),
+        max_age: Some(Duration::from_secs(30 * 86_400)),
+        max_records: Some(5000),
+        full: FullRule::Refuse,
+        reserve: Some(8 << 20),
+        commit_interval: Duration::from_secs(10),
+        memory: 64 << 10,
+    };
     assert_eq!(config.buffer, buffer);
+    assert_eq!(good("buffer.full = \"reject\"").buffer.full, FullRule::Refuse);
 }
 
 #[test]

@@ -7,6 +7,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::as_conversions,
+    clippy::cast_possible_truncation,
     clippy::print_stdout,
     reason = "tests"
 )]
@@ -64,7 +65,8 @@ impl Rig {
     }
 }
 
-/// So many cuts at random instants, each after some weather. `shortest` is the gateway's shortest wait in it.
+/// So many cuts at random instants, each after some weather: the seconds between connections, how many there were, and how
+/// many readings came twice.
 fn cuts(count: usize, settings: &str, readings: usize, up_max: u64, seed: u64) -> (Vec<f64>, usize, usize) {
     let dir = tempfile::tempdir().unwrap();
     let mut rig = Rig::new(dir.path(), settings);

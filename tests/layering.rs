@@ -15,7 +15,7 @@ const WORDS: &[&str] = &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limit
 const FORMATS: &[&str] =
     &["mqtt", "message.rs", "record.rs", "record_tests.rs", "state.rs", "state", "state_tests.rs", "payload"];
 const MACHINES: &[&str] =
-    &["sensor", "ingest.rs", "auth", "broker", "bridge", "config", "expiry.rs", "health.rs"];
+    &["sensor", "ingest.rs", "auth", "broker", "bridge", "config", "expiry.rs", "health", "health.rs"];
 const SHELLS: &[&str] = &["crate::io", "crate::app", "crate::cli", "crate::web"];
 
 const RULES: &[Rule] = &[

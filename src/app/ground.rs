@@ -6,11 +6,13 @@ use bytes::Bytes;
 use tracing::error;
 
 use crate::bridge::{Notes, notes};
-use crate::config::Config;
+use crate::config::{Buffer, Config, FullRule};
 use crate::io::clock::{self, Clock};
+use crate::io::store_check;
 use crate::message::OutboxId;
 use crate::reading::Run;
-use crate::store::{self, OutboxState, Store, StoreError};
+use crate::store::bounds::BYTES_DEFAULT;
+use crate::store::{self, Bounds, Full, OutboxState, Store, StoreError};
 use crate::time::BootId;
 
 /// What the start finds out before anything runs.
@@ -35,7 +37,7 @@ impl Ground {
     pub(super) fn find(config: &Config) -> Result<Self, String> {
         let clock = Clock::new(config.time.trust);
         let now = clock.now().wall;
-        let settings = store::Config { outbox_bytes_max: config.buffer.max_size };
+        let settings = store::Config { outbox_bytes_max: BYTES_DEFAULT };
         let opened = Store::open(&config.gateway.data_dir, settings, now);
         if let Err(error @ StoreError::Locked { .. }) = &opened {
             return Err(error.to_string());
@@ -44,10 +46,17 @@ impl Ground {
             error!(%error, "readings are kept in memory only until this is mended and the gateway restarted");
             error.to_string()
         });
+        if let Ok(open) = &mut store {
+            open.leave_free(config.buffer.reserve);
+            if let Err(error) = store_check::run(open) {
+                error!(%error, "the store can't be checked; readings are kept in memory only");
+                store = Err(error.to_string());
+            }
+        }
         let mut outboxes = Vec::new();
         for (index, upstream) in config.upstreams.iter().enumerate() {
             let Ok(open) = &mut store else { break };
-            match open.open_outbox(outbox_id(index), &upstream.name) {
+            match open.open_outbox_within(outbox_id(index), &upstream.name, bounds(&config.buffer)) {
                 Ok(state) => outboxes.push(state),
                 Err(error) => {
                     error!(upstream = %upstream.name, %error, "the outbox can't be opened; readings are kept in memory only");
@@ -95,6 +104,18 @@ impl Ground {
             notes,
             state,
         })
+    }
+}
+
+fn bounds(buffer: &Buffer) -> Bounds {
+    Bounds {
+        bytes_max: buffer.max_size,
+        records_max: buffer.max_records,
+        age_max: buffer.max_age,
+        full: match buffer.full {
+            FullRule::DropOldest => Full::DropOldest,
+            FullRule::Refuse => Full::Refuse,
+        },
     }
 }
 

@@ -86,7 +86,11 @@ pub(super) fn make_bridges(
         };
         let mut machine = Bridge::new(settings, backlog, fastrand::u64(..), clock.now());
         machine.restore(clock.now(), notes);
-        let shared = SharedBridge { machine: Rc::new(RefCell::new(machine)), bell: Rc::new(Notify::new()) };
+        let shared = SharedBridge {
+            machine: Rc::new(RefCell::new(machine)),
+            bell: Rc::new(Notify::new()),
+            purges: Rc::default(),
+        };
         (shared, targets(upstream, secret_error))
     };
     config.upstreams.iter().zip(outboxes).zip(notes).map(bridge).collect()

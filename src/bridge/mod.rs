@@ -10,6 +10,7 @@
 //! What is absent: nothing here decides about LAN clients; it only says when a token is safe.
 
 mod ages;
+mod answer;
 mod backoff;
 mod birth;
 pub mod config;
@@ -40,7 +41,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::message::{Message, SafeToken};
-use crate::mqtt::{PacketId, ReasonCode};
 use crate::time::{Mono, Now};
 use dead::DeadLetters;
 use drain::Drain;
@@ -48,7 +48,7 @@ use inbound::Inbound;
 use link::{Event, Link};
 use outage::Outages;
 use outputs::Outputs;
-use queue::{Queue, Tally};
+use queue::{Queue, Said, Tally};
 use sender::{Fence, Quota};
 use slots::Slots;
 use stop::Stopping;
@@ -56,7 +56,7 @@ use suspect::Suspect;
 use traffic::Traffic;
 use vitals::Vitals;
 use watch::Watch;
-use window::{Owner, Window};
+use window::Window;
 
 pub use config::{Config, Direction, DrainOrder, Mapping, RetainRule};
 pub use dead::{DeadLetter, Handling};
@@ -168,13 +168,17 @@ impl Bridge {
             Input::Committed { up_to } => self.queue.committed(up_to, &mut self.out),
             Input::CommitFailed { error } => self.queue.commit_failed(now.mono, error, &mut self.out),
             Input::Read { from, records } => self.queue.read_answer(now.mono, from, records),
-            Input::Dropped { up_to, records, bytes } => {
+            Input::Full => self.queue.full(now.mono, &mut self.out),
+            Input::Purge { before } => self.queue.purge(now.mono, before, &mut self.out),
+            Input::Purged => self.queue.purged(),
+            Input::Dropped { up_to, records, bytes, expired, purged } => {
                 let before = self.queue.dropped_to();
                 let mut in_window = Tally::default();
                 for (_, size, _) in self.window.iter().filter(|&(no, ..)| no <= up_to.0 && no > before) {
                     in_window.add(size);
                 }
-                self.queue.dropped(up_to, Tally { records, bytes }, in_window, &mut self.out);
+                let said = Said { all: Tally { records, bytes }, expired, purged };
+                self.queue.dropped(up_to, said, in_window, &mut self.out);
             }
             Input::Stop => self.stop(now),
             Input::Tick => {}
@@ -221,8 +225,10 @@ impl Bridge {
             return;
         }
         if let Some(high) = mapping::takes(&self.config.maps, &message.topic) {
-            self.outage_keeps(&message);
-            self.queue.append(now.mono, message, token, high);
+            if !self.queue.is_full(now.mono) {
+                self.outage_keeps(&message);
+            }
+            self.queue.append(now.mono, message, token, high, &mut self.out);
         } else if let Some(token) = token {
             // It is not for this upstream, so nothing here has to be safe.
             self.out.safe(token);
@@ -342,46 +348,6 @@ impl Bridge {
             self.said_degraded = degraded;
             let status = birth::online(&self.config, self.link.connections(), degraded, now);
             self.slots.set(&self.status_topic, status);
-        }
-    }
-
-    fn puback(&mut self, now: Now, id: PacketId, reason: ReasonCode) {
-        // An identifier that isn't on its way: an answer from before, or a mistake; it changes nothing.
-        let Some(owner) = self.window.answered(id, now.mono) else { return };
-        if matches!(reason, ReasonCode::QuotaExceeded | ReasonCode::PacketIdentifierInUse) {
-            // Not now, or not under this identifier: it stays the head, so that the order is kept.
-            self.quota.refused(now.mono);
-            if let Owner::Slot(key) = owner {
-                self.slots.again(key);
-            }
-            return;
-        }
-        if !reason.is_error() {
-            self.quota.accepted();
-        }
-        match owner {
-            Owner::Slot(_) => self.suspect.slot_acked(),
-            Owner::Record(_) => self.suspect.record_acked(),
-        }
-        match owner {
-            Owner::Slot(key) => {
-                if reason.is_error()
-                    && let Some(slot) = self.slots.get(key)
-                {
-                    let topic = mapping::own_topic(&self.config.maps, &slot.topic);
-                    self.tell_refused(topic, reason.words());
-                }
-                if self.slots.get(key).is_some_and(|slot| slot.topic == self.status_topic) {
-                    self.watch.birth_acked();
-                }
-                self.stop_answered(id);
-            }
-            Owner::Record(no) if reason.is_error() => self.refuse(now, no, reason.words()),
-            Owner::Record(no) => {
-                self.delivered += 1;
-                self.outage_delivered(no);
-                self.finish(no, true);
-            }
         }
     }
 

@@ -11,13 +11,14 @@
 mod ahead;
 mod commits;
 mod disk;
+mod trim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::ages::Ages;
 use super::outputs::Outputs;
-use super::words::{Backlog, Drops, Notice};
+use super::words::{Backlog, Drops};
 use crate::message::{Message, SafeToken};
 use crate::time::{Mono, Now, Timestamp};
 use ahead::Ahead;
@@ -28,6 +29,8 @@ pub(super) const READ_BYTES: usize = 64 * 1024;
 pub(super) const RECORD_OVERHEAD_BYTES: usize = 256;
 /// The first and the longest wait after a commit that failed.
 const COMMIT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A full outbox is asked again after this: until then what comes is refused at once.
+const FULL_LOOK: Duration = Duration::from_secs(1);
 /// A commit that takes longer counts as a store that doesn't take records.
 const COMMIT_STALLS: Duration = Duration::from_secs(5);
 /// A read that finds nothing where records should be is asked again, since it may have been the disk's hiccup; then
@@ -100,6 +103,16 @@ impl Tally {
     }
 }
 
+/// What the store says it has dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) all: Tally,
+    /// Of these, the ones that were too old.
+    pub(super) expired: u64,
+    /// Of these, the ones that a person wanted gone.
+    pub(super) purged: u64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Committing {
     since: Mono,
@@ -137,7 +150,12 @@ pub(super) struct Queue {
     committing: Option<Committing>,
     uncommitted_bytes: usize,
     failures: u32,
+    error: String,
     retry_at: Option<Mono>,
+    /// Until then the outbox counts as full, and what comes is refused.
+    full_until: Option<Mono>,
+    /// `done_on_disk` when a purge was asked for.
+    purging: Option<Tally>,
 
     disk: Tally,
     loaded: VecDeque<Taken>,
@@ -187,7 +205,10 @@ impl Queue {
             committing: None,
             uncommitted_bytes: 0,
             failures: 0,
+            error: String::new(),
             retry_at: None,
+            full_until: None,
+            purging: None,
             disk: Tally { records: backlog.records, bytes: backlog.bytes },
             loaded: VecDeque::new(),
             loaded_bytes: 0,
@@ -212,7 +233,23 @@ impl Queue {
 
     // What comes in.
 
-    pub(super) fn append(&mut self, now: Mono, mut message: Message, token: Option<SafeToken>, high: bool) {
+    /// Whether the store takes nothing new.
+    pub(super) fn is_full(&self, now: Mono) -> bool {
+        self.full_until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn append(
+        &mut self,
+        now: Mono,
+        mut message: Message,
+        token: Option<SafeToken>,
+        high: bool,
+        out: &mut Outputs,
+    ) {
+        if self.is_full(now) {
+            self.refuse_new(token, out);
+            return;
+        }
         if message.reading.is_some() {
             // It is made when it is sent.
             message.payload = bytes::Bytes::new();
@@ -330,55 +367,6 @@ impl Queue {
             _ => self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(cost),
         }
         Some(held)
-    }
-
-    // What is dropped.
-
-    /// Keeps memory within its share: first the committed are left to the disk, then, if the disk doesn't take
-    /// them, the oldest that are neither in flight nor being written are lost. While the disk works, a burst may
-    /// take twice the share until its commit is through.
-    pub(super) fn trim(&mut self, now: Mono, online: bool, out: &mut Outputs) {
-        let cache_max = if online { self.memory_bytes_max } else { self.memory_bytes_max / 8 };
-        loop {
-            let under_way = self.committing.map_or(0, |committing| committing.bytes);
-            let cached = self.memory_bytes.saturating_sub(self.uncommitted_bytes).saturating_sub(under_way);
-            if self.memory_bytes <= self.memory_bytes_max && cached <= cache_max {
-                return;
-            }
-            let Some(no) = self.memory.keys().next().copied().filter(|&no| no <= self.committed) else {
-                break;
-            };
-            let sent = self.is_sent(no);
-            let Some(held) = self.forget(no) else { break };
-            self.mem_first = no + 1;
-            if no < self.send_next {
-                self.read_next = self.read_next.max(no + 1);
-            } else if !sent {
-                self.disk.add(held.size);
-                // What is live and was not sent is a part of the backlog by now.
-                self.ahead.next = self.ahead.next.map(|next| next.max(no + 1));
-            }
-        }
-        let stalls = self.committing.is_some_and(|committing| now.since(committing.since) >= COMMIT_STALLS);
-        let share = if self.store_fails() || stalls { 1 } else { 2 };
-        while self.memory_bytes > self.memory_bytes_max.saturating_mul(share) {
-            let from = self.send_next.max(self.written() + 1);
-            let ahead = &self.ahead;
-            let mut unsent = self.memory.range(from..).map(|(&no, _)| no).filter(|&no| !ahead.contains(no));
-            let Some(no) = unsent.next() else { return };
-            // What is neither written nor delivered is not acknowledged.
-            if let Some(token) = self.forget(no).and_then(|held| held.token) {
-                out.refused(token);
-            }
-            self.drops.memory_full += 1;
-            self.tell_dropping("memory_full", out);
-        }
-    }
-
-    fn tell_dropping(&mut self, reason: &'static str, out: &mut Outputs) {
-        if !std::mem::replace(&mut self.dropping, true) {
-            out.notice(Notice::Dropping { reason });
-        }
     }
 
     /// Nothing waits: an episode of dropping is over.

@@ -32,6 +32,7 @@ impl Bridge {
             backlog_records: backlog.records,
             backlog_bytes: backlog.bytes,
             backlog_oldest: self.queue.oldest(now).filter(|_| backlog.records > 0),
+            store_error: self.queue.store_error(),
             unsafe_records: self.queue.uncommitted().saturating_sub(count(done)),
             inflight: count(self.window.records_in_flight()),
             delivered: self.delivered,

@@ -3,6 +3,7 @@
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
 
 mod accounts;
+mod bounds;
 mod draining;
 mod failover;
 mod inward;
@@ -20,7 +21,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::mqtt::topic::TopicFilter;
-use crate::mqtt::{PropertiesBuf, QoS, Version};
+use crate::mqtt::{PacketId, PropertiesBuf, QoS, ReasonCode, Version};
 use crate::reading::Run;
 use crate::time::{BootId, ClockTrust, Timestamp};
 

@@ -88,6 +88,16 @@ pub enum Input<'a> {
         /// In words.
         error: &'a str,
     },
+    /// The store did not write: the outbox is full and its rule is to keep what it has. The new records are refused,
+    /// and those of the next moment too.
+    Full,
+    /// A person wants stored records gone; [`Output::Purge`] follows.
+    Purge {
+        /// Those that were committed before; `None`: all.
+        before: Option<Timestamp>,
+    },
+    /// The store has done what [`Output::Purge`] said; [`Input::Dropped`] follows if anything went.
+    Purged,
     /// The answer to [`Output::Read`], in order; empty if nothing is there.
     Read {
         /// `from` of the request.
@@ -95,8 +105,8 @@ pub enum Input<'a> {
         /// Records ≥ `from`; with gaps where upstream had acknowledged early.
         records: Vec<StoredRecord>,
     },
-    /// The store had to drop the oldest to stay within its size. It comes right after the `Committed` of the
-    /// commit that caused it.
+    /// The store had to drop the oldest to stay within its bounds. It comes right after the `Committed` of the
+    /// commit that caused it, or after `Purged`.
     Dropped {
         /// Everything up to here is gone.
         up_to: RecordNo,
@@ -104,6 +114,10 @@ pub enum Input<'a> {
         records: u64,
         /// Their bytes.
         bytes: u64,
+        /// Of the records, those that were older than they may be.
+        expired: u64,
+        /// Of the records, those that a person wanted gone.
+        purged: u64,
     },
     /// The gateway stops: commit everything, publish offline, disconnect. [`Output::Stopped`] follows.
     Stop,
@@ -159,6 +173,11 @@ pub enum Output {
         name: &'static str,
         /// What.
         content: Vec<u8>,
+    },
+    /// Give up stored records; answer with `Purged`. At most one is under way.
+    Purge {
+        /// Those that were committed before; `None`: all.
+        before: Option<Timestamp>,
     },
     /// These are safe: on disk, or acknowledged upstream.
     Safe(Vec<SafeToken>),
@@ -256,7 +275,7 @@ pub struct Inward {
 /// Records that are lost for upstream, by reason, since start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
-    /// The outbox on disk was full: drop-oldest.
+    /// The outbox on disk was full: the oldest, or the new ones where that is its rule.
     pub disk_full: u64,
     /// The disk did not take them and the memory's share was full: drop-oldest.
     pub memory_full: u64,
@@ -266,14 +285,16 @@ pub struct Drops {
     pub too_large: u64,
     /// Stored bytes that could not be read back.
     pub damaged: u64,
-    /// Older than their map's `expiry` when they were to be sent.
+    /// Older than their map's `expiry` when they were to be sent, or than `buffer.max_age`.
     pub expired: u64,
+    /// A person wanted them gone.
+    pub purged: u64,
 }
 
 impl Drops {
     /// Each with its name.
     #[must_use]
-    pub const fn by_reason(&self) -> [(&'static str, u64); 6] {
+    pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
         [
             ("disk_full", self.disk_full),
             ("memory_full", self.memory_full),
@@ -281,6 +302,7 @@ impl Drops {
             ("too_large", self.too_large),
             ("damaged", self.damaged),
             ("expired", self.expired),
+            ("purged", self.purged),
         ]
     }
 }
@@ -321,6 +343,8 @@ pub struct Status {
     pub backlog_bytes: u64,
     /// Age of the oldest.
     pub backlog_oldest: Option<Duration>,
+    /// Why the store doesn't take them, while it doesn't.
+    pub store_error: Option<String>,
     /// Of these, in memory only: what a power cut would take.
     pub unsafe_records: u64,
     /// Sent and not acknowledged.

@@ -14,6 +14,7 @@ pub mod reload;
 pub mod run;
 mod running;
 pub mod status;
+pub mod store;
 pub mod subscribe;
 
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Command {
     Reload(reload::Args),
     /// Show and change how much a running gateway logs.
     Log(log::Args),
+    /// Look into the store, export what waits, give it up; on a running or a stopped gateway.
+    Store(store::Args),
     /// Publish messages to an MQTT broker.
     Pub(Box<publish::Args>),
     /// Print the messages of an MQTT broker.
@@ -86,6 +89,7 @@ impl Cli {
             Command::Status(args) => status::execute(&args),
             Command::Reload(args) => reload::execute(&args),
             Command::Log(args) => log::execute(&args),
+            Command::Store(args) => store::execute(&args),
             Command::Pub(args) => publish::execute(&args),
             Command::Sub(args) => subscribe::execute(&args),
             Command::Passwd(args) => passwd::execute(&args),

@@ -1,4 +1,5 @@
-//! `fieldgate run`: the gateway itself.
+//! `fieldgate run`: the gateway itself. Exit codes: 0 stopped as asked, 1 failed, 2 wrong arguments or config, 74 the
+//! store hung (`io::store_watch`): a supervisor should start it again, whatever the code.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

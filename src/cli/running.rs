@@ -7,7 +7,7 @@ use crate::config;
 use crate::io::files;
 
 /// Where a gateway is asked whose config says nothing else.
-const DEFAULT_SOCKET: &str = "/run/fieldgate/control.sock";
+pub(super) const DEFAULT_SOCKET: &str = "/run/fieldgate/control.sock";
 
 /// The arguments that all commands have in common which ask a running gateway.
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use super::mistake::Mistakes;
 use super::schema::Effect::{Live, Restart};
 use super::schema::{Kind, Table, computed, duration, key, optional};
 use super::section::Section;
-use super::{Buffer, Facts, Gateway, Health, Time, TimeTrust, text};
+use super::{Buffer, Facts, FullRule, Gateway, Health, Time, TimeTrust, text};
 
 /// The longest gateway id, in bytes: it stands in every topic and in client identifiers.
 const ID_BYTES_MAX: usize = 64;
@@ -86,12 +86,38 @@ pub static BUFFER: Table = Table {
     name: "[buffer]",
     doc: "What waits for an upstream.",
     keys: &[
-        key(
+        computed(
             "max_size",
             Kind::Size { min: MIB, max: TIB },
-            "\"256 MiB\"",
+            "256 MiB, or a quarter of the disk that is free at first",
             Restart,
             "Disk that one upstream's outbox may take; 1 MiB to 1 TiB.",
+        ),
+        optional(
+            "max_age",
+            duration(1_000, 10 * YEAR_MS),
+            Restart,
+            "What was written longer ago is dropped, once the clock is known to be right; 1s to 3650d.",
+        ),
+        optional(
+            "max_records",
+            Kind::Integer { min: 1, max: 1_000_000_000_000 },
+            Restart,
+            "Messages that may wait for one upstream; 1 to 1000000000000.",
+        ),
+        key(
+            "full",
+            Kind::Words(&["drop-oldest", "drop-newest", "reject"]),
+            "\"drop-oldest\"",
+            Restart,
+            "What goes when an outbox is full: \"drop-oldest\", or the new ones, \"drop-newest\" or \"reject\".",
+        ),
+        computed(
+            "reserve",
+            Kind::Size { min: 0, max: TIB },
+            "64 MiB, or a twentieth of a small disk",
+            Restart,
+            "Disk that is left free: below it messages are kept in memory only; 0 B to 1 TiB.",
         ),
         key(
             "commit_interval",
@@ -145,14 +171,22 @@ pub(super) fn health(section: &Section) -> Health {
 }
 
 pub(super) fn buffer(section: &Section, mistakes: &mut Mistakes<'_>) -> Buffer {
+    let size = |key| section.is_given(key).then(|| section.size(key));
     let buffer = Buffer {
-        max_size: section.size("max_size"),
+        max_size: size("max_size"),
+        max_age: section.optional_duration("max_age"),
+        max_records: section.is_given("max_records").then(|| section.integer("max_records")),
+        full: match section.word("full") {
+            "drop-newest" | "reject" => FullRule::Refuse,
+            _ => FullRule::DropOldest,
+        },
+        reserve: size("reserve"),
         commit_interval: section.duration("commit_interval"),
         memory: section.memory_size("memory"),
     };
     let in_memory = u64::try_from(buffer.memory).unwrap_or(u64::MAX);
     let both_read = !section.is_mistaken("memory") && !section.is_mistaken("max_size");
-    if both_read && in_memory > buffer.max_size {
+    if both_read && buffer.max_size.is_some_and(|max_size| in_memory > max_size) {
         let key = if section.is_given("memory") { "memory" } else { "max_size" };
         mistakes.add(section.span(key), "memory is more than max_size, what may wait in all");
     }

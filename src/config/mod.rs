@@ -122,11 +122,30 @@ pub struct Health {
     pub every: Duration,
 }
 
+/// What goes when an outbox is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FullRule {
+    /// The oldest messages.
+    #[default]
+    DropOldest,
+    /// The new ones; a publisher with QoS 1 or 2 is told, or gets no acknowledgement.
+    Refuse,
+}
+
 /// `[buffer]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
-    /// Bytes that one upstream's outbox may take on disk. Default 256 MiB.
-    pub max_size: u64,
+    /// Bytes that one upstream's outbox may take on disk. Default 256 MiB, or a quarter of the disk that is free when
+    /// the outbox is made, if that is less.
+    pub max_size: Option<u64>,
+    /// Records that were written longer ago are dropped.
+    pub max_age: Option<Duration>,
+    /// Records that may wait in one outbox.
+    pub max_records: Option<u64>,
+    /// What goes when an outbox is full.
+    pub full: FullRule,
+    /// Bytes of the disk that are left free. Default 64 MiB, or a twentieth of a small disk.
+    pub reserve: Option<u64>,
     /// Readings are on disk at most this long after they were taken, while nothing waits for an acknowledgement.
     /// Default 1 s; 10 s is kinder to flash.
     pub commit_interval: Duration,

@@ -50,7 +50,7 @@ impl Clock {
     }
 }
 
-fn mono() -> Mono {
+pub(super) fn mono() -> Mono {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);

@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::reporter::Reporter;
+use super::store_control::{self, Arguments, Ask};
 use crate::bridge::{Handling, Input};
 use crate::health;
 
@@ -38,8 +39,16 @@ struct Request {
     for_s: Option<u64>,
     /// Of `deadletters`: nothing, `retry` or `purge`.
     action: Option<LetterAction>,
-    /// Of `deadletters`: whose; all without it.
+    /// Of `deadletters` and `store-*`: whose; all without it.
     upstream: Option<String>,
+    /// Of `store-export`: from which record on.
+    #[serde(default)]
+    from: u64,
+    /// Of `store-purge`: what was committed before, in milliseconds since 1970.
+    before: Option<i64>,
+    /// Of `store-purge`: everything.
+    #[serde(default)]
+    all: bool,
 }
 
 /// What is done with the messages that an upstream refused for good.
@@ -52,7 +61,7 @@ enum LetterAction {
 
 /// What can be asked.
 #[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Operation {
     Status,
     Health,
@@ -61,6 +70,23 @@ enum Operation {
     Deadletters,
     Reload,
     Log,
+    StoreStat,
+    StoreVerify,
+    StoreExport,
+    StorePurge,
+}
+
+impl Operation {
+    /// What is asked of the store, if anything.
+    const fn of_store(self) -> Option<Ask> {
+        match self {
+            Self::StoreStat => Some(Ask::Stat),
+            Self::StoreVerify => Some(Ask::Verify),
+            Self::StoreExport => Some(Ask::Export),
+            Self::StorePurge => Some(Ask::Purge),
+            _ => None,
+        }
+    }
 }
 
 /// A request to read the config again, with the place for the answer.
@@ -175,17 +201,23 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
-            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log\"}}")});
+            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log|store-stat|store-verify|store-export|store-purge\"}}")});
         }
     };
     let sets_levels = request.levels.is_some() || request.for_s.is_some();
     if sets_levels && !matches!(request.op, Operation::Log) {
         return json!({"error": "levels and for_s go with {\"op\": \"log\"}"});
     }
-    if (request.action.is_some() || request.upstream.is_some())
-        && !matches!(request.op, Operation::Deadletters)
-    {
-        return json!({"error": "action and upstream go with {\"op\": \"deadletters\"}"});
+    if request.action.is_some() && !matches!(request.op, Operation::Deadletters) {
+        return json!({"error": "action goes with {\"op\": \"deadletters\"}"});
+    }
+    if let Some(ask) = request.op.of_store() {
+        let Request { upstream, from, before, all, .. } = request;
+        return store_control::answer(ask, Arguments { upstream, from, before, all }, reporter).await;
+    }
+    let takes_upstream = matches!(request.op, Operation::Deadletters);
+    if request.upstream.is_some() && !takes_upstream {
+        return json!({"error": "upstream goes with deadletters and store-…"});
     }
     match request.op {
         Operation::Deadletters => letters(&request, reporter),
@@ -201,6 +233,10 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
                 status.insert("readings".into(), snapshot.readings());
             }
             status
+        }
+        // Asked of the store above.
+        Operation::StoreStat | Operation::StoreVerify | Operation::StoreExport | Operation::StorePurge => {
+            Json::Null
         }
     }
 }
@@ -254,7 +290,8 @@ fn log(request: Request, reporter: &Reporter) -> Result<Json, String> {
     Ok(logs.describe())
 }
 
-/// Asks a running gateway one thing; blocks for 5 s at most, for `reload`, which reads files, for 60 s.
+/// Asks a running gateway one thing; blocks for 5 s at most, for `reload`, which reads files, and for what is asked of
+/// the store, which may be long at it, for 60 s.
 ///
 /// # Errors
 /// In words, saying what to do.
@@ -284,7 +321,8 @@ pub fn request(path: &Path, request: &Json) -> Result<Json, String> {
         _ => format!("{}: {error}", path.display()),
     })?;
     let wrong = |error: io::Error| format!("{}: {error}", path.display());
-    let patience = Duration::from_secs(if request.get("op") == Some(&json!("reload")) { 60 } else { 5 });
+    let op = request.get("op").and_then(Json::as_str).unwrap_or_default();
+    let patience = Duration::from_secs(if op == "reload" || op.starts_with("store-") { 60 } else { 5 });
     stream.set_read_timeout(Some(patience)).map_err(wrong)?;
     stream.write_all(format!("{request}\n").as_bytes()).map_err(wrong)?;
     let mut line = String::new();

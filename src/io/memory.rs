@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::reporter::rss_bytes;
 use super::shard::Shard;
 use crate::broker::Input;
 
@@ -23,10 +22,19 @@ pub(super) async fn turns(shard: Rc<Shard>) {
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
-        if let Some(used) = rss_bytes() {
+        if let Some(used) = own_bytes() {
             shard.input(Input::Memory { used, budget });
         }
     }
+}
+
+/// Memory that only this process can give back: resident, less what files back. The program's own pages are there again
+/// as soon as they are wanted, and the kernel takes them when memory runs short; no message is dropped for them.
+fn own_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages = |at: usize| statm.split_whitespace().nth(at)?.parse::<u64>().ok();
+    let pages = pages(1)?.saturating_sub(pages(2)?);
+    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
 }
 
 /// What this process should take at most: half of the memory, or the limit of its control group if that is less.

@@ -24,6 +24,7 @@ use crate::health::{self, Snapshot};
 use crate::message::Message;
 use crate::mqtt::{PropertiesBuf, QoS};
 use crate::sensor;
+use crate::store::{Alarm, Usage};
 use crate::time::Now;
 
 /// A burst of changes makes one message.
@@ -112,7 +113,7 @@ impl Reporter {
             run: self.run,
             ports: self.ports.iter().map(|port| port.borrow().status(now)).collect(),
             upstreams: bridges.collect(),
-            outbox_disk_bytes: usage.unwrap_or_default().iter().map(|usage| usage.disk_bytes).collect(),
+            outboxes: usage.unwrap_or_default().iter().map(outbox).collect(),
             broker,
             dates: listeners
                 .iter()
@@ -203,6 +204,19 @@ pub async fn run(
         }
         reporter.publish().await;
         due = tokio::time::Instant::now() + *interval.borrow_and_update();
+    }
+}
+
+fn outbox(usage: &Usage) -> health::Outbox {
+    health::Outbox {
+        disk_bytes: usage.disk_bytes,
+        bytes_max: usage.bytes_max,
+        fill_percent: usage.fill_percent,
+        is_high: usage.alarm > Alarm::None,
+        quarantined: usage.quarantined,
+        set_aside: usage.set_aside,
+        damaged_segments: usage.damage.segments,
+        damaged_records: usage.damage.records,
     }
 }
 

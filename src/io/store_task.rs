@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc as answers, oneshot};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::mailbox::Mailbox;
 use super::shard::{PersistError, ToBroker, update};
+use super::store_watch::{self, Busy};
 use crate::message::OutboxId;
 use crate::record::{RecordNo, StoredRecord};
 use crate::state::Change;
+use crate::store::inspect::{Checked, Report};
 use crate::store::{Dropped, Store, StoreError, Usage};
-use crate::time::Mono;
+use crate::time::{ClockTrust, Mono, Timestamp};
 
 /// How the store thread is getting on, for whoever must not wait for it.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,46 @@ pub enum Job {
         /// What.
         changes: Vec<Change>,
     },
+    /// Give up records, as a person wants it.
+    Purge {
+        /// Where.
+        outbox: OutboxId,
+        /// Those that were committed before; `None`: all.
+        before: Option<Timestamp>,
+        /// Who asked.
+        answer: Option<super::upstream::Purge>,
+    },
+    /// Tell what an outbox holds.
+    Report {
+        /// Which one.
+        outbox: OutboxId,
+        /// Its upstream's name.
+        name: String,
+        /// Who asked.
+        answer: oneshot::Sender<Result<Report, String>>,
+    },
+    /// Look at every byte of the next generation.
+    Verify {
+        /// Where.
+        outbox: OutboxId,
+        /// The generation before it.
+        after: u64,
+        /// Who asked.
+        answer: oneshot::Sender<Result<Option<(u64, Checked)>, String>>,
+    },
+    /// Read for somebody else than the upstream.
+    Export {
+        /// Where.
+        outbox: OutboxId,
+        /// From which on.
+        from: RecordNo,
+        /// About how many bytes.
+        bytes_max: usize,
+        /// Who asked.
+        answer: oneshot::Sender<Result<Vec<StoredRecord>, String>>,
+    },
+    /// Tell what the broker's state takes on disk.
+    StateBytes(oneshot::Sender<u64>),
     /// Tell what the outboxes take.
     Usage(oneshot::Sender<Vec<Usage>>),
     /// Answer when all before it is done.
@@ -90,6 +132,13 @@ pub enum Answer {
     CommitFailed {
         /// In words.
         error: String,
+    },
+    /// Not on disk: the outbox keeps what it has.
+    Full,
+    /// What was to be given up is gone.
+    Purged {
+        /// What that was.
+        dropped: Option<Dropped>,
     },
     /// What was read.
     Read {
@@ -143,13 +192,19 @@ pub fn spawn(
     let shared = Arc::<Mutex<DiskStatus>>::default();
     let status = Arc::clone(&shared);
     let (sender, jobs) = mpsc::channel();
+    let busy = Busy::default();
+    if let Ok(store) = &store {
+        store_watch::spawn(busy.clone(), store.dir().to_owned())?;
+    }
     let (read_failing, state_failing) = (false, false);
     let mut thread = StoreThread { store, answers, broker, clock, read_failing, state_failing, status };
     let handle = std::thread::Builder::new().name("fg-store".into()).spawn(move || {
         for job in jobs {
             let now = thread.clock.now().mono;
             update(&thread.status, |status| status.busy_since = Some(now));
+            busy.begin();
             thread.work(job);
+            busy.end();
             update(&thread.status, |status| status.busy_since = None);
         }
     })?;
@@ -187,26 +242,62 @@ impl StoreThread {
                 let result = self.commit_state(&changes);
                 self.broker.force(ToBroker::Persisted { number, result });
             }
+            // Whoever asked may have given up.
+            Job::Report { outbox, name, answer } => {
+                drop(answer.send(self.with_store(|store| store.report(outbox, &name))));
+            }
+            Job::Verify { outbox, after, answer } => {
+                drop(answer.send(self.with_store(|store| store.verify_after(outbox, after))));
+            }
+            Job::Export { outbox, from, bytes_max, answer } => {
+                let read = |store: &mut Store| store.read_behind(outbox, from, bytes_max);
+                drop(answer.send(self.with_store(read)));
+            }
+            Job::StateBytes(answer) => {
+                let _ = answer.send(self.store.as_ref().map_or(0, Store::state_bytes));
+            }
+            Job::Purge { outbox, before, answer } => {
+                let now = self.clock.now().wall;
+                let done = self.with_store(|store| store.purge(outbox, before, now));
+                if let Ok(Some(dropped)) = &done {
+                    warn!(records = dropped.purged, bytes = dropped.bytes, "stored records were purged");
+                }
+                self.answer(outbox, Answer::Purged { dropped: done.as_ref().ok().copied().flatten() });
+                if let Some(asker) = answer {
+                    drop(asker.send(done.map(Option::unwrap_or_default)));
+                }
+            }
             Job::Usage(answer) => {
                 let usage = |index| {
                     let outbox = OutboxId(u16::try_from(index).unwrap_or(u16::MAX));
                     self.store.as_ref().map(|store| store.usage(outbox)).unwrap_or_default()
                 };
-                // Whoever asked may have given up.
                 drop(answer.send((0..self.answers.len()).map(usage).collect()));
             }
             Job::Sync(answer) => drop(answer.send(())),
         }
     }
 
+    /// Does something for people.
+    fn with_store<T>(&mut self, f: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Result<T, String> {
+        match &mut self.store {
+            Ok(store) => f(store).map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
     fn commit(&mut self, outbox: OutboxId, records: &[StoredRecord]) -> Answer {
-        let now = self.clock.now().wall;
+        let now = self.clock.now();
         let up_to = records.last().map(|record| record.no).unwrap_or_default();
         match &mut self.store {
-            Ok(store) => match store.commit(outbox, records, now) {
-                Ok(dropped) => Answer::Committed { up_to, dropped },
-                Err(error) => Answer::CommitFailed { error: error.to_string() },
-            },
+            Ok(store) => {
+                store.vouch_for_clock(now.trust == ClockTrust::Synced);
+                match store.commit(outbox, records, now.wall) {
+                    Ok(dropped) => Answer::Committed { up_to, dropped },
+                    Err(StoreError::Full { .. }) => Answer::Full,
+                    Err(error) => Answer::CommitFailed { error: error.to_string() },
+                }
+            }
             Err(error) => Answer::CommitFailed { error: error.clone() },
         }
     }

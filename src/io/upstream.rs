@@ -1,13 +1,14 @@
 //! One upstream's task: carries out what its bridge machine says, with a transport, the store and a timer.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc as answers, watch};
+use tokio::sync::{Notify, mpsc as answers, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
@@ -21,6 +22,7 @@ use crate::bridge::{Bridge, Input, Notice, Output};
 use crate::limits::{HANDOVER_BYTES_MAX, READ_SCRATCH_BYTES};
 use crate::message::OutboxId;
 use crate::record::RecordNo;
+use crate::store::Dropped;
 
 /// What was sent before a close gets this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -30,6 +32,9 @@ const READ_RETRY: Duration = Duration::from_secs(2);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Transport, ConnectError>>>>;
 
+/// The place for what a purge came to.
+pub type Purge = oneshot::Sender<Result<Dropped, String>>;
+
 /// A bridge machine that others on the service thread may feed; they ring the bell after it.
 #[derive(Clone, Debug)]
 pub struct SharedBridge {
@@ -37,6 +42,8 @@ pub struct SharedBridge {
     pub machine: Rc<RefCell<Bridge>>,
     /// Rung when the machine was given something.
     pub bell: Rc<Notify>,
+    /// Who wants to know what a purge came to, in the order in which the machine was told.
+    pub purges: Rc<RefCell<VecDeque<Purge>>>,
 }
 
 /// What the task is started with.
@@ -162,16 +169,24 @@ impl Upstream {
         match answer {
             Answer::Committed { up_to, dropped } => {
                 self.input(Input::Committed { up_to });
-                if let Some(dropped) = dropped {
-                    let (up_to, records, bytes) = (dropped.up_to, dropped.records, dropped.bytes);
-                    self.input(Input::Dropped { up_to, records, bytes });
-                }
+                self.dropped(dropped);
+            }
+            Answer::Full => self.input(Input::Full),
+            Answer::Purged { dropped } => {
+                self.input(Input::Purged);
+                self.dropped(dropped);
             }
             Answer::CommitFailed { error } => self.input(Input::CommitFailed { error: &error }),
             Answer::Read { from, records } => self.input(Input::Read { from, records }),
             Answer::ReadFailed { from, bytes_max } => {
                 self.retry_read = Some((tokio::time::Instant::now() + READ_RETRY, from, bytes_max));
             }
+        }
+    }
+
+    fn dropped(&self, dropped: Option<Dropped>) {
+        if let Some(Dropped { up_to, records, bytes, expired, purged }) = dropped {
+            self.input(Input::Dropped { up_to, records, bytes, expired, purged });
         }
     }
 
@@ -242,6 +257,10 @@ impl Upstream {
                     self.job(Job::Ack { outbox, up_to, sync });
                 }
                 Output::Keep { name, content } => self.job(Job::Keep { outbox, name, content }),
+                Output::Purge { before } => {
+                    let answer = self.setup.bridge.purges.borrow_mut().pop_front();
+                    self.job(Job::Purge { outbox, before, answer });
+                }
                 Output::Safe(tokens) => self.setup.broker.force(ToBroker::Safe(tokens)),
                 Output::Refused(tokens) => self.setup.broker.force(ToBroker::Refused(tokens)),
                 Output::Notice(notice) => {

@@ -250,7 +250,9 @@ fn caught<T>(
 ) -> Result<T, (Trouble, bool)> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(sled::Error::Io(source))) if unavailable(&source) => {
+        // A write that the system refuses says nothing about what is there already: it is never a reason to set that
+        // aside. A read that it refuses is a part of the disk that is gone.
+        Ok(Err(sled::Error::Io(source))) if doing == "write" || unavailable(&source) => {
             // sled hands on a copy that words the error for programmers; its kind is all that is left of it.
             let source = if source.raw_os_error().is_some() { source } else { source.kind().into() };
             Err((Trouble::Unavailable(StoreError::Io { doing, path: dir.to_owned(), source }), false))

@@ -45,6 +45,22 @@ pub enum StoreError {
         /// What was seen.
         what: String,
     },
+    /// The outbox holds as much as it may, and is told to keep that. Nothing was written.
+    Full {
+        /// What it holds.
+        holds: u64,
+        /// What it may hold.
+        max: u64,
+        /// Of what: "bytes", "records".
+        unit: &'static str,
+    },
+    /// So little of the disk is free that it is left to the system. Nothing was written.
+    Reserve {
+        /// Free bytes.
+        free: u64,
+        /// Bytes that are left alone.
+        reserve: u64,
+    },
     /// Our bug: records came with numbers that are already on disk, or not in ascending order. Nothing was written.
     OutOfOrder {
         /// The number that was given.
@@ -62,6 +78,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk is full to the last block.
+    pub(super) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+
     /// An [`StoreError::Io`] as `map_err` likes it.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
@@ -97,6 +119,15 @@ impl fmt::Display for StoreError {
                 f,
                 "a part of the store is damaged ({what}); it was set aside as {} and the rest is used",
                 quarantine.display()
+            ),
+            Self::Full { holds, max, unit } => {
+                write!(f, "the outbox is full: it holds {holds} {unit} of {max}, and keeps them")
+            }
+            Self::Reserve { free, reserve } => write!(
+                f,
+                "only {} MB of the disk are free, and {} MB are left to the system; make room",
+                free / 1_000_000,
+                reserve / 1_000_000
             ),
             Self::OutOfOrder { given, last } => {
                 write!(f, "record {} was to be stored after record {}; this is a bug", given.0, last.0)
@@ -201,6 +232,14 @@ mod tests {
         check(
             &StoreError::Io { doing: "sync", path: dir.clone(), source: io::Error::from_raw_os_error(5) },
             "cannot sync /var/lib/fieldgate: Input/output error",
+        );
+        check(
+            &StoreError::Full { holds: 1000, max: 1000, unit: "records" },
+            "the outbox is full: it holds 1000 records of 1000, and keeps them",
+        );
+        check(
+            &StoreError::Reserve { free: 3_000_000, reserve: 67_108_864 },
+            "only 3 MB of the disk are free, and 67 MB are left to the system; make room",
         );
         check(
             &StoreError::Damaged { quarantine: dir.join("q"), what: "bad page".to_owned() },

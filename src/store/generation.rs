@@ -9,7 +9,7 @@ use super::error::{StoreError, Trouble};
 use super::segment::{self, Packer};
 use super::summary::{self, Summary, Tally};
 use super::sync;
-use super::walk::{Damage, Walk};
+use super::walk::{Damage, Walk, Walked};
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 
@@ -57,7 +57,8 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    fn count(&mut self, len: usize, committed_at: Timestamp) {
+    /// Counts one record more.
+    pub(super) fn count(&mut self, len: usize, committed_at: Timestamp) {
         self.oldest.get_or_insert(committed_at);
         self.records = self.records.saturating_add(1);
         self.bytes = self.bytes.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
@@ -173,6 +174,17 @@ impl Generation {
         self.check()
     }
 
+    /// Looks at every segment, whether it was looked at before or not. Gives what is damaged beyond what was known, and
+    /// all that is.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn check_again(&mut self) -> Result<(Damage, Damage), Trouble> {
+        self.checked = false;
+        let fresh = self.open()?;
+        Ok((fresh, self.known))
+    }
+
     fn check(&mut self) -> Result<Damage, Trouble> {
         let (end, told) = (self.end, self.tally);
         let (mut found, mut live) = (Tally::default(), Backlog::default());
@@ -221,10 +233,15 @@ impl Generation {
     ///
     /// # Errors
     /// [`Trouble`]: none of them is promised; [`Self::abandon`] it.
-    pub(super) fn append(&mut self, records: &[StoredRecord], at: Timestamp) -> Result<(), Trouble> {
+    pub(super) fn append(
+        &mut self,
+        records: &[StoredRecord],
+        at: Timestamp,
+        vouched: bool,
+    ) -> Result<(), Trouble> {
         let mut tally = self.tally;
         let mut next_segment = self.next_segment;
-        let packer = Packer::new(records, next_segment, tally.records, at);
+        let packer = Packer::new(records, next_segment, tally.records, at).vouched(vouched);
         let db = self.db()?;
         for packed in packer {
             db.insert(packed.segment_no, &packed.stored)?;
@@ -300,6 +317,95 @@ impl Generation {
             })
         })?;
         Ok(backlog)
+    }
+
+    /// Whether nothing damaged was found in it.
+    pub(super) fn is_sound(&self) -> bool {
+        self.known.is_none()
+    }
+
+    /// Records that can be read, whether they are acknowledged or not.
+    pub(super) fn records(&self) -> u64 {
+        self.live.records
+    }
+
+    /// How many records it holds behind `acked`, without unpacking more than one segment.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn waiting(&mut self, acked: RecordNo) -> Result<u64, Trouble> {
+        if self.tally.last <= acked {
+            return Ok(0);
+        }
+        if self.tally.first > acked {
+            return Ok(self.live.records);
+        }
+        self.open()?;
+        let start = self.seek(acked.next())?;
+        let mut done = 0;
+        let mut walk = Walk::from_segment(start);
+        self.db()?.for_each_from(start, |key, stored| {
+            if let Ok(head) = segment::head(stored) {
+                done = head.before;
+                let _ = walk.segment(key, stored, &mut |walked| {
+                    done = done.saturating_add(u64::from(walked.record.no <= acked));
+                    ControlFlow::Continue(())
+                });
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(self.live.records.saturating_sub(done))
+    }
+
+    /// The last record from `from` on that was surely committed before `cutoff`, and whether those behind it may have
+    /// been as well.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn last_before(
+        &mut self,
+        from: RecordNo,
+        cutoff: Timestamp,
+    ) -> Result<(Option<RecordNo>, bool), Trouble> {
+        self.open()?;
+        let start = self.seek(from)?;
+        let (mut last, mut more) = (None, true);
+        let end = self.end;
+        self.db()?.for_each_from(start, |_, stored| {
+            let Ok(head) = segment::head(stored) else { return ControlFlow::Continue(()) };
+            if head.last >= end || head.vouched && head.committed_at >= cutoff {
+                more = false;
+                return ControlFlow::Break(());
+            }
+            if head.vouched {
+                last = Some(head.last);
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok((last, more))
+    }
+
+    /// Shows its records from `from` on, in order, until `visit` breaks.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn walk(
+        &mut self,
+        from: RecordNo,
+        mut visit: impl FnMut(&Walked) -> ControlFlow<()>,
+    ) -> Result<(), Trouble> {
+        let start = self.seek(from)?;
+        let end = self.end;
+        let mut walk = Walk::from_segment(start);
+        self.db()?.for_each_from(start, |key, stored| {
+            walk.segment(key, stored, &mut |walked| {
+                if walked.record.no < from || walked.record.no >= end {
+                    return ControlFlow::Continue(());
+                }
+                visit(&walked)
+            })
+        })
     }
 
     /// What damage would take if it took the whole generation: records behind `acked`, as far as can be told

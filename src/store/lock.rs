@@ -12,6 +12,12 @@ use super::sync;
 /// The layout of the data directory that this release writes.
 pub(super) const LAYOUT: u32 = 1;
 
+/// What turns a layout into the next one, by the layout that it begins with: the first turns 1 into 2. A step may be cut
+/// short and is then done again, so it must take what it has left half done. Each comes with a store of the old layout
+/// under `fixtures/store`.
+type Step = fn(&Path) -> Result<(), StoreError>;
+const STEPS: &[Step] = &[];
+
 const MARKER: &str = "fieldgate.store";
 const MARKER_WORDS: &str = "fieldgate store ";
 const LOCK: &str = "lock";
@@ -42,15 +48,36 @@ pub(super) fn claim(dir: &Path) -> Result<DirLock, StoreError> {
         return Err(StoreError::Foreign { dir: dir.to_owned(), found: "a file, not a directory".to_owned() });
     }
     sync::create_dir(dir)?;
-    match std::fs::read(dir.join(MARKER)) {
-        Ok(marker) => check_marker(dir, &marker)?,
+    let found = match std::fs::read(dir.join(MARKER)) {
+        Ok(marker) => check_marker(dir, &marker, LAYOUT)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             check_empty(dir)?;
             sync::replace_file(dir, MARKER, format!("{MARKER_WORDS}{LAYOUT}\n").as_bytes())?;
             sync::sync(dir)?;
+            LAYOUT
         }
         Err(error) => return Err(StoreError::io("read", &dir.join(MARKER))(error)),
+    };
+    let lock = take(dir)?;
+    migrate(dir, found, STEPS)?;
+    Ok(lock)
+}
+
+/// Turns a store of an earlier layout into one of this release's, step by step; the marker is raised after each.
+fn migrate(dir: &Path, found: u32, steps: &[Step]) -> Result<(), StoreError> {
+    for (layout, step) in (1_u32..).zip(steps) {
+        if layout >= found {
+            step(dir)?;
+            let next = layout.saturating_add(1);
+            sync::replace_file(dir, MARKER, format!("{MARKER_WORDS}{next}\n").as_bytes())?;
+            sync::sync(dir)?;
+            tracing::info!(layout = next, "the store was brought to a later layout");
+        }
     }
+    Ok(())
+}
+
+fn take(dir: &Path) -> Result<DirLock, StoreError> {
     let path = dir.join(LOCK);
     let file = sync::open_file(&path)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -60,14 +87,25 @@ pub(super) fn claim(dir: &Path) -> Result<DirLock, StoreError> {
     }
 }
 
-fn check_marker(dir: &Path, marker: &[u8]) -> Result<(), StoreError> {
+/// Locks a directory that holds a store already. Makes nothing but the lock's file.
+///
+/// # Errors
+/// As [`claim`]'s; [`StoreError::Io`], "find", where there is no store.
+pub(super) fn claim_existing(dir: &Path) -> Result<DirLock, StoreError> {
+    let marker = dir.join(MARKER);
+    check_marker(dir, &std::fs::read(&marker).map_err(StoreError::io("find", &marker))?, LAYOUT)?;
+    take(dir)
+}
+
+/// Which layout it is.
+fn check_marker(dir: &Path, marker: &[u8], known: u32) -> Result<u32, StoreError> {
     let layout = std::str::from_utf8(marker)
         .ok()
         .and_then(|text| text.trim_end().strip_prefix(MARKER_WORDS))
         .and_then(|number| number.parse::<u32>().ok());
     match layout {
-        Some(LAYOUT) => Ok(()),
-        Some(found) => Err(StoreError::UnknownLayout { found, known: LAYOUT }),
+        Some(found) if (1..=known).contains(&found) => Ok(found),
+        Some(found) => Err(StoreError::UnknownLayout { found, known }),
         None => Err(StoreError::Foreign {
             dir: dir.to_owned(),
             found: format!("a {MARKER} that fieldgate didn't write"),
@@ -128,6 +166,31 @@ mod tests {
         let _lock = claim(&deep).unwrap();
         assert_eq!(std::fs::metadata(&deep).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::metadata(deep.join(LOCK)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_earlier_layout_goes_through_each_step_once() {
+        fn note(dir: &Path, word: &str) -> Result<(), StoreError> {
+            let path = dir.join("steps");
+            let steps = std::fs::read_to_string(&path).unwrap_or_default() + word;
+            std::fs::write(&path, steps).map_err(StoreError::io("write", &path))
+        }
+        let steps: [Step; 2] = [|dir| note(dir, "1-2 "), |dir| note(dir, "2-3 ")];
+        for (found, expected) in [(1, "1-2 2-3 "), (2, "2-3 "), (3, "")] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(MARKER), format!("{MARKER_WORDS}{found}\n")).unwrap();
+            migrate(dir.path(), found, &steps).unwrap();
+            assert_eq!(std::fs::read_to_string(dir.path().join("steps")).unwrap_or_default(), expected);
+            let marker = std::fs::read(dir.path().join(MARKER)).unwrap();
+            assert_eq!(check_marker(dir.path(), &marker, 3).unwrap(), 3);
+            assert!(matches!(check_marker(dir.path(), &marker, 2), Err(StoreError::UnknownLayout { .. })));
+        }
+        // One that fails is done again.
+        let dir = tempfile::tempdir().unwrap();
+        let fails: [Step; 2] = [|dir| note(dir, "1-2 "), |_| Err(StoreError::StateNotOpen)];
+        assert!(migrate(dir.path(), 1, &fails).is_err());
+        let marker = std::fs::read(dir.path().join(MARKER)).unwrap();
+        assert_eq!(check_marker(dir.path(), &marker, 3).unwrap(), 2);
     }
 
     #[test]

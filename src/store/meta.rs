@@ -105,6 +105,15 @@ pub(super) struct CursorFile {
 }
 
 impl CursorFile {
+    /// Where the cursor of the outbox in `dir` stands; zero if it is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn peek(dir: &Path) -> Result<RecordNo, StoreError> {
+        let found = SlotFile::open(dir, CURSOR)?;
+        Ok(found.and_then(|(_, value)| Cursor::decode(&value)).unwrap_or_default().acked)
+    }
+
     /// Opens or makes the cursor of the outbox in `dir`. A lost one starts at zero: everything on disk is sent again.
     ///
     /// # Errors

@@ -20,8 +20,11 @@
 //! ```text
 //! <data_dir>/fieldgate.store                   "fieldgate store 1": this is ours, and in which layout
 //!            lock                              flock: one process at a time
+//!            running, suspect                  how the last run ended: see `unclean.rs`
+//!            ballast                           given up where the disk is full: see `space.rs`
 //!            meta                              instance and start counter, in two slots
 //!            outbox-<name>/cursor              what upstream has acknowledged, in two slots
+//!                          size                what it may take where nobody said, in two slots
 //!                          gen-<number>/       a sled database of segments; the newest is written, the oldest read
 //!                          gen-<number>.summary   what is in it, once it is sealed
 //!                          note-<name>      small facts that belong to it: see `note.rs`
@@ -35,28 +38,36 @@
 //! as a directory, one that is too old for the outbox's bytes is dropped as a whole, and counted. Damage stays within
 //! its generation: a bad segment is passed over, a database that can't be read is set aside, and both are counted.
 
+pub mod bounds;
 mod database;
 mod error;
 mod generation;
+pub mod inspect;
 mod lock;
 mod meta;
 mod note;
 mod outbox;
 mod segment;
 mod slot;
+mod space;
 mod state;
 mod summary;
 mod sync;
+mod unclean;
 mod walk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use bounds::{Alarm, Bounds, Full};
 use bytes::Bytes;
 pub use error::StoreError;
 pub use lock::CERTIFICATES;
 use outbox::Outbox;
+use space::Room;
 use state::StateStore;
+use unclean::Running;
+pub use unclean::{Suspect, mark_suspect};
 pub use walk::Damage;
 
 use crate::message::OutboxId;
@@ -68,7 +79,7 @@ use crate::time::Timestamp;
 /// Settings of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Bytes that one outbox may take on disk. Default 256 MiB; below 8 MiB there is no room for several
+    /// Bytes that one outbox may take on disk where its [`Bounds`] say nothing: these, or fewer on a small disk. Below 8 MiB there is no room for several
     /// generations, and most of the outbox goes at once. At the bound the oldest generation is dropped
     /// and what was unacknowledged in it is counted.
     pub outbox_bytes_max: u64,
@@ -103,6 +114,10 @@ pub struct Dropped {
     pub records: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Of the records, those that were older than they may be.
+    pub expired: u64,
+    /// Of the records, those that a person wanted gone.
+    pub purged: u64,
 }
 
 /// What an outbox takes.
@@ -112,6 +127,20 @@ pub struct Usage {
     pub disk_bytes: u64,
     /// Generations.
     pub generations: u64,
+    /// Bytes that it may take on disk.
+    pub bytes_max: u64,
+    /// How full it is: of its bytes or of its records, whichever is more.
+    pub fill_percent: u64,
+    /// What people are told of that.
+    pub alarm: Alarm,
+    /// Generations that were set aside.
+    pub quarantined: u64,
+    /// Their bytes on disk, which `disk_bytes` includes.
+    pub quarantined_bytes: u64,
+    /// What was found damaged since it was opened.
+    pub damage: Damage,
+    /// Generations that were set aside since the start; what was in them may not be known.
+    pub set_aside: u64,
 }
 
 /// The store of one data directory. All calls block; one thread owns it.
@@ -123,9 +152,18 @@ pub struct Store {
     instance: String,
     outboxes: BTreeMap<OutboxId, Outbox>,
     state: Option<StateStore>,
+    room: Room,
+    /// What was set aside at this start.
+    replaced: Vec<PathBuf>,
+    /// Whether the wall clock is known to be right.
+    vouched: bool,
+    /// When the ballast was last seen to.
+    ballast_at: Timestamp,
     /// The latest time that a call was given: names what is set aside.
     now: Timestamp,
-    /// Dropped last, after the outboxes.
+    /// Dropped after the outboxes.
+    running: Running,
+    /// Dropped last.
     _lock: lock::DirLock,
 }
 
@@ -135,17 +173,33 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]. A damaged store is set aside and a fresh one is opened: that is no error.
     pub fn open(dir: &Path, config: Config, now: Timestamp) -> Result<Self, StoreError> {
+        match Self::open_once(dir, config.clone(), now) {
+            Err(error) if error.is_disk_full() && Room::new(dir).drop_ballast() => {
+                Self::open_once(dir, config, now)
+            }
+            result => result,
+        }
+    }
+
+    fn open_once(dir: &Path, config: Config, now: Timestamp) -> Result<Self, StoreError> {
         let lock = lock::claim(dir)?;
         let used = sync::names(dir)?.iter().any(|name| name.starts_with(OUTBOX_PREFIX));
         let meta::Meta { run, instance } = meta::Meta::start(dir, used, now)?;
+        let running = Running::begin(dir)?;
+        let room = Room::new(dir);
         Ok(Self {
             dir: dir.to_owned(),
+            room,
+            replaced: Vec::new(),
+            vouched: false,
+            ballast_at: Timestamp::default(),
             config,
             run,
             instance,
             outboxes: BTreeMap::new(),
             state: None,
             now,
+            running,
             _lock: lock,
         })
     }
@@ -174,11 +228,134 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn open_outbox(&mut self, id: OutboxId, name: &str) -> Result<OutboxState, StoreError> {
+        let bounds = Bounds { bytes_max: Some(self.config.outbox_bytes_max), ..Bounds::default() };
+        self.open_outbox_within(id, name, bounds)
+    }
+
+    /// The same with bounds of its own.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn open_outbox_within(
+        &mut self,
+        id: OutboxId,
+        name: &str,
+        bounds: Bounds,
+    ) -> Result<OutboxState, StoreError> {
         drop(self.outboxes.remove(&id));
         let dir = self.dir.join(directory_name(name));
-        let (outbox, state) = Outbox::open(&dir, self.config.outbox_bytes_max, self.now)?;
+        let most = self.config.outbox_bytes_max;
+        let now = self.now;
+        let (mut outbox, state) = self.with_ballast(|_| Outbox::open(&dir, bounds, most, now))?;
+        let replaced = self.replaced.iter().filter(|path| path.starts_with(&dir)).count();
+        outbox.note_set_aside(u64::try_from(replaced).unwrap_or(u64::MAX));
         self.outboxes.insert(id, outbox);
+        self.make_ballast();
         Ok(state)
+    }
+
+    /// What was open when the last run ended without closing the store; nothing after a clean stop. It should be looked
+    /// at from another process before it is opened here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn suspects(&self) -> Result<Vec<Suspect>, StoreError> {
+        if let Some(why) = unclean::why_suspect(&self.dir) {
+            tracing::warn!(why = why.trim(), "the store has hung in the last run");
+        }
+        if self.running.unclean { unclean::suspects(&self.dir) } else { Ok(Vec::new()) }
+    }
+
+    /// The suspects have been looked at.
+    pub fn cleared(&mut self) {
+        self.running.unclean = false;
+        unclean::clear_suspect(&self.dir);
+    }
+
+    /// Where a copy of what can be read of a suspect is to be made: nothing is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn salvage_place(&mut self, suspect: &Suspect) -> Result<PathBuf, StoreError> {
+        self.with_ballast(|_| unclean::salvage_place(suspect.path()))
+    }
+
+    /// Sets a suspect aside, and puts the copy in its place. Gives where it is now. What the copy lacks counts as
+    /// damaged once it is opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn replace_suspect(&mut self, suspect: &Suspect, copy: &Path) -> Result<PathBuf, StoreError> {
+        let aside = unclean::replace(suspect.path(), copy, self.now)?;
+        self.replaced.push(aside.clone());
+        Ok(aside)
+    }
+
+    /// Leaves so many bytes of the disk free: below them no records are written. `None`: 64 MiB, or a twentieth of a
+    /// small disk.
+    pub fn leave_free(&mut self, reserve: Option<u64>) {
+        self.room.reserve = reserve;
+    }
+
+    /// From now on the wall clock is known to be right, or isn't: only a right one gives records an age.
+    pub fn vouch_for_clock(&mut self, vouched: bool) {
+        self.vouched = vouched;
+    }
+
+    /// Gives up all records of an outbox, or those that were committed before a point in time. They count as dropped.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn purge(
+        &mut self,
+        id: OutboxId,
+        before: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Option<Dropped>, StoreError> {
+        self.now = now;
+        self.with_ballast(|store| store.outbox(id)?.purge(before, now))
+    }
+
+    /// What an outbox holds.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn report(&mut self, id: OutboxId, name: &str) -> Result<inspect::Report, StoreError> {
+        let now = self.now;
+        self.outbox(id)?.report(name, now)
+    }
+
+    /// Looks at every byte of the first generation after the one with this number, and gives its number and what was
+    /// found; `None` when there is no further one. What is found is counted like any other damage.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn verify_after(
+        &mut self,
+        id: OutboxId,
+        number: u64,
+    ) -> Result<Option<(u64, inspect::Checked)>, StoreError> {
+        let now = self.now;
+        self.outbox(id)?.verify_after(number, now)
+    }
+
+    /// Calls `f`; where the disk is full, once more without the ballast.
+    fn with_ballast<T>(
+        &mut self,
+        mut f: impl FnMut(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match f(self) {
+            Err(error) if error.is_disk_full() && self.room.drop_ballast() => f(self),
+            result => result,
+        }
+    }
+
+    /// Puts the ballast there where it is missing and there is room for it; looks once a minute.
+    fn make_ballast(&mut self) {
+        if self.now.as_millis().abs_diff(self.ballast_at.as_millis()) >= BALLAST_EVERY_MS {
+            self.ballast_at = self.now;
+            self.room.make_ballast();
+        }
     }
 
     /// Writes records and syncs them. When it returns, they survive a power cut. On error none of them is
@@ -193,7 +370,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Dropped>, StoreError> {
         self.now = now;
-        self.outbox(id)?.commit(records, now)
+        let vouched = self.vouched;
+        let outbox = self.outboxes.get_mut(&id).ok_or(StoreError::NotOpen { id })?;
+        if !records.is_empty() {
+            self.room.check()?;
+        }
+        let dropped = outbox.commit(records, now, vouched)?;
+        self.make_ballast();
+        Ok(dropped)
     }
 
     /// Records from `from` on, in order, about `bytes_max` bytes of them but at least one if there is one.
@@ -207,7 +391,21 @@ impl Store {
         bytes_max: usize,
     ) -> Result<Vec<StoredRecord>, StoreError> {
         let now = self.now;
-        self.outbox(id)?.read(from, bytes_max, now)
+        self.with_ballast(|store| store.outbox(id)?.read(from, bytes_max, now))
+    }
+
+    /// The same without what is acknowledged already.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn read_behind(
+        &mut self,
+        id: OutboxId,
+        from: RecordNo,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let acked = self.outbox(id)?.acked();
+        self.read(id, from.max(acked.next()), bytes_max)
     }
 
     /// Everything up to here is acknowledged upstream and may go. Persisted at most once a second
@@ -223,7 +421,7 @@ impl Store {
         sync: bool,
     ) -> Result<(), StoreError> {
         self.now = now;
-        self.outbox(id)?.ack(up_to, now, sync)
+        self.with_ballast(|store| store.outbox(id)?.ack(up_to, now, sync))
     }
 
     /// Puts a small fact beside an outbox, synced; `name` becomes a part of a file's name.
@@ -258,7 +456,8 @@ impl Store {
     /// See [`StoreError`]. Damage is none: what can still be read is given.
     pub fn open_state(&mut self) -> Result<Vec<(Vec<u8>, Bytes)>, StoreError> {
         self.state = None;
-        let (state, entries) = StateStore::open(&self.dir, self.now)?;
+        let (dir, now) = (self.dir.clone(), self.now);
+        let (state, entries) = self.with_ballast(|_| StateStore::open(&dir, now))?;
         self.state = Some(state);
         Ok(entries)
     }
@@ -286,6 +485,9 @@ impl Store {
 }
 
 const OUTBOX_PREFIX: &str = "outbox-";
+
+/// How often it is seen to that there is ballast, in milliseconds.
+const BALLAST_EVERY_MS: u64 = 60_000;
 
 /// A file name is 255 bytes at most; what is longer is cut and told apart by a checksum.
 const NAME_BYTES_MAX: usize = 150;

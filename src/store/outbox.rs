@@ -1,18 +1,27 @@
 //! One outbox: a series of generations, the newest written, the oldest read, and a cursor. Decides which generation
 //! is made, opened, sealed, dropped, deleted or set aside. What a generation looks like is not its concern.
 
+mod damage;
+mod limits;
+mod look;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use super::bounds::{self, Alarm, Bounds, Full};
 use super::error::{StoreError, Trouble};
 use super::generation::{Backlog, Generation, Named, parse_name};
 use super::meta::{Cursor, CursorFile};
+use super::segment::Reader;
+use super::slot::SlotFile;
+use super::space::Space;
 use super::summary::Summary;
 use super::sync;
 use super::walk::Damage;
-use super::{Dropped, OutboxState, Usage};
+use super::{Dropped, OutboxState};
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
+use limits::Why;
 
 /// A generation's payload as stored: a sixteenth of the outbox, within these.
 const PAYLOAD_BYTES_MIN: u64 = 1024 * 1024;
@@ -21,19 +30,25 @@ const PAYLOAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A generation is full as well when it takes this many times its payload on disk: many tiny commits do that.
 const DISK_PER_PAYLOAD_MAX: u64 = 3;
 
+/// sled's files grow in steps of this size. An outbox below the second number may exceed its bytes by one step where
+/// it refuses rather than drops: a share of it that is worth more than the exactness.
+const STEP_BYTES: u64 = 512 * 1024;
+const STEPS_BYTES_MIN: u64 = 8 * 1024 * 1024;
+
 /// A drained generation larger than this is deleted even while it is the newest.
 const KEPT_DRAINED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The cursor is persisted at most this often, in milliseconds, unless something depends on it.
 const CURSOR_EVERY_MS: u64 = 1000;
 
-/// Generations that were set aside, at most; the oldest is deleted beyond it, as its loss is counted already.
-const QUARANTINED_MAX: usize = 4;
+/// Where it is noted what an outbox may take, if nobody has said.
+const SIZE: &str = "size";
 
 /// An open outbox.
 #[derive(Debug)]
 pub(super) struct Outbox {
     dir: PathBuf,
+    bounds: Bounds,
     bytes_max: u64,
     cursor: CursorFile,
     cursor_written: Timestamp,
@@ -48,8 +63,15 @@ pub(super) struct Outbox {
     /// Set aside, oldest first, with the bytes on disk.
     quarantined: VecDeque<(PathBuf, u64)>,
     damage: Damage,
+    /// Generations that were set aside since the start.
+    set_aside: u64,
     /// Dropped and not told yet.
     dropped: Option<Dropped>,
+    /// Records behind the cursor, or a few more; counted only where they have a bound.
+    waiting: u64,
+    /// When the records' age was last looked at.
+    aged_at: Option<Timestamp>,
+    alarm: Alarm,
 }
 
 impl Outbox {
@@ -59,14 +81,20 @@ impl Outbox {
     /// [`StoreError::Io`]. Damage is no error.
     pub(super) fn open(
         dir: &Path,
-        bytes_max: u64,
+        bounds: Bounds,
+        bytes_default: u64,
         now: Timestamp,
     ) -> Result<(Self, OutboxState), StoreError> {
         sync::create_dir(dir)?;
         let cursor = CursorFile::open(dir)?;
         let acked = cursor.persisted.acked;
+        let bytes_max = match bounds.bytes_max {
+            Some(bytes) => bytes,
+            None => first_size(dir, bytes_default)?,
+        };
         let mut outbox = Self {
             dir: dir.to_owned(),
+            bounds,
             bytes_max,
             cursor,
             cursor_written: now,
@@ -77,12 +105,18 @@ impl Outbox {
             next_number: 1,
             quarantined: VecDeque::new(),
             damage: Damage::default(),
+            set_aside: 0,
             dropped: None,
+            waiting: 0,
+            aged_at: None,
+            alarm: Alarm::None,
         };
         outbox.find_generations(now)?;
         outbox.remove_drained(now)?;
         let backlog = outbox.backlog(now)?;
+        outbox.waiting = backlog.records;
         outbox.close_unused();
+        outbox.look_at_alarm();
         let state = OutboxState {
             acked,
             last: outbox.last,
@@ -201,6 +235,7 @@ impl Outbox {
         &mut self,
         records: &[StoredRecord],
         now: Timestamp,
+        vouched: bool,
     ) -> Result<Option<Dropped>, StoreError> {
         let Some(newest_no) = records.last().map(|record| record.no) else { return Ok(self.dropped.take()) };
         let mut last =
@@ -212,10 +247,14 @@ impl Outbox {
             last = record.no;
         }
         let bytes: usize = records.iter().map(|record| record.bytes.len()).sum();
+        if vouched {
+            self.expire(now)?;
+        }
+        self.refuse_records(now)?;
         self.make_room(u64::try_from(bytes).unwrap_or(u64::MAX), now)?;
         self.ready_newest(now)?;
         let Some(newest) = self.generations.back_mut() else { return Ok(None) };
-        match newest.append(records, now) {
+        match newest.append(records, now, vouched) {
             Ok(()) => {}
             Err(Trouble::Unavailable(error)) => {
                 newest.abandon();
@@ -224,10 +263,12 @@ impl Outbox {
             Err(Trouble::Damaged(what)) => return Err(self.lose_newest(what, now)),
         }
         self.last = self.last.max(newest_no);
+        self.waiting = self.waiting.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
         // The records are safe: what can't be dropped now is no reason to say otherwise.
-        if let Err(error) = self.make_room(0, now) {
+        if let Err(error) = self.make_room(0, now).and_then(|()| self.limit_records(now)) {
             tracing::warn!(%error, "the outbox takes more than it may, and nothing can be dropped");
         }
+        self.look_at_alarm();
         Ok(self.dropped.take())
     }
 
@@ -236,16 +277,21 @@ impl Outbox {
         let full = self.bytes_max.div_euclid(16).clamp(PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX);
         if let Some(newest) = self.generations.back_mut().filter(|newest| !newest.sealed) {
             if newest.tally.stored < full && newest.disk_bytes() < full.saturating_mul(DISK_PER_PAYLOAD_MAX) {
-                return match newest.open() {
-                    Ok(damage) => {
-                        self.note_newest(damage);
-                        Ok(())
-                    }
-                    Err(Trouble::Unavailable(error)) => Err(error),
-                    Err(Trouble::Damaged(what)) => Err(self.lose_newest(what, now)),
-                };
+                let opened = newest.open();
+                let is_sound = newest.is_sound();
+                match opened {
+                    Ok(damage) => self.note_newest(damage),
+                    Err(Trouble::Unavailable(error)) => return Err(error),
+                    Err(Trouble::Damaged(what)) => return Err(self.lose_newest(what, now)),
+                }
+                if is_sound {
+                    return Ok(());
+                }
             }
-            newest.seal()?;
+            // Full; or damaged: what sled makes of new records in a damaged database is not to be relied on.
+            if let Some(newest) = self.generations.back_mut() {
+                newest.seal()?;
+            }
         }
         match Generation::create(&self.dir, self.next_number) {
             Ok(generation) => {
@@ -293,11 +339,7 @@ impl Outbox {
                 }
                 Err(Trouble::Unavailable(error)) if out.is_empty() => return Err(error),
                 Err(Trouble::Unavailable(_)) => break,
-                Err(Trouble::Damaged(what)) => {
-                    if let Some(mut generation) = self.generations.remove(index) {
-                        self.set_aside(&mut generation, &what, now);
-                    }
-                }
+                Err(Trouble::Damaged(what)) => self.lose(index, &what, now),
             }
         }
         self.close_unused();
@@ -314,7 +356,9 @@ impl Outbox {
         if sync || since >= CURSOR_EVERY_MS {
             self.write_cursor(now)?;
         }
-        self.remove_drained(now)
+        self.remove_drained(now)?;
+        self.count_again(now);
+        Ok(())
     }
 
     fn write_cursor(&mut self, now: Timestamp) -> Result<(), StoreError> {
@@ -360,7 +404,10 @@ impl Outbox {
     /// Keeps the outbox within its bytes with `coming` more of them: deletes what was set aside, then the oldest
     /// generations. If the newest is the only one, it goes too once a commit wants to write to it.
     fn make_room(&mut self, coming: u64, now: Timestamp) -> Result<(), StoreError> {
-        while self.usage().disk_bytes.saturating_add(coming) > self.bytes_max {
+        // Where nothing is dropped afterwards, a commit must not grow a file beyond the bound.
+        let refuses = coming > 0 && self.bounds.full == Full::Refuse;
+        let step = if refuses && self.bytes_max >= STEPS_BYTES_MIN { STEP_BYTES } else { 0 };
+        while self.disk_bytes().saturating_add(coming).saturating_add(step) > self.bytes_max {
             if let Some((path, _)) = self.quarantined.front() {
                 sync::remove(path)?;
                 self.quarantined.pop_front();
@@ -371,6 +418,17 @@ impl Outbox {
             // Until it takes half of the outbox, the only generation isn't what is too large.
             if only && (coming == 0 || oldest.disk_bytes() < self.bytes_max / 2) {
                 break;
+            }
+            let is_drained = oldest.tally.last <= self.acked;
+            if self.bounds.full == Full::Refuse && !is_drained {
+                if coming == 0 {
+                    break;
+                }
+                return Err(StoreError::Full {
+                    holds: self.disk_bytes(),
+                    max: self.bytes_max,
+                    unit: "bytes",
+                });
             }
             self.drop_oldest(now)?;
         }
@@ -394,12 +452,7 @@ impl Outbox {
         // What is gone needs no acknowledgement: the cursor passes it.
         self.acked = self.acked.max(up_to);
         self.remove_oldest(now)?;
-        if lost.records > 0 {
-            let dropped = self.dropped.get_or_insert_default();
-            dropped.up_to = dropped.up_to.max(up_to);
-            dropped.records = dropped.records.saturating_add(lost.records);
-            dropped.bytes = dropped.bytes.saturating_add(lost.bytes);
-        }
+        self.note_dropped(up_to, lost, Why::Full);
         Ok(())
     }
 
@@ -417,11 +470,7 @@ impl Outbox {
                     index += 1;
                 }
                 Err(Trouble::Unavailable(error)) => return Err(error),
-                Err(Trouble::Damaged(what)) => {
-                    if let Some(mut generation) = self.generations.remove(index) {
-                        self.set_aside(&mut generation, &what, now);
-                    }
-                }
+                Err(Trouble::Damaged(what)) => self.lose(index, &what, now),
             }
         }
         Ok(backlog)
@@ -437,85 +486,19 @@ impl Outbox {
             }
         }
     }
+}
 
-    /// What it takes on disk.
-    pub(super) fn usage(&self) -> Usage {
-        let generations = self.generations.iter().map(Generation::disk_bytes);
-        let quarantined = self.quarantined.iter().map(|(_, bytes)| *bytes);
-        let beside = CursorFile::disk_bytes(&self.dir);
-        Usage {
-            disk_bytes: generations.chain(quarantined).fold(beside, u64::saturating_add),
-            generations: u64::try_from(self.generations.len()).unwrap_or(u64::MAX),
-        }
+/// What an outbox may take whose config doesn't say: found when it is first opened, then kept.
+fn first_size(dir: &Path, most: u64) -> Result<u64, StoreError> {
+    if let Some((_, value)) = SlotFile::open(dir, SIZE)?
+        && let Some(bytes) = Reader(&value).u64().filter(|bytes| *bytes > 0)
+    {
+        return Ok(bytes.min(most));
     }
-
-    /// What was found damaged since it was opened.
-    pub(super) fn damage(&self) -> Damage {
-        self.damage
-    }
-
-    fn note_newest(&mut self, damage: Damage) {
-        self.note_at(damage, self.generations.len().saturating_sub(1));
-    }
-
-    fn note_at(&mut self, damage: Damage, index: usize) {
-        let path = self.generations.get(index).map(Generation::path).unwrap_or_default();
-        self.note_path(damage, &path);
-    }
-
-    fn note(&mut self, damage: Damage, generation: &Generation) {
-        self.note_path(damage, &generation.path());
-    }
-
-    fn note_path(&mut self, damage: Damage, path: &Path) {
-        if !damage.is_none() {
-            tracing::error!(path = %path.display(), segments = damage.segments, records = damage.records,
-                "a part of the outbox is damaged; it is passed over");
-            self.damage.add(damage);
-        }
-    }
-
-    /// Sets the newest generation aside after a failed write to it, and tells so.
-    fn lose_newest(&mut self, what: String, now: Timestamp) -> StoreError {
-        let quarantine = match self.generations.pop_back() {
-            Some(mut newest) => self.set_aside(&mut newest, &what, now),
-            None => self.dir.clone(),
-        };
-        StoreError::Damaged { quarantine, what }
-    }
-
-    /// Sets a generation aside and counts what was in it. Gives where it is now.
-    fn set_aside(&mut self, generation: &mut Generation, what: &str, now: Timestamp) -> PathBuf {
-        let damage = generation.whole(self.acked);
-        self.damage.add(damage);
-        self.last = self.last.max(generation.tally.last);
-        let path = generation.path();
-        match generation.quarantine(now) {
-            Ok(quarantine) => {
-                tracing::error!(path = %path.display(), quarantine = %quarantine.display(), error = what,
-                    segments = damage.segments, records = damage.records,
-                    "a generation of the outbox is damaged; it was set aside");
-                self.quarantined.push_back((quarantine.clone(), sync::disk_bytes(&quarantine)));
-                self.limit_quarantined();
-                quarantine
-            }
-            Err(error) => {
-                tracing::error!(path = %path.display(), %error, what,
-                    "a generation of the outbox is damaged and can't be set aside; it is passed over");
-                path
-            }
-        }
-    }
-
-    fn limit_quarantined(&mut self) {
-        while self.quarantined.len() > QUARANTINED_MAX {
-            if let Some((path, _)) = self.quarantined.pop_front()
-                && let Err(error) = sync::remove(&path)
-            {
-                tracing::warn!(path = %path.display(), %error, "what was set aside can't be deleted");
-            }
-        }
-    }
+    let free = Space::of(dir).map_or(u64::MAX, |space| space.free);
+    let bytes = bounds::default_bytes(most, free);
+    SlotFile::create(dir, SIZE, &bytes.to_be_bytes())?;
+    Ok(bytes)
 }
 
 impl Drop for Outbox {

@@ -4,7 +4,8 @@
 //! ```text
 //!  0  version 1
 //!  1  codec          0 as they are, 1 lz4 block
-//!  2  reserved       two zero bytes
+//!  2  flags          bit 0: the wall clock was known to be right
+//!  3  reserved       a zero byte
 //!  4  crc32c         over all other bytes
 //!  8  segment_no     dense within its generation, from 1
 //! 16  first, last    record numbers
@@ -33,6 +34,7 @@ pub(super) const BODY_BYTES_MAX: usize = 48 * 1024;
 const HEADER_BYTES: usize = 64;
 const CHUNK_BYTES: usize = STORED_BYTES_MAX - HEADER_BYTES;
 const VERSION: u8 = 1;
+const FLAG_VOUCHED: u8 = 1;
 const CODEC_PLAIN: u8 = 0;
 const CODEC_LZ4: u8 = 1;
 
@@ -60,6 +62,8 @@ pub(super) struct Head {
     pub before: u64,
     /// When it was committed, by the wall clock.
     pub committed_at: Timestamp,
+    /// Whether that clock was known to be right.
+    pub vouched: bool,
     /// Records that end in it.
     pub count: u32,
     /// Which chunk of a record it is.
@@ -102,7 +106,7 @@ fn encode(head: &Head, body: &[u8]) -> Vec<u8> {
     let packed = lz4_flex::block::compress(body);
     let (codec, kept) =
         if packed.len() < body.len() { (CODEC_LZ4, packed.as_slice()) } else { (CODEC_PLAIN, body) };
-    let start = [VERSION, codec, 0, 0];
+    let start = [VERSION, codec, if head.vouched { FLAG_VOUCHED } else { 0 }, 0];
     let mut rest = Vec::with_capacity(HEADER_BYTES + kept.len());
     rest.extend_from_slice(&head.segment_no.to_be_bytes());
     rest.extend_from_slice(&head.first.0.to_be_bytes());
@@ -197,7 +201,7 @@ fn check(stored: &[u8]) -> Result<(Head, u8, usize, &[u8]), SegmentError> {
     if crc32c(&[start, rest]) != u32::from_be_bytes(*crc) {
         return Err(SegmentError::Damaged("its checksum is wrong"));
     }
-    let [version, codec, ..] = *start;
+    let [version, codec, flags, _] = *start;
     if version != VERSION || codec > CODEC_LZ4 {
         return Err(SegmentError::UnknownVersion(version));
     }
@@ -208,6 +212,7 @@ fn check(stored: &[u8]) -> Result<(Head, u8, usize, &[u8]), SegmentError> {
         last: RecordNo(reader.u64().ok_or(SHORT)?),
         before: reader.u64().ok_or(SHORT)?,
         committed_at: Timestamp::from_millis(reader.i64().ok_or(SHORT)?),
+        vouched: flags & FLAG_VOUCHED != 0,
         count: reader.u32().ok_or(SHORT)?,
         chunk: reader.u32().ok_or(SHORT)?,
         chunks: reader.u32().ok_or(SHORT)?,
@@ -254,6 +259,7 @@ pub(super) struct Packer<'a> {
     segment_no: u64,
     before: u64,
     at: Timestamp,
+    vouched: bool,
     /// Records that fitted into the last segment: where the search for the next one starts.
     fitted: usize,
 }
@@ -270,7 +276,12 @@ pub(super) struct Packed {
 impl<'a> Packer<'a> {
     /// `records` in ascending order; the first segment gets `segment_no`, and `before` records came before it.
     pub(super) fn new(records: &'a [StoredRecord], segment_no: u64, before: u64, at: Timestamp) -> Self {
-        Self { rest: records, chunks: None, segment_no, before, at, fitted: usize::MAX }
+        Self { rest: records, chunks: None, segment_no, before, at, vouched: false, fitted: usize::MAX }
+    }
+
+    /// Notes whether the clock that `at` was read from is known to be right.
+    pub(super) fn vouched(self, vouched: bool) -> Self {
+        Self { vouched, ..self }
     }
 
     fn head(&self, first: RecordNo, last: RecordNo, count: usize) -> Head {
@@ -280,6 +291,7 @@ impl<'a> Packer<'a> {
             last,
             before: self.before,
             committed_at: self.at,
+            vouched: self.vouched,
             count: u32::try_from(count).unwrap_or(u32::MAX),
             chunk: 0,
             chunks: 1,

@@ -294,6 +294,18 @@ impl StateStore {
     }
 }
 
+/// The present database below a data directory, if there is one.
+pub(super) fn current(data_dir: &Path) -> Option<PathBuf> {
+    let dir = data_dir.join(DIR);
+    let (_, value) = SlotFile::open(&dir, CURRENT).ok()??;
+    Some(dir.join(name(Reader(&value).u64()?))).filter(|path| path.is_dir())
+}
+
+/// Whether a stored chunk is what was written.
+pub(super) fn is_right(place: &[u8], stored: &[u8]) -> bool {
+    chunk(place, stored).is_some()
+}
+
 fn name(number: u64) -> String {
     format!("{PREFIX}{number:08}")
 }

@@ -90,6 +90,24 @@ pub(super) fn disk_bytes(path: &Path) -> u64 {
     entries.flatten().map(|entry| disk_bytes(&entry.path())).fold(BLOCK_BYTES, u64::saturating_add)
 }
 
+/// Gives a directory and all in it to the directory's owner, if it belongs to another than this process. What can't be
+/// given stays as it is.
+pub(super) fn hand_back(dir: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(owner) = std::fs::metadata(dir) else { return };
+    if owner.uid() != rustix::process::geteuid().as_raw() {
+        give(dir, owner.uid(), owner.gid());
+    }
+}
+
+fn give(path: &Path, user: u32, group: u32) {
+    let _ = std::os::unix::fs::lchown(path, Some(user), Some(group));
+    let is_dir = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    for entry in std::fs::read_dir(path).ok().filter(|_| is_dir).into_iter().flatten().flatten() {
+        give(&entry.path(), user, group);
+    }
+}
+
 /// What a file of this length takes on disk.
 pub(super) fn file_bytes(len: u64) -> u64 {
     len.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX)

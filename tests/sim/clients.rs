@@ -124,7 +124,7 @@ impl World {
             certified: None,
             from: None,
         };
-        self.to_broker_now(input);
+        self.tell_broker(input);
         let client = &mut self.clients[c];
         client.conn = Some(conn);
         client.ready = false;

@@ -37,9 +37,9 @@ impl World {
             match &op {
                 Op::Commit(records) => {
                     let up_to = records.last().unwrap().no;
-                    self.to_bridge_now(bridge::Input::Committed { up_to });
+                    self.tell_bridge(bridge::Input::Committed { up_to });
                 }
-                Op::Persist(number, _) => self.to_broker_now(broker::Input::Persisted { number: *number }),
+                Op::Persist(number, _) => self.tell_broker(broker::Input::Persisted { number: *number }),
                 _ => {}
             }
         }
@@ -75,23 +75,23 @@ impl World {
         match op {
             Op::Commit(_) if self.disk.full => {
                 self.happened.commits_failed += 1;
-                self.to_bridge_now(bridge::Input::CommitFailed { error: "disk full" });
+                self.tell_bridge(bridge::Input::CommitFailed { error: "disk full" });
             }
             Op::Persist(number, _) if self.disk.full => {
-                self.to_broker_now(broker::Input::PersistFailed { number, lost: false });
+                self.tell_broker(broker::Input::PersistFailed { number, lost: false });
             }
             Op::Commit(records) => {
                 let up_to = records.last().unwrap().no;
                 self.write(records);
                 if !early {
-                    self.to_bridge_now(bridge::Input::Committed { up_to });
+                    self.tell_bridge(bridge::Input::Committed { up_to });
                 }
                 self.drop_oldest();
             }
             Op::Persist(number, changes) => {
                 self.persist(changes);
                 if !early {
-                    self.to_broker_now(broker::Input::Persisted { number });
+                    self.tell_broker(broker::Input::Persisted { number });
                 }
             }
             Op::Read(from, bytes_max) => self.read(from, bytes_max),
@@ -140,7 +140,7 @@ impl World {
             records.push(StoredRecord { no: RecordNo(*no), bytes: stored.clone() });
         }
         self.happened.read_back += records.len() as u64;
-        self.to_bridge_now(bridge::Input::Read { from, records });
+        self.tell_bridge(bridge::Input::Read { from, records });
     }
 
     /// The outbox is larger than it may be: its oldest quarter goes, acknowledged or not.
@@ -163,7 +163,13 @@ impl World {
         self.disk.cursor = self.disk.cursor.max(up_to);
         self.disk.cursor_synced = self.disk.cursor_synced.max(up_to);
         self.happened.dropped += records;
-        self.to_bridge_now(bridge::Input::Dropped { up_to: RecordNo(up_to), records, bytes });
+        self.tell_bridge(bridge::Input::Dropped {
+            up_to: RecordNo(up_to),
+            records,
+            bytes,
+            expired: 0,
+            purged: 0,
+        });
     }
 
     /// What is on disk when the power comes back.
@@ -175,10 +181,12 @@ impl World {
                 records.truncate(self.random.usize(0..=records.len()));
                 self.write(records);
             }
-            Some(Op::Persist(_, changes)) if !self.disk.full && self.random.bool() => {
-                if self.plan.fault != Fault::AcknowledgesBeforeWriting {
-                    self.persist(changes);
-                }
+            Some(Op::Persist(_, changes))
+                if !self.disk.full
+                    && self.plan.fault != Fault::AcknowledgesBeforeWriting
+                    && self.random.bool() =>
+            {
+                self.persist(changes);
             }
             _ => {}
         }

@@ -201,9 +201,10 @@ impl World {
         let mut seen = std::collections::HashSet::new();
         for id in &self.truth.taken {
             let told = &self.truth.messages[id];
-            // QoS 0 that a cut took may come from disk again. What the bridge had to drop while the disk failed, its
-            // publisher sends again, behind what was sent since.
-            let behind = told.qos == 0 || (told.resent && self.truth.memory_full > 0);
+            // QoS 0 that a cut took may come from disk again. What the bridge had to drop while the disk failed, or the
+            // outbox at its bound, its publisher may send again, behind what was sent since.
+            let was_dropped = told.dropped || self.truth.memory_full > 0;
+            let behind = told.qos == 0 || (told.resent && was_dropped);
             if !seen.insert(id) || behind {
                 continue;
             }

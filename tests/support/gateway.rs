@@ -144,6 +144,11 @@ impl Gateway {
         assert!(status.success(), "the gateway did not stop cleanly: {status}\n{}", process.text());
     }
 
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
     /// Waits until it ends by itself.
     pub fn wait_end(&mut self) -> (ExitStatus, String) {
         let mut process = self.process.take().expect("the gateway runs");

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::{COMMIT_RETRY, Committing, Queue, RECORD_OVERHEAD_BYTES, Tally};
+use super::{COMMIT_RETRY, Committing, FULL_LOOK, Queue, RECORD_OVERHEAD_BYTES, Tally};
 use crate::bridge::backoff::doubled;
 use crate::bridge::outputs::Outputs;
 use crate::bridge::words::{Notice, Output};
+use crate::message::SafeToken;
 use crate::record::{self, RecordNo, StoredRecord};
 use crate::time::{ClockTrust, Mono, Now};
 
@@ -82,6 +83,7 @@ impl Queue {
             }
         }
         self.retry_at = None;
+        self.full_until = None;
         if self.failures > 0 {
             self.failures = 0;
             self.dropping = false;
@@ -96,9 +98,39 @@ impl Queue {
         self.uncommitted_bytes += committing.bytes;
         self.retry_at = Some(now + doubled(COMMIT_RETRY.0, self.failures, COMMIT_RETRY.1));
         self.failures = self.failures.saturating_add(1);
+        error.clone_into(&mut self.error);
         if self.failures == 1 {
             out.notice(Notice::StoreFailing { error: error.to_owned() });
         }
+    }
+
+    /// The outbox keeps what it has. What was to be written and is not in flight is refused, as is what comes within
+    /// the next moment; then a commit asks again.
+    pub(in crate::bridge) fn full(&mut self, now: Mono, out: &mut Outputs) {
+        let Some(committing) = self.committing.take() else { return };
+        self.elided += committing.delivered;
+        self.uncommitted_bytes += committing.bytes;
+        self.full_until = Some(now + FULL_LOOK);
+        // What is in flight stays to be written, unless upstream takes it meanwhile.
+        self.retry_at = self.full_until;
+        let from = self.send_next.max(self.committed + 1);
+        while let Some((&no, _)) = self.memory.range(from..).next() {
+            let token = self.forget(no).and_then(|held| held.token);
+            self.refuse_new(token, out);
+        }
+    }
+
+    /// Counts a new record that there is no room for.
+    pub(super) fn refuse_new(&mut self, token: Option<SafeToken>, out: &mut Outputs) {
+        if let Some(token) = token {
+            out.refused(token);
+        }
+        self.drops.disk_full += 1;
+        self.tell_dropping("disk_full", out);
+    }
+
+    pub(in crate::bridge) fn store_error(&self) -> Option<String> {
+        self.store_fails().then(|| self.error.clone())
     }
 
     pub(in crate::bridge) const fn store_fails(&self) -> bool {
@@ -120,6 +152,8 @@ impl Queue {
         self.ack_due = false;
         self.told = self.acked;
         self.told_at = Some(now);
+        // A full outbox may have room again.
+        self.full_until = None;
         Some(Output::Ack { up_to: RecordNo(self.acked) })
     }
 

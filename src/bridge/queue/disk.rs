@@ -1,10 +1,10 @@
 //! Records that are on disk only: read back in order, given up when they are damaged, missing or dropped.
 
-use super::{EMPTY_READ_RETRY, EMPTY_READS_MAX, Queue, READ_BYTES, Reading, Since, Taken, Tally};
+use super::{EMPTY_READ_RETRY, EMPTY_READS_MAX, Queue, READ_BYTES, Reading, Said, Since, Taken, Tally};
 use crate::bridge::outputs::Outputs;
 use crate::bridge::words::Output;
 use crate::record::{self, RecordNo, StoredRecord};
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
 
 impl Queue {
     /// Everything on disk was read. What was believed to be there and was not found is lost.
@@ -72,6 +72,21 @@ impl Queue {
         self.read_next = self.read_next.max(reading.end);
     }
 
+    /// A person wants stored records gone. The store must know what is done by then, so that it counts right.
+    pub(in crate::bridge) fn purge(&mut self, now: Mono, before: Option<Timestamp>, out: &mut Outputs) {
+        if let Some(ack) = self.ack(now, true) {
+            out.push(ack);
+        }
+        self.purging = Some(self.done_on_disk);
+        out.push(Output::Purge { before });
+    }
+
+    pub(in crate::bridge) fn purged(&mut self) {
+        if let Some(done) = self.purging.take() {
+            self.done_at_commit = done;
+        }
+    }
+
     /// Everything up to here was dropped by the store before.
     pub(in crate::bridge) const fn dropped_to(&self) -> u64 {
         self.dropped_to
@@ -81,7 +96,7 @@ impl Queue {
     pub(in crate::bridge) fn dropped(
         &mut self,
         up_to: RecordNo,
-        said: Tally,
+        said: Said,
         window: Tally,
         out: &mut Outputs,
     ) {
@@ -111,7 +126,7 @@ impl Queue {
         } else if up_to < self.read_next {
             Tally::default()
         } else {
-            let lost = said.minus(known);
+            let lost = said.all.minus(known);
             Tally { records: lost.records.min(self.disk.records), bytes: lost.bytes.min(self.disk.bytes) }
         };
         self.disk = self.disk.minus(from_disk);
@@ -121,9 +136,16 @@ impl Queue {
             self.passed();
         }
         let lost = gone.plus(from_disk).records;
-        self.drops.disk_full += lost;
-        if lost > 0 {
-            self.tell_dropping("disk_full", out);
+        let expired = said.expired.min(lost);
+        let purged = said.purged.min(lost - expired);
+        let full = lost - expired - purged;
+        self.drops.expired += expired;
+        self.drops.purged += purged;
+        self.drops.disk_full += full;
+        for (count, reason) in [(full, "disk_full"), (expired, "expired")] {
+            if count > 0 {
+                self.tell_dropping(reason, out);
+            }
         }
     }
 }

@@ -321,6 +321,7 @@ impl Sim {
         while let Some(output) = self.bridge.poll_output() {
             match output {
                 Output::Probe { .. } => panic!("there is only one address"),
+                Output::Purge { .. } => panic!("nobody purges here"),
                 Output::Connect { .. } => {
                     self.conn += 1;
                     let ok = self.calm || self.random.u32(0..3) > 0;

@@ -291,7 +291,8 @@ fn what_the_store_drops_is_counted_and_what_is_in_flight_still_goes() {
     rig.input(Input::Read { from: RecordNo(5), records: (5..=7).map(stored).collect() });
     assert_eq!(rig.payloads().last().unwrap(), "5");
     // Up to 10: one is done, four are in flight, two were read, three are only on disk.
-    rig.input(Input::Dropped { up_to: RecordNo(10), records: 10, bytes: 10 * stored(1).bytes.len() as u64 });
+    let bytes = 10 * stored(1).bytes.len() as u64;
+    rig.input(Input::Dropped { up_to: RecordNo(10), records: 10, bytes, expired: 0, purged: 0 });
     assert_eq!(rig.status().drops.disk_full, 5);
     assert_eq!(rig.status().backlog_records, 14);
     assert!(rig.notices().contains(&Notice::Dropping { reason: "disk_full" }));

@@ -100,7 +100,10 @@ impl Sim {
                 let dropped = self.write(records);
                 self.bridge.handle(now, Input::Committed { up_to });
                 if let Some((up_to, records, bytes)) = dropped {
-                    self.bridge.handle(now, Input::Dropped { up_to: RecordNo(up_to), records, bytes });
+                    self.bridge.handle(
+                        now,
+                        Input::Dropped { up_to: RecordNo(up_to), records, bytes, expired: 0, purged: 0 },
+                    );
                 }
             }
             Op::Read(from, bytes_max) => {

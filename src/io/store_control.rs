@@ -1,0 +1,120 @@
+//! The control socket's words about the store: asks the store thread, and for a purge the bridge machine, which counts
+//! what goes. Every answer is bounded: an export and a verification are asked for piece by piece.
+
+use serde_json::{Value as Json, json};
+use tokio::sync::oneshot;
+
+use super::reporter::Reporter;
+use super::store_json;
+use super::store_task::Job;
+use crate::bridge::Input;
+use crate::message::OutboxId;
+use crate::record::RecordNo;
+use crate::time::Timestamp;
+
+/// About how many bytes of records an answer holds; as JSON they are several times as many.
+const PAGE_BYTES: usize = 64 * 1024;
+
+/// What can be asked of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// What it holds.
+    Stat,
+    /// The next generation after `from`.
+    Verify,
+    /// The next records from `from` on.
+    Export,
+    /// Give up records.
+    Purge,
+}
+
+/// With what.
+#[derive(Clone, Debug, Default)]
+pub struct Arguments {
+    /// The upstream's name.
+    pub upstream: Option<String>,
+    /// The record, or the generation, to go on from.
+    pub from: u64,
+    /// Milliseconds since 1970: only what was committed before.
+    pub before: Option<i64>,
+    /// Everything.
+    pub all: bool,
+}
+
+/// The answer.
+pub async fn answer(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Json {
+    let result = match ask {
+        Ask::Stat => stat(reporter).await,
+        Ask::Verify | Ask::Export | Ask::Purge => of_one(ask, arguments, reporter).await,
+    };
+    result.unwrap_or_else(|error| json!({ "error": error }))
+}
+
+/// Every upstream's name with its outbox.
+fn outboxes(reporter: &Reporter) -> Vec<(String, OutboxId)> {
+    let now = reporter.clock.now();
+    let names = reporter.bridges.iter().map(|bridge| bridge.machine.borrow().status(now).name.to_string());
+    names.zip((0..=u16::MAX).map(OutboxId)).collect()
+}
+
+async fn stat(reporter: &Reporter) -> Result<Json, String> {
+    let mut reports = Vec::new();
+    for (name, outbox) in outboxes(reporter) {
+        let report = ask_store(reporter, |answer| Job::Report { outbox, name, answer }).await??;
+        reports.push(store_json::report(&report));
+    }
+    let state_bytes = ask_store(reporter, Job::StateBytes).await?;
+    Ok(json!({ "running": true, "outboxes": reports, "state": { "disk_bytes": state_bytes } }))
+}
+
+async fn of_one(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Result<Json, String> {
+    let Arguments { upstream, from, before, all } = arguments;
+    let upstream = upstream.ok_or("name an upstream")?;
+    let found = outboxes(reporter).into_iter().enumerate().find(|(_, (name, _))| *name == upstream);
+    let (index, (_, outbox)) = found.ok_or_else(|| format!("there is no upstream {upstream}"))?;
+    match ask {
+        Ask::Verify => {
+            let next = ask_store(reporter, |answer| Job::Verify { outbox, after: from, answer }).await??;
+            Ok(match next {
+                Some((generation, checked)) => {
+                    json!({ "generation": generation, "checked": store_json::checked(&checked) })
+                }
+                None => json!({ "generation": null }),
+            })
+        }
+        Ask::Export => {
+            let from = RecordNo(from);
+            let records =
+                ask_store(reporter, |answer| Job::Export { outbox, from, bytes_max: PAGE_BYTES, answer })
+                    .await??;
+            let next = records.last().map(|last| last.no.next().0);
+            let lines: Vec<Json> =
+                records.iter().map(|stored| store_json::record(&upstream, stored)).collect();
+            Ok(json!({ "records": lines, "next": next }))
+        }
+        _ => {
+            if all == before.is_some() {
+                return Err("say either \"before\" or \"all\"".to_owned());
+            }
+            let bridge = reporter.bridges.get(index).ok_or("there is no such upstream")?;
+            let (answer, dropped) = oneshot::channel();
+            bridge.purges.borrow_mut().push_back(answer);
+            let before = before.map(Timestamp::from_millis);
+            bridge.machine.borrow_mut().handle(reporter.clock.now(), Input::Purge { before });
+            bridge.bell.notify_one();
+            let dropped = dropped.await.map_err(|_| GONE)??;
+            Ok(json!({ "upstream": upstream, "purged": dropped.purged, "bytes": dropped.bytes }))
+        }
+    }
+}
+
+const GONE: &str = "the store doesn't answer";
+
+async fn ask_store<T>(
+    reporter: &Reporter,
+    job: impl FnOnce(oneshot::Sender<T>) -> Job,
+) -> Result<T, &'static str> {
+    let (answer, answered) = oneshot::channel();
+    reporter.jobs.send(job(answer)).map_err(|_| GONE)?;
+    answered.await.map_err(|_| GONE)
+}
