@@ -174,7 +174,7 @@ impl Snapshot {
             "memory": self.broker.as_ref().map(|stats| json!({
                 "state": stats.shedding.words(),
                 "level": stats.shedding.level(),
-                "bytes": self.rss_bytes,
+                "bytes": stats.memory_used,
                 "bytes_max": stats.memory_budget,
             })),
             "store": self.store_json(),

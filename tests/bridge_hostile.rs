@@ -184,6 +184,9 @@ fn refused_messages_outlive_a_crash_and_go_once_more_when_they_are_asked_to() {
     };
     let (status, listed) = deadletters(&["list"]);
     assert!(status.success() && listed.contains("lan/x (5 bytes): not authorized"), "{listed}");
+    let (_, json) = deadletters(&["list", "--json"]);
+    let json: Json = serde_json::from_str(&json).unwrap();
+    assert_eq!(json[0]["upstream"], "up", "{json:#}");
     let (_, exported) = deadletters(&["export", "--upstream", "up"]);
     let letter: Json = serde_json::from_str(exported.trim()).unwrap();
     assert_eq!((&letter["payload"], &letter["upstream"]), (&"bad 1".into(), &"up".into()));

@@ -61,6 +61,17 @@ fn the_control_socket_answers_each_request_with_a_line_of_json() {
         let error = ask(wrong)["error"].as_str().unwrap_or_default().to_owned();
         assert!(error.contains("status|health|readings|backlog"), "{wrong:?}: {error:?}");
     }
+    let misplaced = [
+        r#"{"op":"status","upstream":"u"}"#,
+        r#"{"op":"health","all":true}"#,
+        r#"{"op":"deadletters","before":1}"#,
+        r#"{"op":"store-stat","action":"purge"}"#,
+        r#"{"op":"store-stat","for_s":1}"#,
+    ];
+    for misplaced in misplaced {
+        let error = ask(misplaced)["error"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains("go with ") || error.contains("goes with "), "{misplaced:?}: {error:?}");
+    }
     assert_eq!(ask(r#"{"op":"status"}"#)["state"], "ok");
     let mode = std::fs::metadata(gateway.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660, "the service's group may ask, nobody else");

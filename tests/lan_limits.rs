@@ -371,6 +371,8 @@ fn retained_messages_stop_at_the_budget_and_clearing_them_makes_room() {
     println!("{kept} were kept; {} MiB", lan.rss() / MIB);
     let status = lan.gateway.ask("status");
     assert_eq!((&status["memory"]["level"], &status["memory"]["bytes_max"]), (&1.into(), &(64 * MIB).into()));
+    let judged = status["memory"]["bytes"].as_u64().unwrap();
+    assert!(judged > 64 * MIB * 65 / 100 && judged < 64 * MIB * 85 / 100, "{judged} is what was judged");
     let problems = status["problems"].to_string();
     assert!(problems.contains("memory runs short: the broker is taking nothing new"), "{problems}");
     // No sessions that stay; others get in.

@@ -111,6 +111,7 @@ impl Broker {
         let before = self.stats.shedding;
         let now = before.after(used, budget);
         self.stats.shedding = now;
+        self.stats.memory_used = used;
         self.stats.memory_budget = budget;
         if now > before {
             warn!(bytes = used, bytes_max = budget, state = now.words(), "memory runs short");

@@ -158,7 +158,7 @@ pub enum Input<'a> {
     Local(Message),
     /// How much memory this process takes, in bytes; once a second.
     Memory {
-        /// Resident.
+        /// What only this process can give back.
         used: u64,
         /// How much it should take at most, if nobody has configured that.
         budget: Option<u64>,

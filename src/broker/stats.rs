@@ -94,6 +94,8 @@ pub struct Stats {
     pub greetings_dropped: u64,
     /// Times that no client was accepted because file descriptors ran short. Counted by the shell.
     pub accepts_paused: u64,
+    /// Bytes that this process is held to take, as its budget is judged.
+    pub memory_used: u64,
     /// Bytes that this process should take at most; 0 if nobody has said.
     pub memory_budget: u64,
     /// Batches of changes that were put on disk.

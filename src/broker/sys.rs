@@ -58,7 +58,7 @@ const NUMBERS: [Row; 22] = [
 ];
 
 /// Our own.
-const OWN_NUMBERS: [Row; 26] = [
+const OWN_NUMBERS: [Row; 27] = [
     ("sessions/connected", |stats| stats.clients_connected),
     ("sessions/offline", |stats| stats.sessions_offline),
     ("drops/queue_full", |stats| stats.dropped_queue_full),
@@ -80,6 +80,7 @@ const OWN_NUMBERS: [Row; 26] = [
     ("arrivals/greetings_dropped", |stats| stats.greetings_dropped),
     ("arrivals/paused", |stats| stats.accepts_paused),
     ("memory/level", |stats| stats.shedding.level()),
+    ("memory/used", |stats| stats.memory_used),
     ("memory/budget", |stats| stats.memory_budget),
     ("memory/refused", |stats| stats.refused_for_memory),
     ("memory/dropped", |stats| stats.dropped_for_memory),

@@ -61,6 +61,10 @@ pub fn execute(args: &Args) -> ExitCode {
         complain(error);
         return ExitCode::FAILURE;
     }
+    if args.running.json && args.what != What::Export {
+        say(format_args!("{answer:#}"));
+        return ExitCode::SUCCESS;
+    }
     let mut count = 0_u64;
     for upstream in answer.as_array().into_iter().flatten() {
         for letter in list(upstream, "refused") {

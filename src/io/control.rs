@@ -76,19 +76,6 @@ enum Operation {
     StorePurge,
 }
 
-impl Operation {
-    /// What is asked of the store, if anything.
-    const fn of_store(self) -> Option<Ask> {
-        match self {
-            Self::StoreStat => Some(Ask::Stat),
-            Self::StoreVerify => Some(Ask::Verify),
-            Self::StoreExport => Some(Ask::Export),
-            Self::StorePurge => Some(Ask::Purge),
-            _ => None,
-        }
-    }
-}
-
 /// A request to read the config again, with the place for the answer.
 pub type Reload = oneshot::Sender<Reloaded>;
 
@@ -211,13 +198,15 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
     if request.action.is_some() && !matches!(request.op, Operation::Deadletters) {
         return json!({"error": "action goes with {\"op\": \"deadletters\"}"});
     }
-    if let Some(ask) = request.op.of_store() {
-        let Request { upstream, from, before, all, .. } = request;
-        return store_control::answer(ask, Arguments { upstream, from, before, all }, reporter).await;
-    }
-    let takes_upstream = matches!(request.op, Operation::Deadletters);
-    if request.upstream.is_some() && !takes_upstream {
+    let of_store = matches!(
+        request.op,
+        Operation::StoreStat | Operation::StoreVerify | Operation::StoreExport | Operation::StorePurge
+    );
+    if request.upstream.is_some() && !of_store && !matches!(request.op, Operation::Deadletters) {
         return json!({"error": "upstream goes with deadletters and store-…"});
+    }
+    if (request.from > 0 || request.before.is_some() || request.all) && !of_store {
+        return json!({"error": "from, before and all go with store-…"});
     }
     match request.op {
         Operation::Deadletters => letters(&request, reporter),
@@ -234,11 +223,16 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
             }
             status
         }
-        // Asked of the store above.
-        Operation::StoreStat | Operation::StoreVerify | Operation::StoreExport | Operation::StorePurge => {
-            Json::Null
-        }
+        Operation::StoreStat => of_the_store(Ask::Stat, request, reporter).await,
+        Operation::StoreVerify => of_the_store(Ask::Verify, request, reporter).await,
+        Operation::StoreExport => of_the_store(Ask::Export, request, reporter).await,
+        Operation::StorePurge => of_the_store(Ask::Purge, request, reporter).await,
     }
+}
+
+async fn of_the_store(ask: Ask, request: Request, reporter: &Reporter) -> Json {
+    let Request { upstream, from, before, all, .. } = request;
+    store_control::answer(ask, Arguments { upstream, from, before, all }, reporter).await
 }
 
 /// The messages that upstreams refused for good, as they were before anything is done with them.

@@ -31,10 +31,21 @@ pub(super) async fn turns(shard: Rc<Shard>) {
 /// Memory that only this process can give back: resident, less what files back. The program's own pages are there again
 /// as soon as they are wanted, and the kernel takes them when memory runs short; no message is dropped for them.
 fn own_bytes() -> Option<u64> {
+    let (resident, of_files) = resident()?;
+    Some(resident.saturating_sub(of_files))
+}
+
+/// Resident memory of this process, in bytes.
+pub(super) fn rss_bytes() -> Option<u64> {
+    resident().map(|(bytes, _)| bytes)
+}
+
+/// Resident bytes, and how many of them files back (proc_pid_statm(5)).
+fn resident() -> Option<(u64, u64)> {
     let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages = |at: usize| statm.split_whitespace().nth(at)?.parse::<u64>().ok();
-    let pages = pages(1)?.saturating_sub(pages(2)?);
-    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    let bytes = |at: usize| Some(statm.split_whitespace().nth(at)?.parse::<u64>().ok()? * page);
+    Some((bytes(1)?, bytes(2)?))
 }
 
 /// What this process should take at most: half of the memory, or the limit of its control group if that is less.

@@ -16,6 +16,7 @@ use super::control::Reloaded;
 use super::listener::ListenerStatus;
 use super::log::Logs;
 use super::mailbox::Mailbox;
+use super::memory::rss_bytes;
 use super::shard::ToBroker;
 use super::store_task::{DiskStatus, Job};
 use super::upstream::SharedBridge;
@@ -233,13 +234,6 @@ fn retained(topic: Arc<str>, payload: Bytes) -> Message {
         properties: PropertiesBuf::new(),
         reading: None,
     }
-}
-
-/// Resident memory of this process, from /proc.
-pub(super) fn rss_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * u64::try_from(rustix::param::page_size()).ok()?)
 }
 
 fn disk_free_bytes(dir: &std::path::Path) -> Option<u64> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::reporter::rss_bytes;
+use super::memory::rss_bytes;
 use super::shard::Shard;
 use crate::broker::Input;
 use crate::broker::sys::Sys;
