@@ -2,10 +2,12 @@
 
 mod ground;
 mod reload;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod upstreams;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -19,27 +21,30 @@ use tracing::{error, info, warn};
 
 use crate::broker::{self, Broker};
 use crate::config::Config;
+use crate::io::admission::Access;
+use crate::io::bus;
 use crate::io::clock::Clock;
 use crate::io::control;
 use crate::io::descriptors;
 use crate::io::listener::ListenerStatus;
 use crate::io::log::Logs;
 use crate::io::mailbox::Mailbox;
+use crate::io::panics::Panics;
 use crate::io::pid_file::PidFile;
-use crate::io::pump::{self, Access};
+use crate::io::pump;
 use crate::io::reporter::{self, Reporter};
 use crate::io::serial;
 use crate::io::shard::{FromBroker, ToBroker};
 use crate::io::store_task::{Job, StoreHandle};
 use crate::limits::HANDOVER_BYTES_MAX;
 use crate::reading::Run;
-use crate::sensor::Port;
+use crate::sensor::{Bus, DeviceConfig, Port, PortConfig, PortKind};
 use crate::time::BootId;
 
 use ground::Ground;
 use reload::Reloader;
 use threads::{BrokerShared, Watched, start_broker, start_store, watch_store};
-use upstreams::{make_bridges, start_upstreams, upstream_shared};
+use upstreams::{answer_channels, make_bridges, start_upstreams, upstream_shared};
 
 pub use reload::Origin;
 
@@ -109,39 +114,44 @@ impl Gateway {
         let started = ground.clock.now();
         let (broker, from_broker) =
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
-        let forwards_dropped = Arc::new(AtomicU64::new(0));
+        let (panics, forwards_dropped) = (Arc::new(Panics::new()), Arc::new(AtomicU64::new(0)));
         let listeners = Arc::new(Mutex::new(listener_statuses(&config)));
         let access = Access::open(&config, &ground.clock)?;
         let machine = make_broker(&config, &access, &mut ground);
-        let (answer_senders, answer_receivers): (Vec<_>, Vec<_>) =
-            config.upstreams.iter().map(|_| answers::unbounded_channel()).unzip();
+        let (answer_senders, answer_receivers) = answer_channels(&config);
         let store_error = ground.store.as_ref().err().cloned();
         let volatile_state = ground.volatile_state.take();
         let (stop_sensors, stopping_sensors) = watch::channel(false);
         let (stop_upstreams, stopping_upstreams) = watch::channel(false);
         let changed = Rc::new(Notify::new());
-        let readings_dropped = Rc::new(Cell::new(0));
         let Ground { clock, boot, run, instance, store, outboxes, notes, .. } = ground;
         let bridges = make_bridges(&config, &clock, boot, run, &instance, &outboxes, &notes);
         let StoreHandle { jobs, thread, status: disk } = start_store(store, answer_senders, &broker, &clock)?;
         let store_thread = watch_store(thread)?;
-        let shared = BrokerShared { inbox: &broker, outbox: &from_broker, jobs: &jobs, clock: &clock };
+        let shared = BrokerShared {
+            inbox: &broker,
+            outbox: &from_broker,
+            jobs: &jobs,
+            clock: &clock,
+            panics: &panics,
+        };
         let broker_thread = start_broker(&config, machine, shared, &listeners, &forwards_dropped)?;
-        let ports = make_ports(&config, &clock, boot, run);
         let upstreams = start_upstreams(
             &config,
             bridges.clone(),
             answer_receivers,
-            &upstream_shared(&jobs, &broker, &clock, &changed, &stopping_upstreams),
+            &upstream_shared(&jobs, &broker, &clock, &changed, &stopping_upstreams, &panics),
         );
         let reporter = Rc::new(Reporter {
+            told_ends: RefCell::default(),
             gateway: config.gateway.id.clone(),
             site: RefCell::new(config.gateway.site.clone()),
             base: config.gateway.base_topic.clone(),
             run: run.0,
             instance: instance.to_string(),
             started,
-            ports,
+            ports: make_ports(&config, &clock, boot, run),
+            buses: make_buses(&config, &clock, boot, run),
             bridges: bridges.into_iter().map(|(bridge, _)| bridge).collect(),
             listeners,
             broker: broker.clone(),
@@ -150,13 +160,14 @@ impl Gateway {
             store_error,
             volatile_state,
             disk,
-            readings_dropped,
+            readings_dropped: Rc::default(),
             forwards_dropped,
             data_dir: config.gateway.data_dir.clone(),
             reload: RefCell::default(),
             changed: changed.clone(),
             clock,
             logs,
+            panics,
         });
         let sensors = start_sensors(&config, boot, &reporter, &stopping_sensors);
         let (changes, new_configs) = answers::unbounded_channel();
@@ -192,12 +203,13 @@ impl Gateway {
             "started"
         );
         let health_every = watch::Sender::new(self.config.health.every);
-        let reporting = spawn_local(reporter::run(
-            self.reporter.clone(),
-            health_every.subscribe(),
-            self.changed.clone(),
-            self.stop_sensors.subscribe(),
-        ));
+        let reporting = spawn_local({
+            let reporter = self.reporter.clone();
+            let (every, changed) = (health_every.subscribe(), self.changed.clone());
+            let stop = self.stop_sensors.subscribe();
+            let run = move |reporter| reporter::run(reporter, every.clone(), changed.clone(), stop.clone());
+            async move { reporter.panics.keep("health", || run(reporter.clone())).await }
+        });
         let (reload, requests) = answers::channel(RELOADS_WAITING_MAX);
         let reloading = origin.map(|(origin, hangup)| {
             let reloader = Reloader {
@@ -223,6 +235,7 @@ impl Gateway {
         };
         let result = tokio::select! {
             () = stop => Ok(()),
+            () = self.reporter.panics.too_many() => Err("it had to stop after panics; the log tells where"),
             _ = &mut self.broker_thread.ended => Err("the broker thread has died"),
             _ = &mut self.store_thread.ended => Err("the store thread has died"),
         };
@@ -299,7 +312,8 @@ fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
 /// The broker with the state that was kept; without a place to keep it, all of it stays in memory.
 fn make_broker(config: &Config, access: &Access, ground: &mut Ground) -> Broker {
     let settings = broker::Config {
-        acl: access.acl.clone(),
+        acl: access.rules.common.clone(),
+        own_rules: access.rules.own.clone(),
         persistence: ground.state.is_some(),
         ..config.broker.clone()
     };
@@ -324,16 +338,35 @@ fn start_pump(
         access,
         changes,
         changed: reporter.changed.clone(),
+        panics: reporter.panics.clone(),
     }))
 }
 
-fn make_ports(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<Rc<RefCell<Port>>> {
-    let port = |port: &crate::sensor::PortConfig| {
-        let devices = config.devices.iter().filter(|device| device.port == port.name).cloned().collect();
-        let machine = Port::new(port.clone(), devices, run, boot, fastrand::u64(..), clock.now());
-        Rc::new(RefCell::new(machine))
+/// The devices of a port, and whether they are asked. A port without devices is opened, and listened to.
+fn devices_of(config: &Config, port: &PortConfig) -> (Vec<DeviceConfig>, bool) {
+    let devices: Vec<_> = config.devices.iter().filter(|device| device.port == port.name).cloned().collect();
+    let is_polled = port.kind == PortKind::Tcp || devices.iter().any(|device| device.poll.is_some());
+    (devices, is_polled)
+}
+
+/// The machines of the ports whose devices send by themselves, each with its place in the config.
+fn make_ports(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<(usize, Rc<RefCell<Port>>)> {
+    let port = |(index, port): (usize, &PortConfig)| {
+        let (devices, is_polled) = devices_of(config, port);
+        let machine = || Port::new(port.clone(), devices, run, boot, fastrand::u64(..), clock.now());
+        (!is_polled).then(|| (index, Rc::new(RefCell::new(machine()))))
     };
-    config.ports.iter().map(port).collect()
+    config.ports.iter().enumerate().filter_map(port).collect()
+}
+
+/// The machines of the ports whose devices are asked.
+fn make_buses(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<(usize, Rc<RefCell<Bus>>)> {
+    let bus = |(index, port): (usize, &PortConfig)| {
+        let (devices, is_polled) = devices_of(config, port);
+        let machine = || Bus::new(port.clone(), devices, run, boot, fastrand::u64(..), clock.now());
+        is_polled.then(|| (index, Rc::new(RefCell::new(machine()))))
+    };
+    config.ports.iter().enumerate().filter_map(bus).collect()
 }
 
 fn start_sensors(
@@ -342,18 +375,26 @@ fn start_sensors(
     reporter: &Reporter,
     stop: &watch::Receiver<bool>,
 ) -> Vec<Task<()>> {
-    let start = |(port, machine): (&crate::sensor::PortConfig, &Rc<RefCell<Port>>)| {
-        spawn_local(serial::run(serial::Setup {
-            config: port.clone(),
-            machine: machine.clone(),
-            base: config.gateway.base_topic.clone(),
-            boot,
-            broker: reporter.broker.clone(),
-            clock: reporter.clock.clone(),
-            changed: reporter.changed.clone(),
-            stop: stop.clone(),
-            dropped: reporter.readings_dropped.clone(),
-        }))
+    let common = serial::Common {
+        base: config.gateway.base_topic.clone(),
+        boot,
+        broker: reporter.broker.clone(),
+        clock: reporter.clock.clone(),
+        changed: reporter.changed.clone(),
+        stop: stop.clone(),
+        dropped: reporter.readings_dropped.clone(),
+        panics: reporter.panics.clone(),
     };
-    config.ports.iter().zip(&reporter.ports).map(start).collect()
+    let port = |(index, machine): &(usize, Rc<RefCell<Port>>)| {
+        let (machine, common) = (machine.clone(), common.clone());
+        let config = config.ports.get(*index)?.clone();
+        Some(spawn_local(serial::run(serial::Setup { config, machine, common })))
+    };
+    let bus = |(index, machine): &(usize, Rc<RefCell<Bus>>)| {
+        let (machine, common) = (machine.clone(), common.clone());
+        let config = config.ports.get(*index)?.clone();
+        Some(spawn_local(bus::run(bus::Setup { config, machine, common })))
+    };
+    let ports = reporter.ports.iter().filter_map(port);
+    ports.chain(reporter.buses.iter().filter_map(bus)).collect()
 }

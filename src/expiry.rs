@@ -21,6 +21,10 @@ pub struct Dated {
 pub enum What {
     /// The listener's own certificate.
     Certificate,
+    /// An upstream's certificate.
+    Server,
+    /// The certificate that we show to an upstream.
+    Client,
     /// The list of revoked client certificates; whether clients are refused once it has ended.
     RevocationList {
         /// Nobody gets in with a certificate then.
@@ -34,6 +38,8 @@ impl What {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Certificate => "certificate",
+            Self::Server => "certificate of the upstream",
+            Self::Client => "client certificate",
             Self::RevocationList { .. } => "revocation list",
         }
     }
@@ -85,6 +91,14 @@ impl Dated {
             (Stage::Over, What::Certificate) => {
                 format!("the {what} {file} expired on {day}: clients refuse it")
             }
+            (Stage::Over, What::Server) => {
+                format!(
+                    "the {what} {file} expired on {day}: unless it was renewed since, the next connection fails"
+                )
+            }
+            (Stage::Over, What::Client) => {
+                format!("the {what} {file} expired on {day}: the upstream refuses it")
+            }
             (Stage::Over, What::RevocationList { denies: false }) => {
                 format!("the {what} {file} is out of date since {day}; it still counts")
             }
@@ -98,6 +112,14 @@ impl Dated {
             },
         })
     }
+}
+
+/// Whether a certificate is so near its end that a connection with it should give way to one with its successor: within a
+/// day, or within the last third of a life that is shorter than three days.
+#[must_use]
+pub fn is_renewal_due(begins: Timestamp, ends: Timestamp, now: Timestamp) -> bool {
+    let life = ends.as_millis().saturating_sub(begins.as_millis());
+    ends.as_millis().saturating_sub(now.as_millis()) <= DAY_MS.min(life / 3)
 }
 
 /// What was said already, so that each stage is said once.
@@ -152,6 +174,20 @@ mod tests {
             (100, "the certificate /x.pem expired on 1970-04-11: clients refuse it"),
         ];
         assert_eq!(said, expected.map(|(day, words)| (day, words.to_owned())));
+    }
+
+    #[test]
+    fn a_connection_is_renewed_within_the_last_day_or_third_of_its_certificate() {
+        let hours = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
+        for (life, left, expected) in
+            [(90 * 24, 25, false), (90 * 24, 24, true), (24, 9, false), (24, 8, true), (24, -1, true)]
+        {
+            assert_eq!(
+                is_renewal_due(hours(0), hours(life), hours(life - left)),
+                expected,
+                "{left} of {life} h"
+            );
+        }
     }
 
     #[test]

@@ -1,21 +1,25 @@
 //! What the gateway says of itself: one sentence, and the JSON of the health topic, the control socket and the
 //! status command. Pure: snapshots in, values out.
 
+mod buses;
+mod certificates;
 mod upstreams;
 
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::bridge::{self, LinkState};
+use crate::bridge;
 use crate::broker;
 use crate::broker::memory::Shedding;
 use crate::expiry::Dated;
 use crate::reading::Value;
+use crate::sensor::bus::BusStatus;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
 use crate::time::{Now, Timestamp};
-pub use upstreams::Outbox;
-use upstreams::upstream_problems;
+pub use certificates::UpstreamCertificate;
+pub use upstreams::{Outbox, link_state};
+use upstreams::{outbox_problems, stream_json, upstream_problems};
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]
@@ -32,6 +36,8 @@ pub struct Snapshot {
     pub run: u64,
     /// The ports and their devices.
     pub ports: Vec<PortStatus>,
+    /// What the polled ones cost, and how their devices answer.
+    pub buses: Vec<BusStatus>,
     /// The upstreams.
     pub upstreams: Vec<bridge::Status>,
     /// The outboxes on disk, as far as the store thread answered.
@@ -42,6 +48,8 @@ pub struct Snapshot {
     pub listeners: Vec<(String, String, Option<String>)>,
     /// What ends one day, and for which listener.
     pub dates: Vec<(String, Dated)>,
+    /// The certificates of connections to upstreams.
+    pub upstream_certificates: Vec<UpstreamCertificate>,
     /// What is wrong with the files that say who may do what.
     pub access_errors: Vec<String>,
     /// Why the config on disk is not what runs.
@@ -58,6 +66,10 @@ pub struct Snapshot {
     pub disk_busy: Option<Duration>,
     /// Readings that found the way to the broker thread full.
     pub handover_dropped: u64,
+    /// Panics that were caught since the start.
+    pub panics: u64,
+    /// The place of the last one in the program's text.
+    pub last_panic: Option<String>,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
     /// Free bytes where the store is.
@@ -97,6 +109,10 @@ impl Snapshot {
         for (index, upstream) in self.upstreams.iter().enumerate() {
             let outbox = self.outboxes.get(index);
             upstream_problems(upstream, outbox, link == Some(index), &mut problems);
+            for (stream, outbox) in self.streams(index).skip(1) {
+                let name = format!("{}/{}", upstream.name, stream.name);
+                outbox_problems(&name, &outbox, &mut problems);
+            }
         }
         for port in &self.ports {
             if port.state == PortState::Down {
@@ -119,6 +135,9 @@ impl Snapshot {
             problems
                 .extend(dated.warning(self.now.wall).map(|words| format!("listener {listener}: {words}")));
         }
+        for certificate in &self.upstream_certificates {
+            problems.extend(certificate.problem(self.now.wall));
+        }
         problems.extend(self.access_errors.iter().cloned());
         if let Some(error) = &self.config_error {
             problems.push(format!("the config on disk is not what runs: {error}"));
@@ -127,6 +146,13 @@ impl Snapshot {
             && stats.shedding > Shedding::Nothing
         {
             problems.push(format!("memory runs short: the broker is {}", stats.shedding.words()));
+        }
+        if self.panics > 0 {
+            let place = self.last_panic.as_deref().unwrap_or("an unknown place");
+            problems.push(format!(
+                "{} panics were caught since the start, the last at {place}: a fault of this program, please report it",
+                self.panics
+            ));
         }
         if self.handover_dropped > 0 {
             problems
@@ -156,21 +182,14 @@ impl Snapshot {
             "clock": self.now.trust.as_str(),
             "upstreams": self.upstreams_json(),
             "ports": self.ports.iter().map(port_json).collect::<Vec<_>>(),
+            "buses": self.buses.iter().map(buses::bus_json).collect::<Vec<_>>(),
             "devices": self.devices().map(device_json).collect::<Vec<_>>(),
             "broker": self.broker.as_ref().map(broker_json),
             "listeners": self.listeners.iter().map(|(name, address, error)| {
                 json!({"name": name, "address": address, "error": error})
             }).collect::<Vec<_>>(),
             "config": {"error": self.config_error, "next_start": self.next_start},
-            "certificates": self.dates.iter().map(|(listener, dated)| {
-                json!({
-                    "listener": listener,
-                    "what": dated.what.as_str(),
-                    "file": dated.file,
-                    "expires": dated.ends.to_string(),
-                    "days": dated.days_left(self.now.wall),
-                })
-            }).collect::<Vec<_>>(),
+            "certificates": self.certificates_json(),
             "memory": self.broker.as_ref().map(|stats| json!({
                 "state": stats.shedding.words(),
                 "level": stats.shedding.level(),
@@ -179,6 +198,7 @@ impl Snapshot {
             })),
             "store": self.store_json(),
             "drops": {"handover_full": self.handover_dropped},
+            "panics": {"total": self.panics, "last": self.last_panic},
             "rss_bytes": self.rss_bytes,
             "disk_free_bytes": self.disk_free_bytes,
         })
@@ -254,8 +274,31 @@ impl Snapshot {
         self.upstreams
             .iter()
             .zip(outboxes)
-            .map(|(upstream, outbox)| upstream_json(upstream, outbox))
+            .enumerate()
+            .map(|(index, (upstream, outbox))| {
+                let mut json = upstream_json(upstream, outbox);
+                if let Json::Object(object) = &mut json
+                    && upstream.streams.len() > 1
+                {
+                    object.insert("streams".into(), self.streams_json(index));
+                }
+                json
+            })
             .collect()
+    }
+
+    /// An upstream's streams with their outboxes.
+    fn streams(&self, upstream: usize) -> impl Iterator<Item = (&bridge::StreamStatus, Outbox)> {
+        let further = |status: &bridge::Status| status.streams.len().saturating_sub(1);
+        let before: usize = self.upstreams.iter().take(upstream).map(further).sum();
+        let first = self.outboxes.get(upstream);
+        let others = self.outboxes.iter().skip(self.upstreams.len() + before);
+        let outboxes = first.into_iter().chain(others).copied().chain(std::iter::repeat(Outbox::default()));
+        self.upstreams.get(upstream).into_iter().flat_map(|status| &status.streams).zip(outboxes)
+    }
+
+    fn streams_json(&self, upstream: usize) -> Json {
+        self.streams(upstream).map(|(stream, outbox)| stream_json(stream, outbox)).collect()
     }
 }
 
@@ -265,15 +308,9 @@ fn is_missed(device: &DeviceStatus, port: &PortStatus) -> bool {
 }
 
 fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
-    let state = match upstream.state {
-        LinkState::Online => "online",
-        LinkState::Connecting => "connecting",
-        LinkState::Waiting => "offline",
-        LinkState::Stopped => "stopped",
-    };
     json!({
         "name": &*upstream.name,
-        "state": state,
+        "state": link_state(upstream.state),
         "address": &*upstream.place,
         "since": upstream.since.to_string(),
         "error": upstream.error,

@@ -15,6 +15,9 @@
 //!  disk ◀── write, flush, fdatasync ── io::store_task ▸ store::Store                     store thread
 //! ```
 //!
+//! Where devices speak only when asked, `io::bus` and [`sensor::Bus`] stand in the places of `io::serial` and
+//! [`sensor::Port`]: on a serial line or in a connection to a Modbus TCP server.
+//!
 //! A LAN PUBLISH takes the same way from `broker` on. Its acknowledgement leaves when each outbox that wants the
 //! message has it *safe*: on disk and synced, or acknowledged upstream ([`message::SafeToken`]). The same goes for each
 //! session that outlives its connection, and for the retained message: [`broker::Event::Persist`] carries what has
@@ -32,7 +35,7 @@
 //! | level | where | what |
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
-//! | 1 formats | [`mqtt`], [`message`], [`record`], [`state`], [`payload`] | bytes to values and back |
+//! | 1 formats | [`mqtt`], [`message`], [`record`], [`ranges`], [`state`], [`payload`] | bytes to values and back |
 //! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
@@ -48,7 +51,8 @@
 //!   an upstream.
 //! - No config counts in part: another one is read, checked and prepared as a whole (certificates, password files,
 //!   sockets) before any of it is in use. [`config::reload`] tells what changes and when it counts.
-//! - Outside input never panics, and `unsafe` is forbidden.
+//! - Outside input never panics, and `unsafe` is forbidden. Should a fault, of ours or of a library, panic all the same,
+//!   it costs the connection, the link or the line that was at work ([`io::panics`]), and is counted.
 //!
 //! # What survives what
 //!
@@ -85,6 +89,7 @@ pub mod unit;
 pub mod message;
 pub mod mqtt;
 pub mod payload;
+pub mod ranges;
 pub mod record;
 pub mod state;
 

@@ -8,6 +8,10 @@ pub const READ_SCRATCH_BYTES: usize = 64 * 1024;
 /// The longest config file, in bytes. A longer one is refused unread: nobody writes one by hand.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// The user's own device profiles, in files. Those beyond, in the order of their names, aren't read: nobody has so many
+/// kinds of sensor.
+pub const PROFILES_MAX: usize = 1_024;
+
 /// Bytes that may wait on the way from the service thread to the broker thread, and back. Worst memory: twice
 /// this. At the bound readings, and messages for which nobody waits, are dropped and counted (`handover_full`):
 /// some 40,000 readings, minutes of a thread that stands still.
@@ -25,6 +29,14 @@ pub const GREETINGS_MAX: usize = 256;
 /// milliseconds, tens on a small board with an RSA key, and the clients that are connected wait that long. Further
 /// steps wait for their turn, bounded by [`GREETINGS_MAX`].
 pub const HANDSHAKE_STEPS_AT_ONCE_MAX: usize = 1;
+
+/// Panics that are caught within [`PANICS_WITHIN`]; each costs one connection, or one line. Beyond them the gateway stops
+/// in order, to be started anew: whoever can make it panic at will harms the others no more often than that, and what
+/// half-done work leaves behind doesn't add up.
+pub const PANICS_MAX: usize = 30;
+
+/// The span in which [`PANICS_MAX`] are counted.
+pub const PANICS_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Certificates in the list of the built-in authority. The list is read and written as a whole, some 400 bytes for each,
 /// so 2 MB at worst. At the bound those that have expired are forgotten; if none has, no further one is issued.

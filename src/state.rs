@@ -8,7 +8,7 @@
 //! ```text
 //! version = 1, kind, then
 //! kind 1, retained:     message
-//! kind 2, session:      serial, client, flags (1 user, 2 expires, 4 connected, 8 will, 16 ends), [user],
+//! kind 2, session:      serial, client, flags (1 user, 2 expires, 4 connected, 8 will, 16 ends, 32 home, 64 own users), [user], [home],
 //!                       [expiry ms], [ends: span], sent, [will: span, message]
 //! kind 3, subscription: serial, filter, options (as on the wire), identifier or 0
 //! kind 4, outbound:     serial, number, 0 or 1 released, and where it is not: flags (bits 0-1 QoS, 2 RETAIN),
@@ -106,6 +106,15 @@ pub struct Stored {
     pub expires: Option<Span>,
 }
 
+/// A listener with users or rules of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// Its name.
+    pub listener: Arc<str>,
+    /// Whether the session belongs to one of the listener's own users, rather than to one of the broker's.
+    pub own_users: bool,
+}
+
 /// A session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredSession {
@@ -115,6 +124,8 @@ pub struct StoredSession {
     pub client_id: Arc<str>,
     /// Who owns it.
     pub user_name: Option<Arc<str>>,
+    /// Where its client came in, if that listener has users or rules of its own.
+    pub home: Option<Home>,
     /// How long it outlives a connection; `None`: for ever.
     pub expiry: Option<Duration>,
     /// It had a connection.

@@ -32,6 +32,7 @@ fn values() -> Vec<Value> {
         serial: 7,
         client_id: "plc".into(),
         user_name: None,
+        home: None,
         expiry: None,
         connected: true,
         ends: None,
@@ -40,6 +41,7 @@ fn values() -> Vec<Value> {
     };
     let full = StoredSession {
         user_name: Some("user".into()),
+        home: Some(Home { listener: "lan".into(), own_users: true }),
         expiry: Some(Duration::from_secs(3600)),
         connected: false,
         ends: Some(SPAN),

@@ -16,7 +16,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use support::{Gateway, Mosquitto, Process, Pty, Relay, Tap, eventually, fieldgate, json_device, upstream};
+use support::{
+    Gateway, Mosquitto, Process, Pty, Relay, Tap, eventually, fieldgate, json_device, publish, publish_with,
+    upstream,
+};
 
 /// What `fieldgate ledger verify` says about a capture: its exit code and its JSON.
 fn ledger(dir: &Path, capture: &str, arguments: &[&str]) -> (i32, Json) {
@@ -182,6 +185,50 @@ fn what_is_too_old_for_its_map_is_dropped_told_on_the_receipt_and_explained_in_t
     assert_eq!((code, &verdict["explained"]), (0, &3.into()), "{verdict:#}");
     let (code, verdict) = ledger(dir.path(), &capture(&tap), &[]);
     assert_eq!((code, &verdict["missing"]), (3, &3.into()), "{verdict:#}");
+}
+
+#[test]
+fn a_lan_message_that_waits_is_sent_with_the_rest_of_its_time_to_live_or_dropped_once_that_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mosquitto = Mosquitto::start(dir.path());
+    let relay = Relay::to(mosquitto.port);
+    // Its payload is the expiry interval as it came, and the payload.
+    let format = ["-V", "5", "-F", "MSG|%t|%q|%r|%E %p"];
+    let tap = Tap::subscribe_with(mosquitto.port, "lan/#", &format);
+    let map = "version = \"5\"\n[[upstream.map]]\nfilter = \"lan/#\"\n";
+    let mut gateway = Gateway::start(&(upstream(relay.port) + map));
+    gateway.wait_online();
+    relay.cut();
+    gateway.wait("offline", |status| status["upstreams"][0]["state"] != "online");
+    for (payload, seconds) in [("short", "2"), ("long", "600")] {
+        let arguments = ["-V", "5", "-q", "1", "-D", "publish", "message-expiry-interval", seconds];
+        publish_with(gateway.lan_port, "lan/a", payload, &arguments);
+    }
+    publish(gateway.lan_port, "lan/a", "for ever");
+    gateway.wait("one is too old", |status| {
+        let backlog = &status["upstreams"][0]["backlog"];
+        backlog["messages"] == 3 && backlog["oldest_s"].as_f64() > Some(4.0)
+    });
+    // Also over a restart: the records on disk say when they came.
+    gateway.stop();
+    gateway.start_again();
+    relay.open();
+    let last = tap.wait("the last one", |message| message.payload.ends_with("for ever"));
+    assert_eq!(last.payload, " for ever");
+    let messages = tap.messages();
+    assert_eq!(
+        messages.len(),
+        2,
+        "{:?}",
+        messages.iter().map(|message| &message.payload).collect::<Vec<_>>()
+    );
+    let (left, payload) = messages[0].payload.split_once(' ').unwrap();
+    let left: u64 = left.parse().unwrap();
+    assert_eq!(payload, "long");
+    // It came a moment after the first.
+    assert!((400..=598).contains(&left), "{left} s");
+    let status = gateway.wait_drained();
+    assert_eq!(status["upstreams"][0]["drops"]["expired"], 1, "{status:#}");
 }
 
 #[test]

@@ -18,13 +18,18 @@ const TABLES: &[(&str, &str)] = &[
     ("port", include_str!("config_mistakes/port.txt")),
     ("device", include_str!("config_mistakes/device.txt")),
     ("point", include_str!("config_mistakes/point.txt")),
+    ("cell", include_str!("config_mistakes/cell.txt")),
+    ("codec", include_str!("config_mistakes/codec.txt")),
+    ("framing", include_str!("config_mistakes/framing.txt")),
+    ("poll", include_str!("config_mistakes/poll.txt")),
+    ("profile", include_str!("config_mistakes/profile.txt")),
     ("broker", include_str!("config_mistakes/broker.txt")),
     ("upstream", include_str!("config_mistakes/upstream.txt")),
     ("syntax", include_str!("config_mistakes/syntax.txt")),
 ];
 
 fn facts() -> Facts {
-    Facts { default_id: "gw".into() }
+    Facts { default_id: "gw".into(), ..Facts::default() }
 }
 
 fn mistakes(files: &[(&str, &str)]) -> Vec<Mistake> {

@@ -35,7 +35,8 @@ fn uncommented(text: &str) -> String {
 
 fn read(text: &str) -> Result<Config, String> {
     let sources = [Source { file: "fieldgate.toml".into(), text: text.into() }];
-    parse(&sources, &Facts { default_id: "gw".into() }).map_err(|mistakes| render(&mistakes))
+    parse(&sources, &Facts { default_id: "gw".into(), ..Facts::default() })
+        .map_err(|mistakes| render(&mistakes))
 }
 
 fn good(text: &str) -> Config {
@@ -83,10 +84,12 @@ fn others(kind: &'static Kind) -> Vec<String> {
     let number = |n: i64| n.to_string();
     match kind {
         Kind::Text { .. } | Kind::Raw { .. } | Kind::Id { .. } | Kind::Level { .. } => {
-            ["other", "x:1", "/other", "epoch"].map(|text| format!("\"{text}\"")).to_vec()
+            ["other", "x:1", "/other", "epoch", "kg"].map(|text| format!("\"{text}\"")).to_vec()
         }
         Kind::Path => vec!["\"/some/other\"".into()],
-        Kind::Integer { min, max } => vec![number(*min), number(*max), number(min + 1), number(min + 2)],
+        Kind::Integer { min, max } => {
+            vec![number(*min), number(*max), number(min + 1), number(min + 2), number(min + 8)]
+        }
         Kind::Number | Kind::Decimal => vec!["7".into()],
         Kind::Bool => vec!["true".into(), "false".into()],
         Kind::Duration { min, max } => {
@@ -110,6 +113,9 @@ fn others(kind: &'static Kind) -> Vec<String> {
                 ["\"5\"", "\"https://other.example\"", "\"level\", \"other\"", "\"subscribe\"", "\"stdout\""];
             texts.map(|texts| format!("[{texts}]")).to_vec()
         }
+        Kind::Hex { .. } => vec!["\"5b\"".into(), "\"01 02\"".into()],
+        Kind::Scalars { .. } => vec!["[1, 3]".into(), "[7]".into()],
+        Kind::Map { .. } => vec!["{ a = true }".into()],
         Kind::OneOf(kinds) => kinds.iter().flat_map(others).collect(),
         Kind::Table(_) | Kind::Tables { .. } | Kind::Tagged(_) => Vec::new(),
     }
@@ -117,15 +123,23 @@ fn others(kind: &'static Kind) -> Vec<String> {
 
 /// These can't be changed alone in the annotated file: another key names the same thing or must go with them, they have a
 /// header of their own there, or nothing depends on them.
-const NOT_ALONE: [(&str, &str); 8] = [
+const NOT_ALONE: [(&str, &str); 16] = [
+    ("[gateway]", "profiles_dir"),
     ("[[port]]", "name"),
     ("[[device]]", "port"),
     ("[[device]]", "points"),
+    ("[[device]]", "profile"),
+    ("[[device]]", "only"),
     ("[[broker.listener]]", "check_users"),
+    ("[[broker.listener.acl]]", "anonymous"),
     ("[[broker.listener]]", "websocket"),
     ("[[broker.acl]]", "anonymous"),
+    ("[[upstream]]", "threshold"),
+    ("[[upstream]]", "idle_timeout"),
     ("[[upstream]]", "tls"),
     ("[upstream.tls]", "pin"),
+    ("[[upstream.stream]]", "name"),
+    ("[[upstream.map]]", "stream"),
 ];
 
 fn all(plan: &Plan, effect: Effect) -> &[String] {

@@ -12,7 +12,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fieldgate::bridge::{Direction, DrainOrder, Failover, RetainRule};
+use fieldgate::bridge::Start;
+use fieldgate::bridge::redirect::Allowed;
+use fieldgate::bridge::{Direction, DrainOrder, Failover, Priority, RetainRule, StreamConfig};
 use fieldgate::broker::ListenerPolicy;
 use fieldgate::config::*;
 use fieldgate::message::OutboxId;
@@ -24,13 +26,21 @@ fn good(text: &str) -> Config {
     good_files(&[text])
 }
 
+fn facts() -> Facts {
+    Facts {
+        default_id: "fg-1a2b".into(),
+        host_name: Some("barn.lan".into()),
+        machine: Some("0123abcd".into()),
+    }
+}
+
 fn good_files(texts: &[&str]) -> Config {
     let sources: Vec<Source> = texts
         .iter()
         .enumerate()
         .map(|(n, text)| Source { file: format!("{n}.toml"), text: (*text).into() })
         .collect();
-    parse(&sources, &Facts { default_id: "fg-1a2b".into() }).unwrap_or_else(|m| panic!("{}", render(&m)))
+    parse(&sources, &facts()).unwrap_or_else(|m| panic!("{}", render(&m)))
 }
 
 #[test]
@@ -88,6 +98,7 @@ host = "broker.example"
     );
     let port = PortConfig {
         name: "usb0".into(),
+        kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
         baud: 9600,
         data_bits: DataBits::Eight,
@@ -96,6 +107,9 @@ host = "broker.example"
         flow_control: FlowControl::None,
         dtr: None,
         rts: None,
+        echo: false,
+        gap: None,
+        rs485: None,
     };
     assert_eq!(config.ports, [port]);
     let device = &config.devices[0];
@@ -110,7 +124,7 @@ host = "broker.example"
     );
     assert_eq!((upstream.client_id.as_str(), upstream.version), ("fg-1a2b", Version::V311));
     assert_eq!((&upstream.tls, &upstream.user_name, &upstream.password), (&None, &None, &None));
-    assert_eq!((upstream.keep_alive, upstream.inflight_max), (Duration::from_secs(30), 20));
+    assert_eq!((upstream.keep_alive, upstream.inflight_max), (Duration::from_secs(30), 100));
     assert_eq!(
         (upstream.backoff_min, upstream.backoff_max),
         (Duration::from_secs(1), Duration::from_secs(60))
@@ -289,6 +303,13 @@ fn frames_and_decoders_are_read_in_each_of_their_forms() {
             "Csv { separator: ';', columns: [\"a\", \"b\"] }",
         ),
         ("{ kind = \"csv\", separator = \"\\t\" }", "Csv { separator: '\\t', columns: [] }"),
+        ("\"nmea\"", "Codec(Nmea { bare: false })"),
+        ("{ kind = \"nmea\", checksum = \"optional\" }", "Codec(Nmea { bare: true })"),
+        ("\"dsmr\"", "Codec(Dsmr)"),
+        ("\"sml\"", "Codec(Sml)"),
+        ("\"ve-direct\"", "Codec(VeDirect)"),
+        ("\"iec62056-21\"", "Codec(Iec62056)"),
+        ("{ kind = \"mbus\" }", "Codec(Mbus)"),
         ("{ kind = \"regex\", pattern = '(?<w>\\d+) kg' }", "Regex(Regex(\"(?<w>\\\\d+) kg\"))"),
     ] {
         assert_eq!(decoded(text), expected, "{text}");
@@ -452,6 +473,8 @@ name = "devices"
 bind = "0.0.0.0:8883"
 versions = ["5", "3.1.1"]
 connections_max = 40
+max_qos = 1
+retain_available = false
 client_id_from_user = true
 [broker.listener.tls]
 cert = "/c.pem"
@@ -521,6 +544,8 @@ websocket = { path = "*" }
             policy("plain"),
             ListenerPolicy {
                 versions: vec![Version::V5, Version::V311],
+                qos_max: fieldgate::mqtt::QoS::AtLeastOnce,
+                retain_available: false,
                 connections_max: Some(40),
                 client_id_from_user: true,
                 ..policy("devices")
@@ -529,6 +554,54 @@ websocket = { path = "*" }
             policy("local"),
         ]
     );
+}
+
+#[test]
+fn a_listener_has_the_users_and_the_rules_that_it_names() {
+    use fieldgate::broker::acl::{Access, Rule, Who};
+    let config = good(
+        r#"
+[[broker.listener]]
+name = "common"
+allow_anonymous = true
+[[broker.listener]]
+name = "both"
+bind = "0.0.0.0:1"
+password_file = "/passwd"
+acl_file = "/acl"
+[[broker.listener]]
+name = "inline"
+bind = "0.0.0.0:2"
+[[broker.listener.user]]
+name = "ann"
+password = { env = "ANN" }
+[[broker.listener.acl]]
+user = "ann"
+allow = [{ topic = "a/#", access = "read" }]
+"#,
+    );
+    let own_users: Vec<bool> = config.broker.listeners.iter().map(|policy| policy.own_users).collect();
+    assert_eq!(own_users, [false, true, true]);
+    assert!(config.users.is_empty());
+    let [both, inline] = &config.own_access[..] else { panic!("{:?}", config.own_access) };
+    let (users, rules) = (both.users.as_ref().unwrap(), both.rules.as_ref().unwrap());
+    assert_eq!((&*both.listener, users.list.len()), ("both", 0));
+    assert_eq!(users.file.as_deref(), Some(Path::new("/passwd")));
+    assert_eq!(rules.file.as_deref(), Some(Path::new("/acl")));
+    assert_eq!(rules.acl.rules(), None);
+    let (users, rules) = (inline.users.as_ref().unwrap(), inline.rules.as_ref().unwrap());
+    assert_eq!((&*inline.listener, &*users.list[0].name, &users.file), ("inline", "ann", &None));
+    let rule = Rule {
+        who: Who::User("ann".into()),
+        allow: true,
+        access: Access::READ,
+        filter: fieldgate::mqtt::topic::TopicFilter::parse("a/#").unwrap(),
+        substitutes: true,
+    };
+    assert_eq!(rules.acl.rules(), Some(&[rule][..]));
+    let own: Vec<&str> = config.broker.own_rules.keys().map(|name| &**name).collect();
+    assert_eq!(own, ["both", "inline"]);
+    assert_eq!(config.broker.own_rules["inline"], rules.acl);
 }
 
 #[test]
@@ -591,6 +664,7 @@ commit_interval_pressed = "25ms"
         base: "fieldgate/fg-1a2b".into(),
         listeners: config.broker.listeners.clone(),
         acl: std::sync::Arc::default(),
+        own_rules: Default::default(),
         client_id_prefixes: vec!["meter-".into(), "gauge-".into()],
         forward: Vec::new(),
         packet_bytes_max: 1 << 20,
@@ -715,11 +789,16 @@ user_name = "u"
 password = { credential = "x" }
 keep_alive = "10s"
 inflight_max = 1000
+topic_alias_max = 7
 backoff_min = "500ms"
 backoff_max = "10min"
 fallback = ["c.example", "[2001:db8::2]:99"]
 failover = "shuffle"
 return_after = "10min"
+redirect_hosts = ["*.r.example", "R2.example:99", "[fe80::1]:7"]
+start = "lazy"
+threshold = 3
+idle_timeout = "5s"
 bind = "eth0"
 websocket = "/ws"
 ack_timeout = "5s"
@@ -747,6 +826,18 @@ kind = "socks5"
 host = "p.example"
 user_name = "pu"
 password = { env = "PP" }
+[[upstream.stream]]
+name = "bulk"
+max_size = "2 MiB"
+max_age = "2d"
+max_records = 1000
+full = "reject"
+drain = "newest-first"
+live_share = 10
+priority = "low"
+[[upstream.stream]]
+name = "alarms"
+priority = "high"
 [[upstream.map]]
 filter = "fieldgate/+/data/#"
 local_prefix = "fieldgate/"
@@ -755,8 +846,10 @@ qos = 0
 retain = "never"
 expiry = "7d"
 priority = "high"
+stream = "bulk"
 [[upstream.map]]
 filter = "lan/#"
+stream = "default"
 [[upstream.map]]
 filter = "from/{gateway}/#"
 direction = "in"
@@ -775,6 +868,10 @@ retain = "always"
         (Some("u"), &Some(SecretRef::Credential("x".into())))
     );
     assert_eq!((second.keep_alive, second.inflight_max), (Duration::from_secs(10), 1000));
+    let lazy = Start::Lazy { threshold: 3, idle_timeout: Duration::from_secs(5) };
+    assert_eq!((first.start, second.start), (Start::Automatic, lazy));
+    assert_eq!(good("[[upstream]]\nhost = \"a\"\nstart = \"once\"").upstreams[0].start, Start::Once);
+    assert_eq!((first.topic_alias_max, second.topic_alias_max), (64, 7));
     assert_eq!(
         (second.backoff_min, second.backoff_max),
         (Duration::from_millis(500), Duration::from_secs(600))
@@ -792,6 +889,33 @@ retain = "always"
     let expiries = second.maps.iter().map(|map| map.expiry).collect::<Vec<_>>();
     assert_eq!(expiries, [Some(Duration::from_secs(7 * 86_400)), None, None]);
     assert_eq!(second.maps.iter().map(|map| map.high).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(second.maps.iter().map(|map| map.stream).collect::<Vec<_>>(), [1, 0, 0]);
+    let bulk = Stream {
+        machine: StreamConfig {
+            name: "bulk".into(),
+            drain: DrainOrder::NewestFirst,
+            live_share: 10,
+            priority: Priority::Low,
+        },
+        max_size: Some(2 << 20),
+        max_age: Some(Duration::from_secs(2 * 86_400)),
+        max_records: Some(1_000),
+        full: Some(FullRule::Refuse),
+    };
+    let alarms = Stream {
+        machine: StreamConfig {
+            name: "alarms".into(),
+            drain: DrainOrder::OldestFirst,
+            live_share: 50,
+            priority: Priority::High,
+        },
+        max_size: None,
+        max_age: None,
+        max_records: None,
+        full: None,
+    };
+    assert_eq!(second.streams, [bulk, alarms]);
+    assert!(first.streams.is_empty());
     let inward = &second.maps[2];
     assert_eq!(inward.remote_filter.as_ref().unwrap().as_str(), "to/fg-1a2b/#");
     assert_eq!((inward.direction, inward.qos_max), (Direction::In, QoS::ExactlyOnce));
@@ -811,6 +935,9 @@ retain = "always"
         fallback: vec![address("c.example", 2883), address("2001:db8::2", 99)],
         failover: Failover::Shuffle,
         return_after: Duration::from_secs(600),
+        redirects: [("*.r.example", 2883), ("R2.example", 99), ("fe80::1", 7)]
+            .map(|(host, port)| Allowed { host: host.into(), port })
+            .into(),
         proxy: Some(Proxy {
             kind: ProxyKind::Socks5,
             host: "p.example".into(),
@@ -833,6 +960,26 @@ retain = "always"
     assert_eq!(rules, [("fieldgate/fg-1a2b/data/#", 0), ("fieldgate/+/data/#", 1), ("lan/#", 1)]);
     assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = false").upstreams[0].tls, None);
     assert_eq!(good("[[upstream]]\nhost = \"a\"\ntls = {}").upstreams[0].tls, Some(UpstreamTls::default()));
+}
+
+#[test]
+fn placeholders_stand_for_what_the_gateway_and_its_machine_are_called() {
+    let config = good(
+        r#"
+gateway.site = "North 1"
+[[upstream]]
+host = "a"
+client_id = "{site}/{gateway}-{hostname}-{machine}-{"
+[[upstream.map]]
+filter = "x/{machine}/#"
+remote_prefix = "{hostname}/{site}/{device}/"
+"#,
+    );
+    let upstream = &config.upstreams[0];
+    assert_eq!(upstream.client_id, "North 1/fg-1a2b-barn.lan-0123abcd-{");
+    let map = &upstream.maps[0];
+    assert_eq!(map.filter.as_str(), "x/0123abcd/#");
+    assert_eq!(map.remote_prefix, "barn.lan/North 1/{device}/");
 }
 
 #[test]
@@ -876,8 +1023,63 @@ fn a_machine_id_that_no_topic_can_hold_is_made_fit() {
     for (machine, expected) in
         [("a/b+c", "a-b-c"), ("", "gateway"), ("ä", "-"), (&*"x".repeat(70), &*"x".repeat(64))]
     {
-        let config = parse(&[], &Facts { default_id: machine.into() }).unwrap();
+        let config = parse(&[], &Facts { default_id: machine.into(), ..Facts::default() }).unwrap();
         assert_eq!(config.gateway.id, expected);
         assert_eq!(*config.gateway.base_topic, format!("fieldgate/{expected}"));
     }
+}
+
+#[test]
+fn a_polled_device_is_asked_as_the_config_says() {
+    use fieldgate::sensor::modbus::pdu::ReadFunction;
+    let config = good(
+        "[[port]]\nname = \"bus\"\npath = \"/dev/b\"\nparity = \"even\"\necho = true\ngap = \"5ms\"\n\
+         rs485 = { rts = \"after-send\", delay_after = \"2ms\" }\n\
+         [[port]]\nname = \"plc\"\nkind = \"tcp\"\naddress = \"[fe80::1]\"\n\
+         [[device]]\nname = \"m\"\nport = \"bus\"\ndecode = \"registers\"\nunit_id = 7\nevery = \"1min\"\n\
+         timeout = \"2s\"\nretries = 3\npause = \"20ms\"\nmax_hole = 4\nmax_registers = 80\n\
+         [[device.points]]\nname = \"e\"\nfunction = 4\naddress = 72\ntype = \"u32\"\nword_order = \"low-word-first\"\n\
+         [[device.points]]\nname = \"c\"\nfunction = 1\naddress = { exact = 40001 }\n\
+         [[device]]\nname = \"d\"\nport = \"plc\"\ndecode = \"registers\"\nunit_id = 0\nstale_after = \"20s\"\n\
+         [[device.points]]\nname = \"s\"\nfunction = 3\naddress = 40000\ntype = \"u16\"\nmask = 0xff\n",
+    );
+    let [bus, plc] = &config.ports[..] else { panic!("{:?}", config.ports) };
+    let (before, after) = (Duration::ZERO, Duration::from_millis(2));
+    let rs485 = Rs485 { rts_on_send: false, delay_before: before, delay_after: after };
+    assert_eq!(
+        (bus.kind, bus.echo, bus.gap, bus.rs485),
+        (PortKind::Serial, true, Some(after * 5 / 2), Some(rs485))
+    );
+    assert_eq!((bus.line_rate().baud, bus.line_rate().character_bits), (9_600, 11));
+    assert_eq!((plc.kind, plc.path.as_str()), (PortKind::Tcp, "[fe80::1]:502"));
+    let [meter, direct] = &config.devices[..] else { panic!("{:?}", config.devices) };
+    let poll = PollConfig {
+        every: Duration::from_secs(60),
+        timeout: Duration::from_secs(2),
+        retries: 3,
+        pause: Duration::from_millis(20),
+        ask: Ask::Registers { unit_id: 7, hole_max: 4, registers_max: 80 },
+    };
+    assert_eq!(meter.poll.as_ref(), Some(&poll));
+    assert_eq!(meter.stale_after, Duration::from_secs(180), "three cycles");
+    assert_eq!(direct.stale_after, Duration::from_secs(20), "as it is written");
+    let Points::List(points) = &meter.points else { panic!("{:?}", meter.points) };
+    let register = |function, address| Some(Register { function, address });
+    assert_eq!(points[0].register, register(ReadFunction::InputRegisters, 72));
+    assert_eq!(points[0].cell.unwrap().word_order, WordOrder::LowFirst);
+    assert_eq!(
+        (points[1].register, points[1].kind),
+        (register(ReadFunction::Coils, 40_001), PointType::Bool)
+    );
+    let Points::List(points) = &direct.points else { panic!("{:?}", direct.points) };
+    assert_eq!(points[0].register, register(ReadFunction::HoldingRegisters, 40_000));
+    assert_eq!(points[0].cell.unwrap().mask, Some(0xff));
+    let defaults = PollConfig {
+        every: Duration::from_secs(10),
+        timeout: Duration::from_millis(500),
+        retries: 1,
+        pause: Duration::ZERO,
+        ask: Ask::Registers { unit_id: 0, hole_max: 0, registers_max: 60 },
+    };
+    assert_eq!(direct.poll.as_ref(), Some(&defaults));
 }

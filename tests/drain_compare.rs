@@ -1,5 +1,8 @@
 //! The same outage for this gateway and for a Mosquitto with a bridge, one after the other on the same machine: upstream
-//! is away while a client on the LAN publishes, then comes back. What arrives, and how fast.
+//! is away while a client on the LAN publishes, then comes back. What arrives, how fast, and what it costs the bridge.
+//!
+//! Upstream is a Mosquitto whose subscriber gets everything (what is lost?), a Mosquitto that only takes (then its own
+//! reading of packets is most of the time), and a socket that acknowledges and no more (then it is the bridge alone).
 
 #![allow(
     clippy::unwrap_used,
@@ -76,7 +79,7 @@ fn publish_all(port: u16) {
             dup: false,
             qos: QoS::AtLeastOnce,
             retain: false,
-            topic: "plant/line/1",
+            topic: if number == 0 || number + 1 == MESSAGES { "plant/mark" } else { "plant/line/1" },
             packet_id: PacketId::new((number % 60_000) as u16 + 1),
             properties: Properties::EMPTY,
             payload: payload.as_bytes(),
@@ -92,12 +95,12 @@ fn publish_all(port: u16) {
 }
 
 /// A subscription that is there before the first message can be.
-fn subscribe(port: u16) {
+fn subscribe(port: u16, filter: &str) {
     let mut stream = client(port, "watcher", false);
     let mut out = Vec::new();
     // With QoS 1, so that what comes before the watcher is back waits for it.
     let options = SubscribeOptions { qos: QoS::AtLeastOnce, ..SubscribeOptions::default() };
-    let filters = vec![SubscribeFilter { filter: "plant/#", options }];
+    let filters = vec![SubscribeFilter { filter, options }];
     let packet_id = PacketId::new(1).unwrap();
     packet(&Packet::Subscribe(Subscribe { packet_id, properties: Properties::EMPTY, filters }), &mut out);
     stream.write_all(&out).unwrap();
@@ -105,100 +108,224 @@ fn subscribe(port: u16) {
     stream.read_exact(&mut suback).unwrap();
 }
 
-/// What a subscriber upstream gets: how many different ones, how many in all, and how long from first to last.
-fn receive_all(port: u16) -> (usize, usize, f64) {
-    let mut stream = client(port, "watcher", false);
-    stream.set_read_timeout(Some(IDLE)).unwrap();
-    let (mut seen, mut different, mut all) = (vec![false; MESSAGES], 0, 0);
-    let (mut held, mut buffer, mut acks) = (Vec::new(), vec![0; 1 << 18], Vec::new());
-    let (mut first, mut last) = (None, Instant::now());
-    while different < MESSAGES {
-        let Ok(read @ 1..) = stream.read(&mut buffer) else { break };
-        held.extend_from_slice(&buffer[..read]);
-        let mut at = 0;
-        while let Some(found) = frame(&held[at..], 1 << 20).unwrap() {
-            at += found.len;
-            let Packet::Publish(publish) = decode(found, Version::V311).unwrap() else { continue };
-            let number: usize = std::str::from_utf8(publish.payload).unwrap().parse().unwrap();
-            first.get_or_insert_with(Instant::now);
-            last = Instant::now();
-            all += 1;
-            if let Some(id) = publish.packet_id {
-                acks.extend([0x40, 2]);
-                acks.extend(id.get().to_be_bytes());
-            }
-            different += usize::from(!std::mem::replace(&mut seen[number], true));
-        }
-        held.drain(..at);
-        stream.write_all(&acks).unwrap();
-        acks.clear();
-    }
-    (different, all, first.map_or(0.0, |first| (last - first).as_secs_f64()))
+/// What arrived, and when.
+struct Arrived {
+    seen: Vec<bool>,
+    different: usize,
+    all: usize,
+    first: Option<Instant>,
+    last: Instant,
 }
 
-/// One outage: `lan` is where the client publishes. Gives how many were lost, and messages a second.
-fn outage(name: &str, upstream: &mut Mosquitto, lan: u16) -> (usize, f64) {
-    subscribe(upstream.port);
-    upstream.stop();
+impl Arrived {
+    fn new() -> Self {
+        Self { seen: vec![false; MESSAGES], different: 0, all: 0, first: None, last: Instant::now() }
+    }
+
+    /// Reads what came, and writes the acknowledgements; false at the end of the stream or after long silence.
+    fn read(&mut self, stream: &mut TcpStream, held: &mut Vec<u8>, buffer: &mut [u8]) -> bool {
+        let Ok(read @ 1..) = stream.read(buffer) else { return false };
+        held.extend_from_slice(&buffer[..read]);
+        let (mut at, mut answers) = (0, Vec::new());
+        while let Some(found) = frame(&held[at..], 1 << 20).unwrap() {
+            at += found.len;
+            match decode(found, Version::V311).unwrap() {
+                Packet::Publish(publish) => self.publish(&publish, &mut answers),
+                Packet::Connect(_) => answers.extend([0x20, 2, 0, 0]),
+                Packet::PingReq => answers.extend([0xD0, 0]),
+                Packet::Subscribe(subscribe) => {
+                    let id = subscribe.packet_id.get().to_be_bytes();
+                    answers.extend([0x90, 2 + subscribe.filters.len() as u8, id[0], id[1]]);
+                    answers.extend(subscribe.filters.iter().map(|_| 1));
+                }
+                _ => {}
+            }
+        }
+        held.drain(..at);
+        stream.write_all(&answers).is_ok()
+    }
+
+    fn publish(&mut self, publish: &Publish<'_>, answers: &mut Vec<u8>) {
+        if let Some(id) = publish.packet_id {
+            answers.extend([0x40, 2]);
+            answers.extend(id.get().to_be_bytes());
+        }
+        if !publish.topic.starts_with("plant/") {
+            return;
+        }
+        let number: usize = std::str::from_utf8(publish.payload).unwrap().parse().unwrap();
+        self.last = Instant::now();
+        self.first.get_or_insert(self.last);
+        self.all += 1;
+        self.different += usize::from(!std::mem::replace(&mut self.seen[number], true));
+    }
+
+    fn seconds(&self) -> f64 {
+        self.first.map_or(0.0, |first| (self.last - first).as_secs_f64())
+    }
+}
+
+/// What is upstream.
+#[derive(Clone, Copy, PartialEq)]
+enum Receiver {
+    /// A Mosquitto with a subscriber to everything.
+    Delivers,
+    /// A Mosquitto with a subscriber to the first and the last message.
+    Takes,
+    /// A socket that acknowledges.
+    Acknowledges,
+}
+
+impl Receiver {
+    const ALL: [Self; 3] = [Self::Delivers, Self::Takes, Self::Acknowledges];
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Delivers => "into a Mosquitto that delivers",
+            Self::Takes => "into a Mosquitto that takes",
+            Self::Acknowledges => "into a socket",
+        }
+    }
+
+    const fn filter(self) -> &'static str {
+        match self {
+            Self::Delivers | Self::Acknowledges => "plant/#",
+            Self::Takes => "plant/mark",
+        }
+    }
+
+    /// Messages that are to be seen.
+    const fn expected(self) -> usize {
+        match self {
+            Self::Delivers | Self::Acknowledges => MESSAGES,
+            Self::Takes => 2,
+        }
+    }
+}
+
+/// How one outage ended.
+struct Outcome {
+    lost: usize,
+    /// Messages a second, from the first to the last.
+    rate: f64,
+    /// CPU seconds of the bridge for a million messages.
+    cpu: f64,
+    /// The same of upstream, if it is a Mosquitto.
+    upstream_cpu: Option<f64>,
+}
+
+/// CPU seconds that a process used, user and system.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / 100.0
+}
+
+/// One outage: `lan` is where the client publishes, `port` where upstream will be, `pid` who bridges.
+fn outage(
+    name: &str,
+    receiver: Receiver,
+    upstream: &mut Option<Mosquitto>,
+    (lan, port): (u16, u16),
+    pid: u32,
+) -> Outcome {
+    if let Some(upstream) = upstream {
+        subscribe(port, receiver.filter());
+        upstream.stop();
+    }
     let began = Instant::now();
     publish_all(lan);
     let taken_in = MESSAGES as f64 / began.elapsed().as_secs_f64();
-    upstream.start_again();
-    let (different, all, seconds) = receive_all(upstream.port);
-    let rate = different as f64 / seconds;
+    let cpu_before = cpu_seconds(pid);
+    let mut stream = if let Some(upstream) = upstream {
+        upstream.start_again();
+        client(port, "watcher", false)
+    } else {
+        std::net::TcpListener::bind(("127.0.0.1", port)).unwrap().accept().unwrap().0
+    };
+    stream.set_read_timeout(Some(IDLE)).unwrap();
+    let million = 1e6 / MESSAGES as f64;
+    let (mut arrived, mut held, mut buffer) = (Arrived::new(), Vec::new(), vec![0; 1 << 18]);
+    while arrived.different < receiver.expected() && arrived.read(&mut stream, &mut held, &mut buffer) {}
+    let outcome = Outcome {
+        lost: receiver.expected() - arrived.different,
+        rate: MESSAGES as f64 / arrived.seconds(),
+        cpu: (cpu_seconds(pid) - cpu_before) * million,
+        // It was started for this.
+        upstream_cpu: upstream.as_ref().map(|upstream| cpu_seconds(upstream.pid()) * million),
+    };
     println!(
-        "{name}: {taken_in:.0} messages/s taken in, {} of {MESSAGES} lost, {} came twice, drained at {rate:.0} messages/s",
-        MESSAGES - different,
-        all - different
+        "{name} {}: {taken_in:.0} messages/s taken in, {} of {} lost, {} came twice, drained at {:.0} messages/s with {:.2} CPU seconds a million{}",
+        receiver.words(),
+        outcome.lost,
+        receiver.expected(),
+        arrived.all - arrived.different,
+        outcome.rate,
+        outcome.cpu,
+        outcome.upstream_cpu.map(|cpu| format!(" ({cpu:.2} of upstream)")).unwrap_or_default()
     );
-    (MESSAGES - different, rate)
+    outcome
 }
 
-fn upstream(dir: &Path, name: &str) -> Mosquitto {
-    let dir = dir.join(name);
-    std::fs::create_dir(&dir).unwrap();
-    let port = free_port();
+fn upstream(dir: &Path, receiver: Receiver, port: u16) -> Option<Mosquitto> {
     let text =
         format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_type none\nmax_inflight_messages 0\n");
-    Mosquitto::start_with(&dir, port, &text)
+    (receiver != Receiver::Acknowledges).then(|| Mosquitto::start_with(dir, port, &text))
 }
 
-fn mosquitto_bridge(dir: &Path, name: &str, settings: &str) -> (usize, f64) {
-    let mut upstream = upstream(dir, &name.replace(' ', "-"));
-    let port = free_port();
+fn mosquitto_bridge(name: &str, receiver: Receiver, settings: &str) -> Outcome {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let (port, lan) = (free_port(), free_port());
+    let mut upstream = upstream(dirs[0].path(), receiver, port);
     let bridge = Mosquitto::start_with(
-        dir,
-        port,
+        dirs[1].path(),
+        lan,
         &format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nlog_type none\n{settings}\nconnection up\naddress \
-             127.0.0.1:{}\ntopic plant/# out 1\ncleansession false\nremote_clientid b\nrestart_timeout 1\n",
-            upstream.port
+            "listener {lan} 127.0.0.1\nallow_anonymous true\nlog_type none\n{settings}\nconnection up\naddress \
+             127.0.0.1:{port}\ntopic plant/# out 1\ncleansession false\nremote_clientid b\nrestart_timeout 1\n",
         ),
     );
-    outage(name, &mut upstream, bridge.port)
+    outage(name, receiver, &mut upstream, (lan, port), bridge.pid())
 }
 
-fn gateway(dir: &Path, name: &str, settings: &str) -> (usize, f64) {
-    let mut upstream = upstream(dir, &name.replace(' ', "-"));
+fn gateway(name: &str, receiver: Receiver, settings: &str) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut upstream = upstream(dir.path(), receiver, port);
     // Each acknowledgement waits for the disk: so that it does not hold the one client up, much may be under way.
     let mut gateway = Gateway::start(&format!(
-        "[broker]\nreceive_max = 10000\n\n[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {}\nbackoff_min = \"100ms\"\nbackoff_max = \"500ms\"\n\
-         {settings}\n\n[[upstream.map]]\nfilter = \"plant/#\"\n",
-        upstream.port
+        "[broker]\nreceive_max = 10000\n\n[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {port}\n\
+         backoff_min = \"100ms\"\nbackoff_max = \"500ms\"\n{settings}\n\n[[upstream.map]]\nfilter = \"plant/#\"\n"
     ));
-    gateway.wait_online();
-    outage(name, &mut upstream, gateway.lan_port)
+    if upstream.is_some() {
+        gateway.wait_online();
+    }
+    outage(name, receiver, &mut upstream, (gateway.lan_port, port), gateway.pid())
 }
 
 #[test]
 #[ignore = "measures, so it wants the machine for itself; tests/heavy/run plays it"]
 fn the_gateway_loses_nothing_and_its_drain_is_told_beside_a_mosquitto_bridges() {
-    let dir = tempfile::tempdir().unwrap();
-    mosquitto_bridge(dir.path(), "mosquitto as it comes", "max_queued_messages 1000");
-    let (_, theirs) = mosquitto_bridge(dir.path(), "mosquitto without bounds", "max_inflight_messages 0");
-    let (lost, _) = gateway(dir.path(), "fieldgate as it comes", "");
-    assert_eq!(lost, 0);
-    let (lost, ours) = gateway(dir.path(), "fieldgate with a window of 1000", "inflight_max = 1000");
-    assert_eq!(lost, 0);
-    println!("{:.2} times as fast", ours / theirs);
+    mosquitto_bridge("mosquitto as it comes", Receiver::Delivers, "max_queued_messages 1000");
+    for receiver in Receiver::ALL {
+        let theirs = mosquitto_bridge(
+            "mosquitto without bounds",
+            receiver,
+            "max_inflight_messages 0\nmax_queued_messages 0",
+        );
+        for (name, settings) in [
+            ("fieldgate with a window of 20", "inflight_max = 20"),
+            ("fieldgate as it comes", ""),
+            ("fieldgate with a window of 1000", "inflight_max = 1000"),
+        ] {
+            let ours = gateway(name, receiver, settings);
+            assert_eq!(ours.lost, 0);
+            println!(
+                "  {:.2} times as fast, {:.2} of the CPU",
+                ours.rate / theirs.rate,
+                ours.cpu / theirs.cpu
+            );
+        }
+    }
 }

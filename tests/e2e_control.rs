@@ -260,3 +260,14 @@ fn lan_subscribers_see_readings_status_and_health_of_the_gateway() {
         message.topic == Gateway::topic("status") && message.json()["state"] == "offline"
     });
 }
+
+#[test]
+fn the_running_gateway_has_its_allocator_told_to_give_large_blocks_back() {
+    let gateway = Gateway::start("");
+    let process = format!("/proc/{}", gateway.pid());
+    let name = std::fs::read_to_string(format!("{process}/comm")).unwrap();
+    assert_eq!(name.trim(), "fieldgate");
+    let environment = std::fs::read(format!("{process}/environ")).unwrap();
+    let is_told = environment.split(|&byte| byte == 0).any(|entry| entry == b"MALLOC_MMAP_THRESHOLD_=131072");
+    assert_eq!(is_told, cfg!(target_env = "gnu"));
+}

@@ -16,7 +16,7 @@ use std::time::Duration;
 use support::{Gateway, Mosquitto, Pty, Relay, Tap, json_device, upstream};
 
 /// Messages that may be unacknowledged when the link is cut: the default of `inflight_max`.
-const WINDOW: usize = 20;
+const WINDOW: usize = 100;
 
 #[test]
 fn a_link_that_comes_and_goes_loses_nothing_and_repeats_at_most_its_window_per_cut() {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use support::{Cut, Gateway, Mosquitto, Proxy, Pty, Tap, Weather, eventually, json_device};
 
 /// Messages that may be unacknowledged when a connection ends: the default of `inflight_max`.
-const WINDOW: usize = 20;
+const WINDOW: usize = 100;
 
 /// Everything for one run: what is dropped last comes last.
 struct Rig {

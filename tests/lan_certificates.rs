@@ -332,3 +332,45 @@ fn failed_logins_are_told_with_name_and_address_and_counted_and_a_storm_is_one_l
     assert!(line.contains("user_name=\"ann\"") && line.contains("peer=\"127.0.0.1:"), "{line}");
     assert!(!log.contains("wrong secret"), "{log}");
 }
+
+#[test]
+fn an_authority_that_is_taken_away_ends_the_connections_that_it_has_vouched_for_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (Certificates::new(dir.path(), "one"), Certificates::new(dir.path(), "two"));
+    let server = one.issue("listener", "IP:127.0.0.1");
+    let of_one = one.issue_client("of-one", "plc-1", "DNS:one.example");
+    let of_two = two.issue_client("of-two", "plc-2", "DNS:two.example");
+    let trusted = dir.path().join("trusted.pem");
+    let read = |authority: &Certificates| std::fs::read_to_string(authority.authority()).unwrap();
+    std::fs::write(&trusted, read(&one) + &read(&two)).unwrap();
+    let port = free_port();
+    let tls = format!(", client_ca = {trusted:?}, client_cert = \"required\", user_from_cert = \"cn\"");
+    let mut gateway = Gateway::start(&listener("mtls", port, "", &server, &tls));
+    open(&mut gateway, "mtls");
+    let stay = |name: &str, issued: &Issued| {
+        let mut command = client("mosquitto_sub");
+        command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-V", "5", "-i", name, "-t", "t", "-d"]);
+        command.arg("--cafile").arg(one.authority());
+        command.arg("--cert").arg(&issued.certificate).arg("--key").arg(&issued.key);
+        let mut process = Process::start(name, &mut command);
+        process.wait_line("Subscribed (mid");
+        process
+    };
+    let mut good = stay("by-one", &of_one);
+    let mut gone = stay("by-two", &of_two);
+    // Replaced as a whole, as tools do.
+    let new = dir.path().join("new.pem");
+    std::fs::write(&new, read(&one)).unwrap();
+    std::fs::rename(&new, &trusted).unwrap();
+    gone.wait_line("Received DISCONNECT (135)");
+    eventually("the log tells", || {
+        gateway.log().contains("the authorities behind them taken away").then_some(())
+    });
+    assert!(good.is_running(), "{}", good.text());
+    let mut publish = client("mosquitto_pub");
+    publish.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-t", "t", "-m", "still here"]);
+    publish.arg("--cafile").arg(one.authority());
+    publish.arg("--cert").arg(&of_one.certificate).arg("--key").arg(&of_one.key);
+    Process::run_well("mosquitto_pub", &mut publish);
+    good.wait_line("still here");
+}

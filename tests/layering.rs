@@ -12,8 +12,17 @@ struct Rule {
 }
 
 const WORDS: &[&str] = &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limits.rs"];
-const FORMATS: &[&str] =
-    &["mqtt", "message.rs", "record.rs", "record_tests.rs", "state.rs", "state", "state_tests.rs", "payload"];
+const FORMATS: &[&str] = &[
+    "mqtt",
+    "message.rs",
+    "ranges.rs",
+    "record.rs",
+    "record_tests.rs",
+    "state.rs",
+    "state",
+    "state_tests.rs",
+    "payload",
+];
 const MACHINES: &[&str] =
     &["sensor", "ingest.rs", "auth", "broker", "bridge", "config", "expiry.rs", "health", "health.rs"];
 const SHELLS: &[&str] = &["crate::io", "crate::app", "crate::cli", "crate::web"];

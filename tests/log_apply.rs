@@ -10,7 +10,7 @@ use fieldgate::io::log::Logs;
 fn config(path: &Path, rest: &str) -> Log {
     let text = format!("[log]\nto = [\"file\"]\ntimestamp = \"none\"\nfile.path = {path:?}\n{rest}");
     let sources = [Source { file: "test".into(), text }];
-    parse(&sources, &Facts { default_id: "gw".into() })
+    parse(&sources, &Facts { default_id: "gw".into(), ..Facts::default() })
         .unwrap_or_else(|mistakes| panic!("{}", render(&mistakes)))
         .log
 }

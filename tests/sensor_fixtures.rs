@@ -8,7 +8,7 @@ use fieldgate::ingest;
 use fieldgate::reading::{Quality, Reading, Run, Value};
 use fieldgate::sensor::{
     DataBits, DecodeConfig, DeviceConfig, FlowControl, FramingConfig, Input, LineEnd, Output, Parity,
-    PointConfig, PointType, Points, Port, PortConfig, StopBits,
+    PointConfig, PointType, Points, Port, PortConfig, PortKind, StopBits,
 };
 use fieldgate::time::{BootId, ClockTrust, Mono, Now, Timestamp};
 
@@ -27,6 +27,7 @@ fn now(seconds: u64) -> Now {
 fn readings(name: &str, decode: DecodeConfig, points: Points, bytes: &[u8]) -> Vec<Reading> {
     let port = PortConfig {
         name: "com1".into(),
+        kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
         baud: 9600,
         data_bits: DataBits::Eight,
@@ -35,14 +36,19 @@ fn readings(name: &str, decode: DecodeConfig, points: Points, bytes: &[u8]) -> V
         flow_control: FlowControl::None,
         dtr: None,
         rts: None,
+        echo: false,
+        gap: None,
+        rs485: None,
     };
     let device = DeviceConfig {
         name: name.into(),
         port: "com1".into(),
         framing: FramingConfig::Line { end: LineEnd::Any, bytes_max: 4096 },
+        check: None,
         decode,
         points,
         stale_after: Duration::from_secs(60),
+        poll: None,
     };
     let mut port = Port::new(port, vec![device], Run(17), BootId([7; 16]), 1, now(0));
     port.handle(now(0), Input::Opened);

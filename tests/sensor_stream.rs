@@ -6,7 +6,7 @@ use std::time::Duration;
 use fieldgate::reading::{Reading, Run};
 use fieldgate::sensor::{
     DataBits, DecodeConfig, DeviceConfig, FlowControl, FramingConfig, Input, LineEnd, Notice, Output, Parity,
-    PointConfig, Points, Port, PortConfig, PortStatus, StopBits,
+    PointConfig, Points, Port, PortConfig, PortKind, PortStatus, StopBits,
 };
 use fieldgate::time::{BootId, Now};
 use proptest::prelude::*;
@@ -30,9 +30,11 @@ fn device(format: &str, end: &LineEnd, all: bool) -> DeviceConfig {
         name: format.into(),
         port: "com1".into(),
         framing: FramingConfig::Line { end: end.clone(), bytes_max: 80 },
+        check: None,
         decode,
         points,
         stale_after: Duration::from_secs(60),
+        poll: None,
     }
 }
 
@@ -49,6 +51,7 @@ fn line(format: &str, number: u32) -> String {
 fn open(devices: Vec<DeviceConfig>) -> Port {
     let config = PortConfig {
         name: "com1".into(),
+        kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
         baud: 9600,
         data_bits: DataBits::Eight,
@@ -57,6 +60,9 @@ fn open(devices: Vec<DeviceConfig>) -> Port {
         flow_control: FlowControl::None,
         dtr: None,
         rts: None,
+        echo: false,
+        gap: None,
+        rs485: None,
     };
     let mut port = Port::new(config, devices, Run(17), BootId([7; 16]), 1, Now::default());
     port.handle(Now::default(), Input::Opened);

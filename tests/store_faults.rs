@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Gateway, Process, fieldgate, free_port, upstream};
+use support::{Gateway, Process, eventually, fieldgate, free_port, upstream, within};
 
 fn away() -> String {
     upstream(free_port()) + "[[upstream.map]]\nfilter = \"d/#\"\n\n"
@@ -193,4 +193,37 @@ fn what_a_crash_has_spoilt_is_copied_as_far_as_it_can_be_read_and_counted() {
     gateway.start_again();
     assert_eq!(gateway.ask("status")["upstreams"][0]["backlog"]["messages"], 1);
     gateway.stop();
+}
+
+/// Processes that look at a part of this gateway's store.
+fn checks(faulty: &Faulty) -> Vec<String> {
+    let place = faulty.gateway.data_dir().display().to_string();
+    let commands = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&line).replace('\0', " "))
+    });
+    commands.filter(|line| line.contains("--generation") && line.contains(&place)).collect()
+}
+
+#[test]
+fn a_check_that_hangs_is_ended_at_its_deadline_and_what_it_looked_at_is_copied_and_used() {
+    let mut faulty = Faulty::new();
+    faulty.gateway.start_again();
+    for n in 0..20 {
+        faulty.publish(&format!("{n}"));
+    }
+    faulty.waits(20);
+    faulty.gateway.kill9();
+    faulty.begin("hang-check");
+    let begun = Instant::now();
+    faulty.gateway.launch();
+    eventually("the check hangs", || (!checks(&faulty).is_empty()).then_some(()));
+    within(Duration::from_secs(90), "the check is ended", || checks(&faulty).is_empty().then_some(()));
+    assert!(begun.elapsed() >= Duration::from_secs(30), "after {:?}", begun.elapsed());
+    faulty.waits(20);
+    let log = faulty.gateway.log();
+    assert!(log.contains("it took longer than 30 s to look at it"), "{log}");
+    assert!(log.contains("it was set aside, and what could be read of it is used"), "{log}");
+    faulty.end();
+    faulty.gateway.stop();
 }

@@ -24,6 +24,7 @@ const CLOUD: OutboxId = OutboxId(0);
 const NOW: i64 = 1_795_186_265_123;
 const CHILD_DIR: &str = "FIELDGATE_TEST_KILL_DIR";
 const CONFIG: Config = Config { outbox_bytes_max: 16 * 1024 * 1024 };
+/// How often the child is killed; ROUNDS in the environment asks for more.
 const ROUNDS: u64 = 20;
 
 fn record(no: u64) -> StoredRecord {
@@ -68,7 +69,8 @@ fn acknowledged_records_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let (mut acknowledged, mut released, mut run) = (0, 0, 0);
     let mut rng = fastrand::Rng::with_seed(3);
-    for round in 1..=ROUNDS {
+    let rounds = std::env::var("ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    for round in 1..=rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
             .env(CHILD_DIR, dir.path())

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tracing::error;
 
 use crate::bridge::{Notes, notes};
-use crate::config::{Buffer, Config, FullRule};
+use crate::config::{Buffer, Config, FullRule, Stream};
 use crate::io::clock::{self, Clock};
 use crate::io::store_check;
 use crate::message::OutboxId;
@@ -22,6 +22,7 @@ pub(super) struct Ground {
     pub(super) run: Run,
     pub(super) instance: Arc<str>,
     pub(super) store: Result<Store, String>,
+    /// In the order of [`places`].
     pub(super) outboxes: Vec<OutboxState>,
     /// Why the broker's state is not kept although it should be. Nobody is kept waiting for a disk that isn't there:
     /// what depends on it is acknowledged as with `persistence = false`, and people are told.
@@ -54,12 +55,13 @@ impl Ground {
             }
         }
         let mut outboxes = Vec::new();
-        for (index, upstream) in config.upstreams.iter().enumerate() {
+        let places = places(config);
+        for place in &places {
             let Ok(open) = &mut store else { break };
-            match open.open_outbox_within(outbox_id(index), &upstream.name, bounds(&config.buffer)) {
+            match open.open_outbox_within(place.id, &place.name, place.bounds) {
                 Ok(state) => outboxes.push(state),
                 Err(error) => {
-                    error!(upstream = %upstream.name, %error, "the outbox can't be opened; readings are kept in memory only");
+                    error!(upstream = %place.name, %error, "the outbox can't be opened; readings are kept in memory only");
                     store = Err(error.to_string());
                 }
             }
@@ -81,7 +83,7 @@ impl Ground {
             }
         };
         let notes = (0..config.upstreams.len()).map(noted).collect();
-        outboxes.resize_with(config.upstreams.len(), OutboxState::default);
+        outboxes.resize_with(places.len(), OutboxState::default);
         let (state, volatile_state) = match &mut store {
             _ if !config.broker.persistence => (None, None),
             Ok(store) => match store.open_state() {
@@ -107,12 +109,37 @@ impl Ground {
     }
 }
 
-fn bounds(buffer: &Buffer) -> Bounds {
+/// Where one stream of an upstream is stored.
+pub(super) struct Place {
+    pub(super) id: OutboxId,
+    /// Which upstream's.
+    pub(super) upstream: usize,
+    /// The upstream's name; of a stream beside the default one, with the stream's behind a slash, which no name holds.
+    name: String,
+    bounds: Bounds,
+}
+
+/// The outboxes of all upstreams: first each one's own, then those of further streams, in the order of the config.
+pub(super) fn places(config: &Config) -> Vec<Place> {
+    let upstreams = || config.upstreams.iter().enumerate();
+    let own =
+        upstreams().map(|(index, upstream)| (index, upstream.name.to_string(), bounds(&config.buffer, None)));
+    let further = upstreams().flat_map(|(index, upstream)| {
+        upstream.streams.iter().map(move |stream| {
+            let name = format!("{}/{}", upstream.name, stream.machine.name);
+            (index, name, bounds(&config.buffer, Some(stream)))
+        })
+    });
+    let all = own.chain(further).enumerate();
+    all.map(|(id, (upstream, name, bounds))| Place { id: outbox_id(id), upstream, name, bounds }).collect()
+}
+
+fn bounds(buffer: &Buffer, stream: Option<&Stream>) -> Bounds {
     Bounds {
-        bytes_max: buffer.max_size,
-        records_max: buffer.max_records,
-        age_max: buffer.max_age,
-        full: match buffer.full {
+        bytes_max: stream.and_then(|stream| stream.max_size).or(buffer.max_size),
+        records_max: stream.and_then(|stream| stream.max_records).or(buffer.max_records),
+        age_max: stream.and_then(|stream| stream.max_age).or(buffer.max_age),
+        full: match stream.and_then(|stream| stream.full).unwrap_or(buffer.full) {
             FullRule::DropOldest => Full::DropOldest,
             FullRule::Refuse => Full::Refuse,
         },

@@ -14,10 +14,11 @@ use tracing::{error, info, warn};
 use crate::broker::{ListenerId, Reconfigure};
 use crate::config::reload::{Plan, effective, plan};
 use crate::config::{self, Config, Listener};
+use crate::io::admission::NewAccess;
 use crate::io::control::{Reload, Reloaded};
 use crate::io::doors::Wanted;
 use crate::io::files;
-use crate::io::pump::{Change, NewAccess};
+use crate::io::pump::Change;
 use crate::io::reporter::Reporter;
 use crate::io::server_tls::Keys;
 use crate::io::shard::{Reconfiguration, ToBroker};
@@ -95,7 +96,8 @@ impl Reloader {
         let file = self.origin.file.clone();
         let read = spawn_blocking(move || {
             let sources = files::config_sources(&file).map_err(|error| vec![error])?;
-            let config = config::parse(&sources, &files::facts())
+            let profiles = files::profile_sources(&sources).map_err(|error| vec![error])?;
+            let config = config::parse_with(&sources, &profiles, &files::facts())
                 .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
             let access = NewAccess::read(&config)?;
             Ok((config, access))
@@ -136,7 +138,12 @@ impl Reloader {
         let (done, disconnected) = oneshot::channel();
         let reconfiguration = Box::new(Reconfiguration {
             // The users come from `access`, at the moment when they count.
-            broker: Reconfigure { config: config.broker.clone(), moved, users: Default::default() },
+            broker: Reconfigure {
+                config: config.broker.clone(),
+                moved,
+                users: Default::default(),
+                own_users: Default::default(),
+            },
             listeners,
             done,
         });
@@ -155,6 +162,7 @@ impl Reloader {
             users: _,
             password_file: _,
             acl_file: _,
+            own_access: _,
             // At the next start.
             buffer: _,
             ports: _,

@@ -12,9 +12,11 @@ use crate::config::Config;
 use crate::io::clock::Clock;
 use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
+use crate::io::panics::Panics;
 use crate::io::shard::{self, FromBroker, ToBroker};
 use crate::io::store_task::{self, Answer, Job, StoreHandle};
 use crate::limits::CONNECTIONS_REFUSED_AT_ONCE_MAX;
+use crate::message::OutboxId;
 use crate::store::Store;
 
 /// A thread, and word of its end.
@@ -29,6 +31,7 @@ pub(super) struct BrokerShared<'a> {
     pub(super) outbox: &'a Arc<Mailbox<FromBroker>>,
     pub(super) jobs: &'a mpsc::Sender<Job>,
     pub(super) clock: &'a Clock,
+    pub(super) panics: &'a Arc<Panics>,
 }
 
 pub(super) fn start_broker(
@@ -50,6 +53,7 @@ pub(super) fn start_broker(
         store: Some(shared.jobs.clone()),
         status: status.clone(),
         forwards_dropped: forwards_dropped.clone(),
+        panics: shared.panics.clone(),
     };
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
@@ -68,7 +72,7 @@ pub(super) fn start_broker(
 /// Starts the store thread, on a store or on what is told instead.
 pub(super) fn start_store(
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<Answer>>,
+    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
     broker: &Arc<Mailbox<ToBroker>>,
     clock: &Clock,
 ) -> Result<StoreHandle, String> {

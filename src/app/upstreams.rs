@@ -9,19 +9,25 @@ use tokio::sync::{Notify, mpsc as answers, watch};
 use tokio::task::{JoinHandle as Task, spawn_local};
 use tracing::error;
 
-use super::ground::outbox_id;
+use super::ground::{self, places as stores};
 use crate::bridge::{self, Backlog, Bridge, Notes};
 use crate::config::{self, Config, Upstream};
 use crate::io::clock::Clock;
 use crate::io::dial::{Target, Way};
 use crate::io::files;
 use crate::io::mailbox::Mailbox;
+use crate::io::own_certificate::OwnCertificate;
+use crate::io::panics::Panics;
 use crate::io::shard::ToBroker;
 use crate::io::store_task::{Answer, Job};
 use crate::io::upstream::{self, SharedBridge};
+use crate::message::OutboxId;
 use crate::reading::Run;
 use crate::store::OutboxState;
 use crate::time::BootId;
+
+type AnswerSenders = Vec<answers::UnboundedSender<(OutboxId, Answer)>>;
+type AnswerReceivers = Vec<answers::UnboundedReceiver<(OutboxId, Answer)>>;
 
 pub(super) fn make_bridges(
     config: &Config,
@@ -32,7 +38,8 @@ pub(super) fn make_bridges(
     outboxes: &[OutboxState],
     notes: &[Notes],
 ) -> Vec<(SharedBridge, Vec<Target>)> {
-    let bridge = |((upstream, outbox), notes): ((&Upstream, &OutboxState), &Notes)| {
+    let stores = stores(config);
+    let bridge = |((index, upstream), notes): ((usize, &Upstream), &Notes)| {
         let (password, secret_error) = match upstream.password.as_ref().map(files::secret) {
             Some(Ok(secret)) => (Some(secret), None),
             Some(Err(error)) => {
@@ -41,13 +48,8 @@ pub(super) fn make_bridges(
             }
             None => (None, None),
         };
-        let backlog = Backlog {
-            acked: outbox.acked,
-            last: outbox.last,
-            records: outbox.records,
-            bytes: outbox.bytes,
-            oldest: outbox.oldest,
-        };
+        let own = stores.iter().zip(outboxes).filter(|(store, _)| store.upstream == index);
+        let backlogs = own.map(|(_, outbox)| backlog(outbox)).collect();
         let settings = bridge::Config {
             name: upstream.name.clone(),
             base: config.gateway.base_topic.clone(),
@@ -55,6 +57,9 @@ pub(super) fn make_bridges(
             boot,
             instance: instance.clone(),
             places: places(upstream),
+            port: upstream.port,
+            redirects: upstream.reach.redirects.clone(),
+            start: upstream.start,
             failover: upstream.reach.failover,
             return_after: upstream.reach.return_after,
             client_id: upstream.client_id.clone(),
@@ -69,6 +74,7 @@ pub(super) fn make_bridges(
             watch_status: upstream.watch_status,
             notification_topic: upstream.notification_topic.clone(),
             inflight_max: upstream.inflight_max,
+            topic_alias_max: upstream.topic_alias_max,
             backoff_min: upstream.backoff_min,
             backoff_max: upstream.backoff_max,
             backoff_refused_max: Duration::from_secs(15 * 60),
@@ -80,20 +86,33 @@ pub(super) fn make_bridges(
             live_share: upstream.live_share,
             drain_messages_max: upstream.drain_messages_max,
             drain_bytes_max: upstream.drain_bytes_max,
+            streams: upstream.streams.iter().map(|stream| stream.machine.clone()).collect(),
             maps: upstream.maps.clone(),
             commit_interval: config.buffer.commit_interval,
             memory_bytes_max: config.buffer.memory,
         };
-        let mut machine = Bridge::new(settings, backlog, fastrand::u64(..), clock.now());
+        let mut machine = Bridge::with_streams(settings, backlogs, fastrand::u64(..), clock.now());
         machine.restore(clock.now(), notes);
         let shared = SharedBridge {
             machine: Rc::new(RefCell::new(machine)),
             bell: Rc::new(Notify::new()),
             purges: Rc::default(),
+            certificates: Rc::default(),
         };
         (shared, targets(upstream, secret_error))
     };
-    config.upstreams.iter().zip(outboxes).zip(notes).map(bridge).collect()
+    config.upstreams.iter().enumerate().zip(notes).map(bridge).collect()
+}
+
+fn backlog(outbox: &OutboxState) -> Backlog {
+    Backlog {
+        acked: outbox.acked,
+        beyond: outbox.beyond.clone(),
+        last: outbox.last,
+        records: outbox.records,
+        bytes: outbox.bytes,
+        oldest: outbox.oldest,
+    }
 }
 
 /// The addresses of one upstream, in the order of the config.
@@ -130,6 +149,11 @@ fn places(upstream: &Upstream) -> Vec<Arc<str>> {
     addresses(upstream).map(|address| Arc::from(address.to_string())).collect()
 }
 
+fn own_certificate(upstream: &Upstream) -> Option<OwnCertificate> {
+    let tls = upstream.tls.as_ref()?;
+    Some(OwnCertificate::new(upstream.name.clone(), tls.cert.as_ref()?, tls.key.as_ref()?))
+}
+
 /// What all upstream tasks share.
 pub(super) struct UpstreamShared {
     jobs: mpsc::Sender<Job>,
@@ -137,6 +161,7 @@ pub(super) struct UpstreamShared {
     clock: Clock,
     changed: Rc<Notify>,
     stop: watch::Receiver<bool>,
+    panics: Arc<Panics>,
 }
 
 pub(super) fn upstream_shared(
@@ -145,6 +170,7 @@ pub(super) fn upstream_shared(
     clock: &Clock,
     changed: &Rc<Notify>,
     stop: &watch::Receiver<bool>,
+    panics: &Arc<Panics>,
 ) -> UpstreamShared {
     UpstreamShared {
         jobs: jobs.clone(),
@@ -152,21 +178,34 @@ pub(super) fn upstream_shared(
         clock: clock.clone(),
         changed: changed.clone(),
         stop: stop.clone(),
+        panics: panics.clone(),
     }
+}
+
+/// What the store has to say: a sender for each outbox, in their order, and a receiver for each upstream.
+pub(super) fn answer_channels(config: &Config) -> (AnswerSenders, AnswerReceivers) {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        config.upstreams.iter().map(|_| answers::unbounded_channel()).unzip();
+    let of_outbox = |place: &ground::Place| senders.get(place.upstream).cloned();
+    (ground::places(config).iter().filter_map(of_outbox).collect(), receivers)
 }
 
 pub(super) fn start_upstreams(
     config: &Config,
     bridges: Vec<(SharedBridge, Vec<Target>)>,
-    answers: Vec<answers::UnboundedReceiver<Answer>>,
+    answers: AnswerReceivers,
     shared: &UpstreamShared,
 ) -> Vec<Task<()>> {
+    let stores = ground::places(config);
+    let outboxes =
+        |index| stores.iter().filter(|store| store.upstream == index).map(|store| store.id).collect();
     let start = |(index, ((bridge, targets), answers)): (usize, ((SharedBridge, Vec<Target>), _))| {
         let name =
             config.upstreams.get(index).map_or_else(|| Arc::from(""), |upstream| upstream.name.clone());
         spawn_local(upstream::run(upstream::Setup {
             name,
-            outbox: outbox_id(index),
+            own: config.upstreams.get(index).and_then(own_certificate),
+            outboxes: outboxes(index),
             bridge,
             targets,
             jobs: shared.jobs.clone(),
@@ -175,6 +214,7 @@ pub(super) fn start_upstreams(
             clock: shared.clock.clone(),
             changed: shared.changed.clone(),
             stop: shared.stop.clone(),
+            panics: shared.panics.clone(),
         }))
     };
     bridges.into_iter().zip(answers).enumerate().map(start).collect()

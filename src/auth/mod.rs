@@ -199,6 +199,13 @@ impl Authenticator {
         names.chain(of_file).filter(|name| unchanged(name)).map(str::to_owned).collect()
     }
 
+    /// These users are asked no more: whoever waits hears that nobody can say now.
+    pub fn close(&mut self) {
+        let checking = self.checking.drain(..).map(|checking| checking.attempt.ticket);
+        let held = self.held.drain(..).map(|held| held.attempt.ticket);
+        self.outputs.extend(checking.chain(held).map(|ticket| Output::Answer(ticket, Verdict::Unknown)));
+    }
+
     /// Judges an attempt, now or later.
     pub fn attempt(&mut self, now: Mono, attempt: Attempt) {
         self.judge_or_hold(now, Held { attempt, since: now });

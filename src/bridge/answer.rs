@@ -37,11 +37,14 @@ impl Bridge {
                 }
                 self.stop_answered(id);
             }
-            Owner::Record(no) if reason.is_error() => self.refuse(now, no, reason.words()),
-            Owner::Record(no) => {
+            Owner::Record(place) if reason.is_error() => self.refuse(now, place, reason.words()),
+            Owner::Record(place) => {
+                if let Some(topic) = self.window.topic(place) {
+                    self.suspect.took(topic);
+                }
                 self.delivered += 1;
-                self.outage_delivered(no);
-                self.finish(no, true);
+                self.outage_delivered(place);
+                self.finish(place, true);
             }
         }
     }

@@ -46,9 +46,9 @@ pub(super) fn online(config: &Config, connections: u64, degraded: bool, now: Now
     payload(&StatusPayload { health: Some(health), ..timed(base(config, connections, "online"), now) })
 }
 
-/// Sent before a clean stop.
-pub(super) fn stopped(config: &Config, connections: u64, now: Now) -> Bytes {
-    payload(&StatusPayload { reason: Some("stopped"), ..timed(base(config, connections, "offline"), now) })
+/// Sent before we leave, with the reason.
+pub(super) fn offline(config: &Config, connections: u64, reason: &str, now: Now) -> Bytes {
+    payload(&StatusPayload { reason: Some(reason), ..timed(base(config, connections, "offline"), now) })
 }
 
 /// What the LAN is told of the link, as other bridges tell it: `1` or `0`. `None` if it isn't to be told.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::redirect::Allowed;
 use super::route::Failover;
+use super::start::Start;
+use super::streams::StreamNo;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{QoS, Version};
 use crate::reading::Run;
@@ -25,6 +28,12 @@ pub struct Config {
     pub instance: Arc<str>,
     /// Its addresses for people, `host:port`; at least one.
     pub places: Vec<Arc<str>>,
+    /// The port of the first, for servers that upstream names without one.
+    pub port: u16,
+    /// Servers to which upstream may send us (5.0, 4.11). Default none.
+    pub redirects: Vec<Allowed>,
+    /// When it is connected. Default always.
+    pub start: Start,
     /// In which order they are tried.
     pub failover: Failover,
     /// On a later address, the first must have answered for so long before it is gone back to. Default 5 min.
@@ -48,6 +57,8 @@ pub struct Config {
     /// Unacknowledged messages, unless upstream allows fewer. Default 20; one slot is reserved for status and
     /// health.
     pub inflight_max: u16,
+    /// Topics that get an alias in a connection, unless upstream allows fewer (5.0). Default 64.
+    pub topic_alias_max: u16,
     /// The first wait before a new attempt. Default 1 s; full jitter: a random share of it.
     pub backoff_min: Duration,
     /// The longest wait. Default 60 s.
@@ -77,6 +88,8 @@ pub struct Config {
     pub drain_messages_max: Option<u32>,
     /// Bytes of a backlog per second, at most, counted as records. Default as many as upstream takes.
     pub drain_bytes_max: Option<u32>,
+    /// Streams beside the default one, which `drain` and `live_share` are for. Default none.
+    pub streams: Vec<StreamConfig>,
     /// What goes out and comes in, and how it is named there; the first that matches counts.
     pub maps: Vec<Mapping>,
     /// Readings are committed at least this often while nothing waits for an acknowledgement. Default 1 s.
@@ -110,6 +123,33 @@ pub struct Mapping {
     /// These go before all others, a backlog included, and also when the day's bytes are used up. Only outwards.
     /// Default false.
     pub high: bool,
+    /// The stream that it goes into: 0 is the default one. Only outwards.
+    pub stream: StreamNo,
+}
+
+/// A stream beside the default one: it has an outbox of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Unique among the upstream's.
+    pub name: Arc<str>,
+    /// In which order its backlog goes out.
+    pub drain: DrainOrder,
+    /// Percent of its messages that are live while its backlog drains interleaved, 1 to 99.
+    pub live_share: u8,
+    /// Before which others it goes.
+    pub priority: Priority,
+}
+
+/// Of the streams that have something to send, those of the highest priority go, in turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Also when the day's bytes are used up.
+    High,
+    /// As the default stream.
+    #[default]
+    Normal,
+    /// While no other has anything.
+    Low,
 }
 
 /// In which order a backlog goes out, and what comes while it does.
@@ -118,6 +158,9 @@ pub enum DrainOrder {
     /// All in the order in which it came.
     #[default]
     OldestFirst,
+    /// What comes goes at once, then the newest of what waits, and so back to the oldest: the order of a topic is
+    /// reversed within the backlog.
+    NewestFirst,
     /// What comes has its share; the order holds within the backlog, and within what comes.
     Interleave,
 }

@@ -7,15 +7,18 @@
 //!  Waiting ─────────▶ Opening ─────────▶ Greeting ───────────▶ Online
 //!     ▲                  │ failed           │ refused, late       │ closed, silent, kicked, PUBACK late,
 //!     └──────────────────┴──────────────────┴─────────────────────┘ what no server may send
-//!  any ──leave──▶ Stopped
+//!  any ──leave──▶ Stopped        Idle (wanted at times), Ended (wanted once) ──connect_now──▶ Waiting
 //! ```
 
 mod alive;
+mod elsewhere;
 mod facts;
 mod failure;
 mod greeting;
 mod moving;
 mod odd;
+mod reading;
+mod rest;
 mod rival;
 
 use std::sync::Arc;
@@ -26,10 +29,12 @@ use super::config::Config;
 use super::inbound::Arrived;
 use super::outputs::Outputs;
 use super::route::Route;
+use super::start::Start;
 use super::words::{Notice, Output};
 use crate::mqtt::{self, Disconnect, Packet, PacketId, Properties, QoS, ReasonCode, Version};
 use crate::time::{Mono, Now, Timestamp};
-use failure::{Failure, about_message, needs_people, with_reason, wrong};
+use elsewhere::Elsewhere;
+use failure::Failure;
 pub(super) use greeting::Limits;
 use rival::{End, Rival};
 
@@ -41,10 +46,23 @@ const TOLD_MAX: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting { until: Mono },
-    Opening { until: Mono },
-    Greeting { until: Mono, clean: bool },
-    Online { since: Mono },
+    Waiting {
+        until: Mono,
+    },
+    Opening {
+        until: Mono,
+    },
+    Greeting {
+        until: Mono,
+        clean: bool,
+    },
+    Online {
+        since: Mono,
+    },
+    /// Nothing is to be sent.
+    Idle,
+    /// The only connection that was wanted has ended.
+    Ended,
     Stopped,
 }
 
@@ -87,6 +105,9 @@ pub(super) struct Link {
     state: State,
     backoff: Backoff,
     route: Route,
+    elsewhere: Option<Elsewhere>,
+    /// References that were followed one after the other.
+    hops: u32,
     limits: Limits,
     keep_alive: Duration,
     received: Vec<u8>,
@@ -98,6 +119,8 @@ pub(super) struct Link {
     wants_bridge: bool,
     plain: bool,
     connections: u64,
+    /// When the last attempt began.
+    attempted_at: Option<Mono>,
     since: Timestamp,
     away_since: Mono,
     was_online: bool,
@@ -112,7 +135,9 @@ impl Link {
             backoff: Backoff::new(&config, seed),
             route: Route::new(config.places.len(), config.failover, config.return_after, seed),
             keep_alive: config.keep_alive,
-            state: State::Waiting { until: now.mono },
+            state: Self::first_state(config.start, now),
+            elsewhere: None,
+            hops: 0,
             limits: Limits::NONE,
             received: Vec::new(),
             last_sent: now.mono,
@@ -122,6 +147,7 @@ impl Link {
             wants_bridge: config.maps.iter().any(|map| map.direction.comes_in()),
             plain: false,
             connections: 0,
+            attempted_at: None,
             since: now.wall,
             away_since: now.mono,
             was_online: false,
@@ -174,93 +200,10 @@ impl Link {
                 format!("closed before CONNACK: {error}")
             }
             State::Online { .. } | State::Opening { .. } => error.to_owned(),
-            State::Waiting { .. } | State::Stopped => return,
+            State::Waiting { .. } | State::Idle | State::Ended | State::Stopped => return,
         };
         out.forget_bytes();
         self.fail(now, Failure::gone(words), out, events);
-    }
-
-    // What upstream says.
-
-    pub(super) fn bytes(&mut self, now: Now, bytes: &[u8], out: &mut Outputs, events: &mut Vec<Event>) {
-        if !matches!(self.state, State::Greeting { .. } | State::Online { .. }) {
-            return;
-        }
-        self.last_received = now.mono;
-        let mut buffer = std::mem::take(&mut self.received);
-        buffer.extend_from_slice(bytes);
-        let mut used = 0;
-        loop {
-            let rest = buffer.get(used..).unwrap_or_default();
-            let packet = match mqtt::frame(rest, PACKET_BYTES_MAX) {
-                Ok(None) => break,
-                Ok(Some(frame)) => {
-                    used += frame.len;
-                    let packet = mqtt::decode(frame, self.config.version);
-                    if packet.is_err()
-                        && let Some(refusal) = self.odd_refusal(frame).or_else(|| self.bad_topic(frame))
-                    {
-                        events.push(refusal);
-                        continue;
-                    }
-                    packet
-                }
-                Err(error) => Err(error),
-            };
-            let failure = match packet {
-                Ok(packet) => self.packet(now, packet, events),
-                Err(error) => Err(Failure::theirs(format!("upstream sent a {error}"), error.reason())),
-            };
-            if let Err(failure) = failure {
-                self.fail(now, failure, out, events);
-                return;
-            }
-        }
-        buffer.drain(..used);
-        self.received = buffer;
-    }
-
-    fn packet(&mut self, now: Now, packet: Packet<'_>, events: &mut Vec<Event>) -> Result<(), Failure> {
-        if let State::Greeting { clean, .. } = self.state {
-            return match packet {
-                Packet::ConnAck(connack) => self.connack(now, &connack, clean, events),
-                _ => Err(wrong("upstream sent another packet before CONNACK")),
-            };
-        }
-        match packet {
-            Packet::PubAck(ack) => events.push(Event::PubAck { id: ack.packet_id, reason: ack.reason }),
-            Packet::PingResp => {
-                self.ping = None;
-                events.push(Event::Pong);
-            }
-            Packet::Publish(publish) => events.push(Event::Publish(Arrived::new(&publish))),
-            Packet::PubRel(ack) => events.push(Event::PubRel(ack.packet_id)),
-            Packet::SubAck(suback) => {
-                events.push(Event::SubAck { id: suback.packet_id, codes: suback.codes.to_vec() });
-            }
-            // A leftover of another client's session under our identifier.
-            Packet::UnsubAck(_) => {}
-            Packet::Disconnect(disconnect) if self.config.version == Version::V5 => {
-                return Err(Failure {
-                    words: with_reason("upstream disconnects", disconnect.reason, disconnect.properties),
-                    refused: needs_people(disconnect.reason) && !about_message(disconnect.reason),
-                    cut: if about_message(disconnect.reason) { Cut::Refused } else { Cut::Closed },
-                    taken_over: disconnect.reason == ReasonCode::SessionTakenOver,
-                    ..Failure::ours("")
-                });
-            }
-            Packet::PubRec(_) | Packet::PubComp(_) => {
-                return Err(wrong("upstream answered QoS 1 with an acknowledgement of QoS 2"));
-            }
-            Packet::ConnAck(_) => return Err(wrong("upstream sent a second CONNACK")),
-            Packet::Auth(_) => return Err(wrong("upstream asks for an authentication that was not offered")),
-            Packet::Connect(_)
-            | Packet::Subscribe(_)
-            | Packet::Unsubscribe(_)
-            | Packet::PingReq
-            | Packet::Disconnect(_) => return Err(wrong("upstream sent a packet that only clients send")),
-        }
-        Ok(())
     }
 
     /// Writes a packet, if the connection is there.
@@ -282,7 +225,11 @@ impl Link {
         match self.state {
             State::Waiting { until } if now.mono >= until => {
                 self.state = State::Opening { until: now.mono + self.config.connect_timeout };
-                out.push(Output::Connect { address: self.route.address() });
+                self.attempted_at = Some(now.mono);
+                out.push(match self.goes_elsewhere() {
+                    Some(place) => Output::ConnectTo(place),
+                    None => Output::Connect { address: self.route.address() },
+                });
             }
             State::Opening { until } if now.mono >= until => {
                 self.fail(now, Failure::ours("no connection in time"), out, events);
@@ -308,7 +255,7 @@ impl Link {
             State::Online { .. } => {
                 [self.ping_at(), self.dead_at(), self.route.deadline()].into_iter().flatten().min()
             }
-            State::Stopped => None,
+            State::Idle | State::Ended | State::Stopped => None,
         }
     }
 
@@ -346,7 +293,7 @@ impl Link {
                 out.close();
             }
             State::Opening { .. } | State::Greeting { .. } => out.close(),
-            State::Waiting { .. } | State::Stopped => {}
+            State::Waiting { .. } | State::Idle | State::Ended | State::Stopped => {}
         }
         self.state = State::Stopped;
         self.error = None;
@@ -366,6 +313,7 @@ impl Link {
         if online_since.is_some_and(|since| now.mono.since(since) >= self.config.stable_after) {
             self.backoff.stable();
             self.rival.forget();
+            self.hops = 0;
         }
         if let Some(since) = online_since {
             let end = match failure.cut {
@@ -387,9 +335,10 @@ impl Link {
         }
         // A clean start that got no answer is still owed.
         self.clean_next |= failure.clean || matches!(self.state, State::Greeting { clean: true, .. });
-        let wait = self.wait_after(&failure, online_since.is_some());
+        let wait = self.wait_after(now, &failure, online_since.is_some());
         let wait = if self.rival.is_known() { wait.max(rival::WAIT) } else { wait };
-        self.state = State::Waiting { until: now.mono + wait };
+        let ends = self.config.start == Start::Once && online_since.is_some() && !failure.goes_on();
+        self.state = if ends { State::Ended } else { State::Waiting { until: now.mono + wait } };
         self.received.clear();
         self.ping = None;
         self.error = Some(failure.words.clone());

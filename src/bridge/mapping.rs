@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::config::{Mapping, RetainRule};
+use super::streams::StreamNo;
 use crate::message::{Message, own_level};
 use crate::mqtt::{QoS, topic};
 
@@ -29,9 +30,9 @@ pub(super) fn map(maps: &[Mapping], message: &Message) -> Option<Mapped> {
     })
 }
 
-/// Whether any mapping takes this local topic up; and if so, whether with high priority.
-pub(super) fn takes(maps: &[Mapping], topic: &str) -> Option<bool> {
-    outward(maps, topic).map(|(mapping, _)| mapping.high)
+/// Whether any mapping takes this local topic up; and if so, whether with high priority, and into which stream.
+pub(super) fn takes(maps: &[Mapping], topic: &str) -> Option<(bool, StreamNo)> {
+    outward(maps, topic).map(|(mapping, _)| (mapping.high, mapping.stream))
 }
 
 /// Where one of the gateway's own topics (status, health) goes: mapped like others, as it is without a mapping.

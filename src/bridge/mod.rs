@@ -3,19 +3,22 @@
 //! [`Bridge::poll_output`] says.
 //!
 //! ```text
-//!  Append ──▶ queue ──▶ sender (mapping, payload) ──▶ window ──▶ link ──▶ upstream
-//!               ▲ Commit, Read, Ack                     │ PUBACK: contiguous prefix
-//!               └───────────────────────────────────────┘
+//!  Append ──▶ queue of its stream ──▶ sender (mapping, payload) ──▶ window ──▶ link ──▶ upstream
+//!               ▲ Commit, Read, Ack                                   │ PUBACK: contiguous prefix, ranges behind it
+//!               └─────────────────────────────────────────────────────┘
 //! ```
 //! What is absent: nothing here decides about LAN clients; it only says when a token is safe.
 
 mod ages;
+mod alias;
 mod answer;
 mod backoff;
 mod birth;
 pub mod config;
 mod dead;
+mod disk;
 mod drain;
+mod due;
 mod inbound;
 mod link;
 mod mapping;
@@ -23,11 +26,15 @@ pub mod notes;
 mod outage;
 mod outputs;
 mod queue;
+pub mod redirect;
+mod renew;
 mod route;
 mod sender;
 mod slots;
 mod snapshot;
+mod start;
 mod stop;
+mod streams;
 mod suspect;
 #[cfg(test)]
 mod tests;
@@ -38,10 +45,10 @@ mod window;
 mod words;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::message::{Message, SafeToken};
 use crate::time::{Mono, Now};
+use alias::Aliases;
 use dead::DeadLetters;
 use drain::Drain;
 use inbound::Inbound;
@@ -51,37 +58,31 @@ use outputs::Outputs;
 use queue::{Queue, Said, Tally};
 use sender::{Fence, Quota};
 use slots::Slots;
+use start::Want;
 use stop::Stopping;
+use streams::Streams;
 use suspect::Suspect;
 use traffic::Traffic;
 use vitals::Vitals;
 use watch::Watch;
 use window::Window;
 
-pub use config::{Config, Direction, DrainOrder, Mapping, RetainRule};
+pub use config::{Config, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
 pub use dead::{DeadLetter, Handling};
 pub use mapping::DEVICE;
 pub use notes::Notes;
 pub use route::Failover;
+pub use start::Start;
+pub use streams::{DEFAULT_STREAM, StreamNo};
 pub use traffic::Bytes as TrafficBytes;
-pub use words::{Backlog, Drops, Input, Inward, LinkState, Notice, Output, Status};
-
-/// How long an acknowledgement may wait for a commit before the round trip is known, and while upstream is away.
-const TOKEN_WAIT: Duration = Duration::from_millis(250);
-/// The longest that it may wait.
-const TOKEN_WAIT_MAX: Duration = Duration::from_secs(1);
-/// The shortest: on a fast link the jitter of a PUBACK is a multiple of the round trip, and each record that is
-/// written for nothing wears the flash.
-const TOKEN_WAIT_MIN: Duration = Duration::from_millis(10);
-/// An outage that lasts this long is a long one: commits are spared.
-const LONG_OUTAGE: Duration = Duration::from_secs(60);
+pub use words::{Backlog, Drops, Input, Inward, LinkState, Notice, Output, Status, StreamStatus};
 
 /// The machine of one upstream.
 #[derive(Debug)]
 pub struct Bridge {
     config: Arc<Config>,
     link: Link,
-    queue: Queue,
+    streams: Streams,
     window: Window,
     slots: Slots,
     inbound: Inbound,
@@ -95,6 +96,10 @@ pub struct Bridge {
     traffic: Traffic,
     vitals: Vitals,
     suspect: Suspect,
+    aliases: Aliases,
+    want: Want,
+    /// The connection is to be made anew, at the latest then.
+    renewing: Option<Mono>,
     told_refused: Vec<(String, &'static str)>,
     status_topic: Arc<str>,
     /// What the shell last said about the gateway's health.
@@ -112,10 +117,16 @@ impl Bridge {
     /// A bridge that wants to connect at once. `seed` spreads its reconnects.
     #[must_use]
     pub fn new(config: Config, backlog: Backlog, seed: u64, now: Now) -> Self {
+        Self::with_streams(config, vec![backlog], seed, now)
+    }
+
+    /// The same with what each stream's outbox held, the default one's first.
+    #[must_use]
+    pub fn with_streams(config: Config, backlogs: Vec<Backlog>, seed: u64, now: Now) -> Self {
         let config = Arc::new(config);
         let mut bridge = Self {
             link: Link::new(config.clone(), seed, now),
-            queue: Queue::new(config.memory_bytes_max, backlog),
+            streams: Streams::new(&config, backlogs),
             window: Window::default(),
             slots: Slots::default(),
             inbound: Inbound::default(),
@@ -129,6 +140,9 @@ impl Bridge {
             traffic: Traffic::default(),
             vitals: Vitals::default(),
             suspect: Suspect::default(),
+            aliases: Aliases::default(),
+            want: Want::default(),
+            renewing: None,
             told_refused: Vec::new(),
             status_topic: Arc::from(birth::topic(&config)),
             degraded: false,
@@ -144,8 +158,14 @@ impl Bridge {
         bridge
     }
 
-    /// Takes one input.
+    /// Takes one input; what the store says is about the default stream.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.handle_of(now, 0, input);
+    }
+
+    /// The same, where what the store says is about this stream.
+    pub fn handle_of(&mut self, now: Now, stream: StreamNo, input: Input<'_>) {
+        let queue = self.streams.queue(stream);
         let mut events = Vec::new();
         self.traffic.is_day_of(now);
         self.now = now;
@@ -155,6 +175,8 @@ impl Bridge {
             Input::Slot { topic, payload } => self.set_slot(&topic, payload),
             Input::Letters(handling) => self.handle_letters(now, handling),
             Input::Health { degraded } => self.degraded = degraded,
+            Input::Renew => self.renew(now),
+            Input::ConnectNow => self.connect_now(now),
             Input::Probed { answered } => self.link.probed(now, answered, &mut self.out, &mut events),
             Input::Connected => self.link.connected(now, &mut self.out, &mut events),
             Input::ConnectFailed { error, permanent } => {
@@ -165,20 +187,23 @@ impl Bridge {
                 self.link.bytes(now, bytes, &mut self.out, &mut events);
             }
             Input::Closed { error } => self.link.closed(now, error, &mut self.out, &mut events),
-            Input::Committed { up_to } => self.queue.committed(up_to, &mut self.out),
-            Input::CommitFailed { error } => self.queue.commit_failed(now.mono, error, &mut self.out),
-            Input::Read { from, records } => self.queue.read_answer(now.mono, from, records),
-            Input::Full => self.queue.full(now.mono, &mut self.out),
-            Input::Purge { before } => self.queue.purge(now.mono, before, &mut self.out),
-            Input::Purged => self.queue.purged(),
+            Input::Committed { up_to } => queue.committed(up_to, &mut self.out),
+            Input::CommitFailed { error } => queue.commit_failed(now.mono, error, &mut self.out),
+            Input::Read { from, records } => queue.read_answer(now.mono, from, records),
+            Input::ReadBack { before, records } => queue.read_back_answer(now.mono, before, records),
+            Input::Full => queue.full(now.mono, &mut self.out),
+            Input::Purge { before } => {
+                queue.purge(now.mono, before, self.window.open(stream), &mut self.out);
+            }
+            Input::Purged => queue.purged(),
             Input::Dropped { up_to, records, bytes, expired, purged } => {
-                let before = self.queue.dropped_to();
+                let before = queue.dropped_to();
                 let mut in_window = Tally::default();
-                for (_, size, _) in self.window.iter().filter(|&(no, ..)| no <= up_to.0 && no > before) {
+                for (_, size, _) in self.window.of(stream).filter(|&(no, ..)| no <= up_to.0 && no > before) {
                     in_window.add(size);
                 }
                 let said = Said { all: Tally { records, bytes }, expired, purged };
-                self.queue.dropped(up_to, said, in_window, &mut self.out);
+                queue.dropped(up_to, said, in_window, &mut self.out);
             }
             Input::Stop => self.stop(now),
             Input::Tick => {}
@@ -186,37 +211,18 @@ impl Bridge {
         self.turn(now, events);
     }
 
-    /// The next thing to do, until `None`.
+    /// The next thing to do, until `None`. With several streams [`Self::poll_output_of`] tells of which it is.
     pub fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output_of().map(|(_, output)| output)
+    }
+
+    /// The same, and for what the store is to do the stream whose outbox is meant.
+    pub fn poll_output_of(&mut self) -> Option<(StreamNo, Output)> {
         let output = self.out.pop();
-        if let Some(Output::Send(bytes)) = &output {
+        if let Some((_, Output::Send(bytes))) = &output {
             self.traffic.sent(self.now, bytes.len());
         }
         output
-    }
-
-    /// When `Tick` is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Mono> {
-        if self.is_stopped() {
-            return None;
-        }
-        let online = self.link.is_online();
-        [
-            self.link.deadline(),
-            self.puback_due(),
-            self.suback_due().filter(|_| online),
-            self.quota.deadline().filter(|_| online),
-            self.drain.deadline().filter(|_| online),
-            self.commit_due(),
-            self.notes_due(),
-            self.vitals.deadline(),
-            self.queue.deadline(online && self.stopping.is_none()),
-            self.stop_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
     }
 
     fn append(&mut self, now: Now, message: Message, token: Option<SafeToken>) {
@@ -224,11 +230,11 @@ impl Bridge {
             // Too late: its token stays, so nobody is told that it is safe.
             return;
         }
-        if let Some(high) = mapping::takes(&self.config.maps, &message.topic) {
-            if !self.queue.is_full(now.mono) {
+        if let Some((high, stream)) = mapping::takes(&self.config.maps, &message.topic) {
+            if !self.streams.get(stream).queue.is_full(now.mono) {
                 self.outage_keeps(&message);
             }
-            self.queue.append(now.mono, message, token, high, &mut self.out);
+            self.streams.queue(stream).append(now.mono, message, token, high, &mut self.out);
         } else if let Some(token) = token {
             // It is not for this upstream, so nothing here has to be safe.
             self.out.safe(token);
@@ -241,6 +247,8 @@ impl Bridge {
             return;
         }
         self.take_events(now, &mut events);
+        self.mind_start(now);
+        self.mind_renewal(now);
         self.link.tick(now, &mut self.out, &mut events);
         if let Some(due) = self.puback_due().filter(|&due| now.mono >= due) {
             let waited = self.config.ack_timeout + now.mono.since(due);
@@ -256,23 +264,16 @@ impl Bridge {
         self.tell_vitals(now);
         self.settle();
         self.pump(now);
-        self.queue.trim(now.mono, self.link.is_online(), &mut self.out);
+        let online = self.link.is_online();
+        for queue in self.streams.queues_mut() {
+            queue.trim(now.mono, online, &mut self.out);
+        }
         self.settle();
         if self.end_outage(now) {
             self.pump(now);
         }
-        let commits = self.commit_due().is_some_and(|due| now.mono >= due);
-        if let Some(ack) = self.queue.ack(now.mono, commits) {
-            self.out.push(ack);
-        }
-        if commits && let Some(commit) = self.queue.commit(now) {
-            self.out.push(commit);
-        }
-        if self.link.is_online()
-            && self.stopping.is_none()
-            && let Some(read) = self.queue.read(now.mono)
-        {
-            self.out.push(read);
+        for stream in self.streams.numbers() {
+            self.use_store(now, stream);
         }
         self.keep_notes(now, false);
         self.finish_stop(now);
@@ -283,7 +284,10 @@ impl Bridge {
             match event {
                 Event::Online { session_present } => self.online(now, session_present),
                 Event::PubAck { id, reason } => self.puback(now, id, reason),
-                Event::Publish(arrived) => self.arrived(now, arrived),
+                Event::Publish(arrived) => {
+                    self.is_busy(now);
+                    self.arrived(now, arrived);
+                }
                 Event::Unusable { id, qos } => self.unusable(now, id, qos),
                 Event::PubRel(id) => self.released(now, id),
                 Event::SubAck { id, codes } => self.subscribed(id, &codes),
@@ -291,21 +295,32 @@ impl Bridge {
                 Event::Down(cut) => {
                     let in_flight = self.window.records_in_flight();
                     let first = self.window.first_in_flight();
-                    let first = first.filter(|&first| self.suspect.ended(cut, first, in_flight));
+                    let of_topic = first.and_then(|first| Some((first, self.window.topic(first)?)));
+                    let ended = suspect::Ended { cut, first: of_topic, in_flight };
+                    let given_up = self.suspect.ended(now.mono, &ended);
                     self.announce(false);
                     let why = self.link.error().unwrap_or_default();
                     self.begin_outage(now, now.wall, why, in_flight);
-                    self.window.link_down();
-                    self.inbound.link_down();
-                    self.watch.link_down();
-                    if let Some(first) = first {
-                        self.refuse(now, first, "upstream closes the connection at it");
+                    self.link_gone();
+                    if let Some(first) = first.filter(|_| given_up) {
+                        let words = if cut == link::Cut::Refused {
+                            "upstream closes the connection at it"
+                        } else {
+                            "upstream closes the connection each time that it is sent, without a word"
+                        };
+                        self.refuse(now, first, words);
                     }
-                    self.quota = Quota::default();
-                    self.fence.open();
                 }
             }
         }
+    }
+
+    fn link_gone(&mut self) {
+        self.window.link_down();
+        self.inbound.link_down();
+        self.watch.link_down();
+        self.quota = Quota::default();
+        self.fence.open();
     }
 
     /// Tells the LAN whether the link is there, if it wants to know.
@@ -316,15 +331,21 @@ impl Bridge {
     }
 
     fn online(&mut self, now: Now, session_present: bool) {
+        self.want_met(now);
         self.announce(true);
         let away = self.link.was_online().then(|| self.link.away(now));
         let backlog = self.backlog().records;
         self.out.notice(Notice::Online { session_present, backlog, away });
         self.told_refused.clear();
-        self.queue.begin_drain(self.config.drain == DrainOrder::Interleave);
+        for stream in self.streams.numbers() {
+            let stream = self.streams.get_mut(stream);
+            stream.queue.begin_drain(stream.drain);
+            stream.owed = 0;
+        }
         self.drain = Drain::default();
         self.outage_drains(now);
-        self.suspect.online();
+        self.suspect.online(now.mono);
+        self.reset_aliases();
         self.window.link_up(session_present);
         self.slots.all_due();
         self.said_degraded = self.is_degraded();
@@ -338,7 +359,7 @@ impl Bridge {
     }
 
     fn is_degraded(&self) -> bool {
-        self.degraded || self.queue.store_fails()
+        self.degraded || self.streams.queues().any(Queue::store_fails)
     }
 
     /// The status topic says whether all is well.
@@ -355,44 +376,19 @@ impl Bridge {
     /// towards the store.
     fn settle(&mut self) {
         while let Some(done) = self.window.pop() {
+            let queue = self.streams.queue(done.place.stream);
             if done.ahead {
-                self.queue.live_done(done.no, done.size, done.delivered);
+                queue.done_ahead(done.place.no, done.size, done.delivered);
             } else {
-                self.queue.count_done(done.no, done.size, done.delivered);
+                queue.count_done(done.place.no, done.size, done.delivered);
             }
         }
-        self.queue.advance(self.window.first());
-        if self.queue.is_empty() {
-            self.queue.end_episode();
+        for stream in self.streams.numbers() {
+            let queue = self.streams.queue(stream);
+            queue.advance(self.window.first(stream));
+            if queue.is_empty() {
+                queue.end_episode();
+            }
         }
-    }
-
-    fn puback_due(&self) -> Option<Mono> {
-        self.window.oldest_flight().map(|at| at + self.config.ack_timeout)
-    }
-
-    fn suback_due(&self) -> Option<Mono> {
-        self.inbound.suback_due(self.config.ack_timeout)
-    }
-
-    fn commit_due(&self) -> Option<Mono> {
-        if self.stopping.is_some() {
-            return self.queue.commit_due(Duration::ZERO, Duration::ZERO);
-        }
-        let token_wait = if self.link.is_online() {
-            let four = self.window.round_trip().map(|round_trip| round_trip * 4);
-            four.map_or(TOKEN_WAIT, |wait| wait.clamp(TOKEN_WAIT_MIN, TOKEN_WAIT_MAX))
-        } else {
-            TOKEN_WAIT
-        };
-        let interval = self.config.commit_interval;
-        let due = self.queue.commit_due(interval, token_wait)?;
-        if self.link.is_online() {
-            return Some(due);
-        }
-        // In an outage the wait depends on when the commit would be: short in the first minute, then long.
-        let long = self.queue.commit_due(interval, TOKEN_WAIT_MAX)?;
-        let first_minute_ends = self.link.away_since() + LONG_OUTAGE;
-        Some(if due < first_minute_ends { due } else { long.max(due) })
     }
 }

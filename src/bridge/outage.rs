@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::queue::Queue;
+use super::streams::Place;
 use super::words::{Drops, Output};
 use super::{Bridge, notes};
 use crate::message::Message;
@@ -35,6 +37,8 @@ struct Outage {
     spans: BTreeMap<(Arc<str>, u64), (u64, u64)>,
     /// What the counters said when it began, or this process did.
     drops_before: Drops,
+    /// The same of each stream, where there are several.
+    stream_drops_before: Vec<u64>,
     note_at: Mono,
 }
 
@@ -53,6 +57,9 @@ struct Facts {
     restarts: u64,
     dropped: BTreeMap<String, u64>,
     spans: Vec<(String, u64, u64, u64)>,
+    /// By stream, where there are several: sent and dropped.
+    #[serde(default)]
+    streams: BTreeMap<String, (u64, u64)>,
 }
 
 impl Outage {
@@ -77,7 +84,16 @@ impl Outage {
         dropped
     }
 
-    fn note(&self, drops: &Drops) -> Vec<u8> {
+    /// Sent and dropped, by stream.
+    fn by_stream(&self, streams: &[(Arc<str>, u64)]) -> BTreeMap<String, (u64, u64)> {
+        let mut sums = self.facts.streams.clone();
+        for ((name, now), before) in streams.iter().zip(&self.stream_drops_before) {
+            sums.entry(name.to_string()).or_default().1 += now.saturating_sub(*before);
+        }
+        sums
+    }
+
+    fn note(&self, drops: &Drops, streams: &[(Arc<str>, u64)]) -> Vec<u8> {
         let spans =
             self.spans.iter().map(|((device, run), (first, last))| (device.to_string(), *run, *first, *last));
         let facts = Facts {
@@ -85,6 +101,7 @@ impl Outage {
             why: self.facts.why.clone(),
             dropped: self.dropped(drops),
             spans: spans.collect(),
+            streams: self.by_stream(streams),
             ..self.facts
         };
         serde_json::to_vec(&facts).unwrap_or_default()
@@ -92,6 +109,14 @@ impl Outage {
 }
 
 impl Bridge {
+    /// What each stream has lost so far; nothing where there is only one.
+    fn stream_drops(&self) -> Vec<(Arc<str>, u64)> {
+        if self.streams.count() == 1 {
+            return Vec::new();
+        }
+        self.streams.iter().map(|stream| (stream.name.clone(), stream.queue.drops.total())).collect()
+    }
+
     /// The link went; or the gateway starts, and it isn't there.
     pub(super) fn begin_outage(&mut self, now: Now, from: Timestamp, why: String, in_flight: usize) {
         if !self.config.receipts {
@@ -115,8 +140,10 @@ impl Bridge {
             duplicates: Some(in_flight),
             ..Facts::default()
         };
-        let (drops_before, spans) = (self.queue.drops, BTreeMap::new());
-        self.outages.current = Some(Outage { facts, spans, drops_before, note_at: now.mono });
+        let stream_drops_before = self.stream_drops().into_iter().map(|(_, lost)| lost).collect();
+        let (drops_before, spans) = (self.streams.drops(), BTreeMap::new());
+        self.outages.current =
+            Some(Outage { facts, spans, drops_before, stream_drops_before, note_at: now.mono });
     }
 
     /// The link is not there, for whatever reason, since its start.
@@ -133,8 +160,8 @@ impl Bridge {
     /// The link is back; what waits now is what the outage cost.
     pub(super) fn outage_drains(&mut self, now: Now) {
         let backlog = self.backlog().records;
-        if self.outages.current.is_none() && !self.link.was_online() && backlog > 0 {
-            let from = self.queue.oldest(now).map_or(now.wall, |age| now.wall.minus(age));
+        if self.outages.current.is_none() && !self.link.was_online() && backlog > 0 && !self.is_lazy() {
+            let from = self.oldest(now).map_or(now.wall, |age| now.wall.minus(age));
             self.begin_outage(now, from, "the gateway was not running".to_owned(), 0);
             if let Some(outage) = &mut self.outages.current {
                 outage.facts.duplicates = None;
@@ -156,30 +183,35 @@ impl Bridge {
     }
 
     /// A record of the backlog is sent.
-    pub(super) fn outage_sends(&mut self, no: u64, message: &Message) {
+    pub(super) fn outage_sends(&mut self, place: Place, message: &Message) {
         if let Some(outage) = &mut self.outages.current
-            && self.queue.is_backlog(no)
+            && self.streams.get(place.stream).queue.is_backlog(place.no)
         {
             outage.saw(message);
         }
     }
 
     /// A record was delivered.
-    pub(super) fn outage_delivered(&mut self, no: u64) {
+    pub(super) fn outage_delivered(&mut self, place: Place) {
         if let Some(outage) = &mut self.outages.current
-            && self.queue.is_backlog(no)
+            && self.streams.get(place.stream).queue.is_backlog(place.no)
         {
             outage.facts.sent += 1;
+            if self.streams.count() > 1 {
+                let name = self.streams.get(place.stream).name.to_string();
+                outage.facts.streams.entry(name).or_default().0 += 1;
+            }
         }
     }
 
     /// The receipt, once all that waited is done; whether there is one to be sent.
     pub(super) fn end_outage(&mut self, now: Now) -> bool {
-        let is_done = self.link.is_online() && self.queue.is_backlog_done();
+        let is_done = self.link.is_online() && self.streams.queues().all(Queue::is_backlog_done);
         let Some(outage) = self.outages.current.take_if(|outage| is_done && outage.facts.to_ms.is_some())
         else {
             return false;
         };
+        let stream_drops = self.stream_drops();
         let facts = &outage.facts;
         let to_ms = facts.to_ms.unwrap_or(facts.from_ms);
         let devices = outage.spans.iter().map(|((device, run), (first, last))| {
@@ -196,12 +228,23 @@ impl Bridge {
             "why": facts.why,
             "stored": facts.stored,
             "sent": facts.sent,
-            "dropped": outage.dropped(&self.queue.drops),
+            "dropped": outage.dropped(&self.streams.drops()),
             "duplicates_possible": facts.duplicates,
             "interruptions": facts.interruptions,
             "restarts": facts.restarts,
             "devices": devices.collect::<Vec<_>>(),
         });
+        let mut receipt = receipt;
+        let streams: serde_json::Map<String, serde_json::Value> = outage
+            .by_stream(&stream_drops)
+            .into_iter()
+            .map(|(name, (sent, dropped))| (name, json!({"sent": sent, "dropped": dropped})))
+            .collect();
+        if !streams.is_empty()
+            && let Some(fields) = receipt.as_object_mut()
+        {
+            fields.insert("streams".to_owned(), streams.into());
+        }
         let receipt = receipt.to_string();
         let topic: Arc<str> = Arc::from(format!("{}/receipt", self.config.base));
         self.slots.set(&topic, Bytes::from(receipt.clone()));
@@ -212,12 +255,13 @@ impl Bridge {
 
     /// Notes the outage beside the outbox: at its begin, each minute, and at the end of the process.
     pub(super) fn keep_outage(&mut self, now: Now, at_once: bool) {
-        let drops = self.queue.drops;
+        let drops = self.streams.drops();
+        let stream_drops = self.stream_drops();
         if let Some(outage) = &mut self.outages.current
             && (at_once || now.mono >= outage.note_at)
         {
             outage.note_at = now.mono + NOTE_EVERY;
-            self.out.push(Output::Keep { name: notes::OUTAGE, content: outage.note(&drops) });
+            self.out.push(Output::Keep { name: notes::OUTAGE, content: outage.note(&drops, &stream_drops) });
         }
     }
 
@@ -237,7 +281,13 @@ impl Bridge {
         let spans = std::mem::take(&mut facts.spans).into_iter().take(SPANS_MAX);
         let spans =
             spans.map(|(device, run, first, last)| ((Arc::from(device), run), (first, last))).collect();
-        self.outages.current =
-            Some(Outage { facts, spans, drops_before: self.queue.drops, note_at: now.mono + NOTE_EVERY });
+        let stream_drops_before = self.stream_drops().into_iter().map(|(_, lost)| lost).collect();
+        self.outages.current = Some(Outage {
+            facts,
+            spans,
+            drops_before: self.streams.drops(),
+            stream_drops_before,
+            note_at: now.mono + NOTE_EVERY,
+        });
     }
 }

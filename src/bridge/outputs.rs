@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use super::streams::StreamNo;
 use super::words::{Notice, Output};
 use crate::message::SafeToken;
 
@@ -10,7 +11,7 @@ use crate::message::SafeToken;
 /// commit, one read, and one notice per change.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
-    queue: VecDeque<Output>,
+    queue: VecDeque<(StreamNo, Output)>,
     /// Bytes for the transport, not yet handed out.
     pub(super) tx: Vec<u8>,
     safe: Vec<SafeToken>,
@@ -19,7 +20,12 @@ pub(super) struct Outputs {
 
 impl Outputs {
     pub(super) fn push(&mut self, output: Output) {
-        self.queue.push_back(output);
+        self.push_of(0, output);
+    }
+
+    /// What a stream wants of the store.
+    pub(super) fn push_of(&mut self, stream: StreamNo, output: Output) {
+        self.queue.push_back((stream, output));
     }
 
     pub(super) fn notice(&mut self, notice: Notice) {
@@ -43,23 +49,26 @@ impl Outputs {
     /// Puts the gathered bytes and tokens in line.
     pub(super) fn flush(&mut self) {
         if !self.tx.is_empty() {
-            self.queue.push_back(Output::Send(std::mem::take(&mut self.tx)));
+            let bytes = std::mem::take(&mut self.tx);
+            self.push(Output::Send(bytes));
         }
         if !self.safe.is_empty() {
-            self.queue.push_back(Output::Safe(std::mem::take(&mut self.safe)));
+            let safe = std::mem::take(&mut self.safe);
+            self.push(Output::Safe(safe));
         }
         if !self.refused.is_empty() {
-            self.queue.push_back(Output::Refused(std::mem::take(&mut self.refused)));
+            let refused = std::mem::take(&mut self.refused);
+            self.push(Output::Refused(refused));
         }
     }
 
     /// The transport is gone: bytes for it must not reach the next one.
     pub(super) fn forget_bytes(&mut self) {
         self.tx.clear();
-        self.queue.retain(|output| !matches!(output, Output::Send(_)));
+        self.queue.retain(|(_, output)| !matches!(output, Output::Send(_)));
     }
 
-    pub(super) fn pop(&mut self) -> Option<Output> {
+    pub(super) fn pop(&mut self) -> Option<(StreamNo, Output)> {
         if self.queue.is_empty() {
             self.flush();
         }

@@ -1,5 +1,5 @@
-//! The records of one upstream: which wait, which are written, which are in memory, what is safe. It decides when
-//! to commit, to read and to forget; the sending order is the order of numbers, but for what goes [`ahead`].
+//! The records of one stream towards an upstream: which wait, which are written, which are in memory, what is safe. It decides when
+//! to commit, to read and to forget; the sending order is the order of numbers, but for what goes [`ahead`] or [`back`].
 //!
 //! ```text
 //!   acked │ in the window │ disk only (read back) │ loaded │   memory: committed │ committing │ uncommitted │ next
@@ -9,8 +9,10 @@
 //! disk only. A record that is done before a commit took it is never written: it is *elided*.
 
 mod ahead;
+mod back;
 mod commits;
 mod disk;
+mod told;
 mod trim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,10 +20,13 @@ use std::time::Duration;
 
 use super::ages::Ages;
 use super::outputs::Outputs;
+use super::streams::StreamNo;
 use super::words::{Backlog, Drops};
 use crate::message::{Message, SafeToken};
 use crate::time::{Mono, Now, Timestamp};
 use ahead::Ahead;
+use back::Back;
+use told::DoneLog;
 
 /// About how much is read from disk in one go.
 pub(super) const READ_BYTES: usize = 64 * 1024;
@@ -120,9 +125,8 @@ struct Committing {
     bytes: usize,
     /// Delivered while the commit is under way: elided only if it fails.
     delivered: u64,
-    /// Done while the commit is under way, and `done_on_disk` when it was asked for.
-    done: Tally,
-    done_before: Tally,
+    /// What the store had been told of what is done, when it was asked for.
+    told: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,11 +134,16 @@ struct Reading {
     from: u64,
     /// Where memory began when it was asked: the answer says nothing about records from there on.
     end: u64,
+    /// Downwards, below `from`.
+    back: bool,
+    /// The answer is of no use any more.
+    stale: bool,
 }
 
-/// What waits for one upstream.
+/// What waits in one stream.
 #[derive(Debug)]
 pub(super) struct Queue {
+    stream: StreamNo,
     memory_bytes_max: usize,
     next: u64,
     send_next: u64,
@@ -154,8 +163,8 @@ pub(super) struct Queue {
     retry_at: Option<Mono>,
     /// Until then the outbox counts as full, and what comes is refused.
     full_until: Option<Mono>,
-    /// `done_on_disk` when a purge was asked for.
-    purging: Option<Tally>,
+    /// What the store had been told of what is done, when a purge was asked for.
+    purging: Option<u64>,
 
     disk: Tally,
     loaded: VecDeque<Taken>,
@@ -168,14 +177,15 @@ pub(super) struct Queue {
     told: u64,
     told_at: Option<Mono>,
     ack_due: bool,
-    /// Done and on disk, since start; and the same when the last finished commit was asked for. All of that the
-    /// store had been told, so a drop that the commit caused does not count it as lost.
-    done_on_disk: Tally,
-    done_at_commit: Tally,
+    /// Something on disk was done out of turn.
+    beyond_due: bool,
+    done_log: DoneLog,
     dropped_to: u64,
 
     /// What was sent before its turn.
     ahead: Ahead,
+    /// While the newest go first: how far that is. `loaded` is in that order then.
+    back: Option<Back>,
     /// The first record behind what waited when the link last came.
     backlog_end: u64,
 
@@ -188,10 +198,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(memory_bytes_max: usize, backlog: Backlog) -> Self {
+    pub(super) fn new(stream: StreamNo, memory_bytes_max: usize, backlog: Backlog) -> Self {
         let acked = backlog.acked.0;
-        let last = backlog.last.0.max(acked);
+        let last = backlog.last.max(backlog.beyond.last().unwrap_or_default()).0.max(acked);
         Self {
+            stream,
             memory_bytes_max,
             next: last + 1,
             send_next: acked + 1,
@@ -219,10 +230,11 @@ impl Queue {
             told: acked,
             told_at: None,
             ack_due: false,
-            done_on_disk: Tally::default(),
-            done_at_commit: Tally::default(),
+            beyond_due: false,
+            done_log: DoneLog::default(),
             dropped_to: acked,
-            ahead: Ahead::default(),
+            ahead: Ahead { taken: backlog.beyond, ..Ahead::default() },
+            back: None,
             backlog_end: last + 1,
             ages: Ages::new(last, backlog.oldest),
             dropping: false,
@@ -280,7 +292,7 @@ impl Queue {
                 self.passed();
                 return Some(taken);
             }
-            if self.read_next < self.mem_first {
+            if self.read_next.max(self.send_next) < self.mem_first {
                 return None;
             }
             self.disk_is_exhausted();
@@ -314,14 +326,14 @@ impl Queue {
         }
     }
 
-    /// A record left the window's front.
+    /// A record left the window.
     pub(super) fn count_done(&mut self, no: u64, size: usize, delivered: bool) {
         match &mut self.committing {
             // The store has dropped it already.
             _ if no <= self.dropped_to => {}
-            _ if no <= self.committed => self.done_on_disk.add(size),
+            _ if no <= self.committed => self.done_log.push(no, size),
             Some(committing) if no <= committing.up_to => {
-                committing.done.add(size);
+                self.done_log.push(no, size);
                 committing.delivered += u64::from(delivered);
             }
             _ => self.elided += u64::from(delivered),
@@ -338,7 +350,7 @@ impl Queue {
         // Only what is on disk needs an Ack: elided records leave no trace.
         self.ack_due |= self.acked < self.committed;
         self.acked = acked;
-        self.cover_ahead();
+        self.ahead.taken.remove_up_to(acked);
         while let Some(entry) = self.memory.first_entry() {
             if *entry.key() > acked {
                 break;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use super::alias::Alias;
 use super::backoff::doubled;
+use super::queue::Queue;
+use super::streams::Place;
 use super::window::Due;
 use super::words::Notice;
 use super::{Bridge, mapping};
-use crate::mqtt::{self, PacketId, Properties, Publish, QoS, Version, topic};
+use crate::mqtt::{self, PacketId, Properties, PropertiesBuf, Publish, QoS, Version, topic};
 use crate::payload;
 use crate::time::{Mono, Now};
 
@@ -16,6 +19,9 @@ const QUOTA_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// still takes them. It is also the most that a cut can take of them.
 const FENCE_RECORDS: usize = 100;
 const FENCE_BYTES: usize = 128 * 1024;
+/// Out of turn, no record is sent so many turns after one that is not acknowledged. Between these all gaps lie that
+/// upstream leaves by acknowledging in another order; should the store have no room for them, no more comes twice.
+const LAG_MAX: u64 = 4_096;
 /// Refusals that are told, by topic and reason, per connection; all are counted.
 const TOLD_REFUSED_MAX: usize = 64;
 
@@ -89,6 +95,8 @@ struct Outgoing<'a> {
     properties: Properties<'a>,
     /// At QoS 1; without one it goes at QoS 0.
     id: Option<PacketId>,
+    /// Whether its topic comes again and again, and is worth an alias.
+    recurs: bool,
 }
 
 /// Why a message can't be sent to this upstream at all.
@@ -104,10 +112,14 @@ impl Bridge {
             return;
         }
         let held = self.quota.holds(now.mono);
+        let quiet = self.suspect.is_quiet(now.mono);
         if !held || self.stopping.is_some() {
             self.pump_slots(now);
         }
-        while !held && self.stopping.is_none() && self.may_send_record() {
+        if self.rests() {
+            return;
+        }
+        while !held && !quiet && self.stopping.is_none() && self.may_send_record() {
             if self.fence.is_shut() {
                 self.link.fence_ping(now, &mut self.out);
                 return;
@@ -129,7 +141,17 @@ impl Bridge {
         (self.in_flight_max() - 1).max(1)
     }
 
+    /// While a backlog drains, records go in groups: one write, one wake-up of upstream for many, not for each. It waits
+    /// for a quarter of the window at most, and acknowledgements for the rest are on their way.
+    fn rests(&self) -> bool {
+        let (max, in_flight) = (self.records_max(), self.window.records_in_flight());
+        self.streams.queues().any(Queue::is_draining) && in_flight > 0 && in_flight > max - max / 4
+    }
+
     fn may_send_record(&self) -> bool {
+        if self.renewing.is_some() {
+            return false;
+        }
         let max = if self.quota.probes() || self.suspect.alone() { 1 } else { self.records_max() };
         self.window.records_in_flight() < max && self.window.in_flight() < self.in_flight_max()
     }
@@ -141,19 +163,19 @@ impl Bridge {
             return Some(due);
         }
         loop {
-            let room = self.window.span() < self.records_max();
+            let room = self.window.span() < self.records_max() && self.window.lag() < LAG_MAX;
             let full = self.window.bytes() >= self.config.memory_bytes_max / 2;
             if !room || full {
                 return None;
             }
-            let taken = self.next_taken(now)?;
-            let (no, expired) = (taken.no, self.is_expired(now, &taken));
-            self.window.push(taken);
+            let (stream, taken) = self.next_taken(now)?;
+            let (place, expired) = (Place { stream, no: taken.no }, self.is_expired(now, &taken));
+            self.window.push(stream, taken);
             if !expired {
                 return self.window.due();
             }
-            self.queue.drops.expired += 1;
-            self.finish(no, false);
+            self.streams.queue(stream).drops.expired += 1;
+            self.finish(place, false);
             self.settle();
         }
     }
@@ -161,12 +183,20 @@ impl Bridge {
     fn send_record(&mut self, now: Now, due: Due) {
         let Some(mapped) = mapping::map(&self.config.maps, &due.message) else {
             // A mapping that was taken out of the config since: not for this upstream any more.
-            self.finish(due.no, false);
+            self.finish(due.place, false);
             return;
         };
-        self.outage_sends(due.no, &due.message);
+        let left = self.seconds_left(now, &due.message, due.since);
+        // What upstream may have had before is sent again whatever its age (5.0, 4.4-1).
+        if left == Some(0) && !due.dup {
+            self.streams.queue(due.place.stream).drops.expired += 1;
+            self.finish(due.place, false);
+            return;
+        }
+        let aged = left.and_then(|left| due.message.properties.as_properties().with_seconds_left(left));
+        self.outage_sends(due.place, &due.message);
         let qos = mapped.qos.min(self.link.limits().qos_max);
-        let id = if qos == QoS::AtMostOnce { None } else { self.window.id_for(due.no) };
+        let id = if qos == QoS::AtMostOnce { None } else { self.window.id_for(due.place) };
         let encoded = due.message.reading.as_ref().map(|reading| {
             payload::json::encode(reading, payload::sent_time(reading, self.config.boot, now))
         });
@@ -175,26 +205,27 @@ impl Bridge {
             retain: mapped.retain && self.may_retain(&due, mapped.high),
             dup: due.dup && id.is_some(),
             payload: encoded.as_deref().unwrap_or(&due.message.payload),
-            properties: due.message.properties.as_properties(),
+            properties: aged.as_ref().unwrap_or(&due.message.properties).as_properties(),
             id,
+            recurs: true,
         };
         match self.write(now, &outgoing) {
             Ok(_) if id.is_some() => {
                 self.resent += u64::from(outgoing.dup);
-                self.window.sent(due.no, now.mono);
+                self.window.sent(due.place, now.mono);
             }
             Ok(bytes) => {
                 self.fence.sent(bytes);
                 self.delivered += 1;
-                self.outage_delivered(due.no);
-                self.finish(due.no, true);
+                self.outage_delivered(due.place);
+                self.finish(due.place, true);
             }
             Err(Unsendable::TooLarge) => {
-                self.queue.drops.too_large += 1;
-                self.lay_aside(now, due.no, "larger than upstream accepts");
-                self.finish(due.no, false);
+                self.streams.queue(due.place.stream).drops.too_large += 1;
+                self.lay_aside(now, due.place, "larger than upstream accepts");
+                self.finish(due.place, false);
             }
-            Err(Unsendable::Refused(words)) => self.refuse(now, due.no, words),
+            Err(Unsendable::Refused(words)) => self.refuse(now, due.place, words),
         }
     }
 
@@ -212,9 +243,18 @@ impl Bridge {
             let topic = mapping::own_topic(&self.config.maps, &slot.topic);
             let unacknowledged = self.link.limits().qos_max == QoS::AtMostOnce;
             let id = if unacknowledged { None } else { self.window.free_id() };
+            // The others go once in a connection.
+            let recurs = slot.topic.strip_prefix(&*self.config.base) == Some("/health");
             let properties = Properties::EMPTY;
-            let outgoing =
-                Outgoing { topic: &topic, retain: true, dup: false, payload: &payload, properties, id };
+            let outgoing = Outgoing {
+                topic: &topic,
+                retain: true,
+                dup: false,
+                payload: &payload,
+                properties,
+                id,
+                recurs,
+            };
             let written = self.write(now, &outgoing);
             self.slots.done(key);
             match (written, id) {
@@ -232,15 +272,35 @@ impl Bridge {
     /// Writes a PUBLISH; how many bytes it took.
     fn write(&mut self, now: Now, outgoing: &Outgoing<'_>) -> Result<usize, Unsendable> {
         topic::check_name(outgoing.topic).map_err(|_| Unsendable::Refused("topic name invalid"))?;
+        let alias = if outgoing.recurs { self.aliases.get(outgoing.topic) } else { None };
+        match self.write_with(now, outgoing, alias) {
+            // Three bytes less may do.
+            Err(Unsendable::TooLarge) if alias.is_some() => self.write_with(now, outgoing, None),
+            result => result,
+        }
+    }
+
+    fn write_with(
+        &mut self,
+        now: Now,
+        outgoing: &Outgoing<'_>,
+        alias: Option<Alias>,
+    ) -> Result<usize, Unsendable> {
         let version = self.config.version;
+        let mut own = PropertiesBuf::new();
+        let (topic, properties) = match alias {
+            Some(alias) => alias.name(outgoing.topic, outgoing.properties, &mut own),
+            None if version == Version::V5 => (outgoing.topic, outgoing.properties),
+            None => (outgoing.topic, Properties::EMPTY),
+        };
         let publish = Publish {
             dup: outgoing.dup,
             qos: if outgoing.id.is_some() { QoS::AtLeastOnce } else { QoS::AtMostOnce },
             // 5.0, 3.2.2-14: RETAIN only where it is available.
             retain: outgoing.retain && self.link.limits().retain,
-            topic: outgoing.topic,
+            topic,
             packet_id: outgoing.id,
-            properties: if version == Version::V5 { outgoing.properties } else { Properties::EMPTY },
+            properties,
             payload: outgoing.payload,
         };
         let before = self.out.tx.len();
@@ -251,26 +311,29 @@ impl Bridge {
             self.out.tx.truncate(before);
             return Err(Unsendable::TooLarge);
         }
+        if let Some(Alias::New(alias)) = alias {
+            self.aliases.set(outgoing.topic, alias);
+        }
         self.link.wrote(now);
         Ok(layout.len)
     }
 
     /// A record is done, and its publisher may be told.
-    pub(super) fn finish(&mut self, no: u64, delivered: bool) {
-        self.queue.release(no, &mut self.out);
-        self.window.done(no, delivered);
+    pub(super) fn finish(&mut self, place: Place, delivered: bool) {
+        self.streams.queue(place.stream).release(place.no, &mut self.out);
+        self.window.done(place, delivered);
     }
 
     /// Upstream will never take this one. The others must not wait for it.
-    pub(super) fn refuse(&mut self, now: Now, no: u64, words: &'static str) {
-        self.queue.drops.refused += 1;
-        self.lay_aside(now, no, words);
-        self.finish(no, false);
+    pub(super) fn refuse(&mut self, now: Now, place: Place, words: &'static str) {
+        self.streams.queue(place.stream).drops.refused += 1;
+        self.lay_aside(now, place, words);
+        self.finish(place, false);
     }
 
     /// Keeps a record that is given up for people to see.
-    fn lay_aside(&mut self, now: Now, no: u64, reason: &'static str) {
-        let Some(message) = self.window.message(no) else { return };
+    fn lay_aside(&mut self, now: Now, place: Place, reason: &'static str) {
+        let Some(message) = self.window.message(place) else { return };
         let topic = mapping::own_topic(&self.config.maps, &message.topic);
         self.tell_refused(topic.clone(), reason);
         self.bury(now, topic, reason, &message);

@@ -75,6 +75,11 @@ impl Slots {
         self.slots.iter().filter(|slot| slot.due.is_some()).min_by_key(|slot| slot.due)
     }
 
+    /// Whether a topic's value is to be sent.
+    pub(super) fn is_due(&self, topic: &str) -> bool {
+        self.slots.iter().any(|slot| *slot.topic == *topic && slot.due.is_some())
+    }
+
     /// It was sent, or can't be sent.
     pub(super) fn done(&mut self, key: SlotKey) {
         if let Some(slot) = self.get_mut(key) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::queue::Queue;
 use super::words::Output;
 use super::{Bridge, birth};
 use crate::mqtt::PacketId;
@@ -36,9 +37,11 @@ impl Bridge {
         }
         let stopping = Stopping { since: now.mono, farewell: Farewell::Waiting, left: false, stopped: false };
         self.stopping = Some(stopping);
-        self.queue.retry_soon(now.mono);
+        for queue in self.streams.queues_mut() {
+            queue.retry_soon(now.mono);
+        }
         if self.link.is_online() {
-            let payload = birth::stopped(&self.config, self.link.connections(), now);
+            let payload = birth::offline(&self.config, self.link.connections(), "stopped", now);
             self.slots.set_first(&self.status_topic, payload);
         }
     }
@@ -67,9 +70,13 @@ impl Bridge {
             self.link.leave(now, stopping.farewell == Farewell::Done, &mut self.out);
             stopping.left = true;
         }
-        if stopping.left && (self.queue.all_written() || now.mono >= stopping.since + STOP_WAIT) {
-            if let Some(ack) = self.queue.ack(now.mono, true) {
-                self.out.push(ack);
+        let all_written = self.streams.queues().all(Queue::all_written);
+        if stopping.left && (all_written || now.mono >= stopping.since + STOP_WAIT) {
+            for stream in self.streams.numbers() {
+                let in_window = self.window.open(stream);
+                if let Some(ack) = self.streams.queue(stream).ack(now.mono, true, in_window) {
+                    self.out.push_of(stream, ack);
+                }
             }
             self.keep_notes(now, true);
             self.out.flush();

@@ -7,9 +7,11 @@ mod bounds;
 mod draining;
 mod failover;
 mod inward;
+mod redirects;
 mod rig;
 mod rules;
 mod sim;
+mod starting;
 mod store_rules;
 mod upstream;
 mod watching;
@@ -46,6 +48,7 @@ fn mapping(filter: &str, local: &str, remote: &str) -> Mapping {
         retain: RetainRule::Keep,
         expiry: None,
         high: false,
+        stream: 0,
     }
 }
 
@@ -57,6 +60,9 @@ fn config(version: Version) -> Config {
         boot: BootId::default(),
         instance: Arc::from("abcd"),
         places: vec![Arc::from("up:1883")],
+        port: 1883,
+        redirects: Vec::new(),
+        start: Start::Automatic,
         failover: crate::bridge::Failover::InOrder,
         return_after: Duration::from_secs(300),
         client_id: "gw".into(),
@@ -71,6 +77,7 @@ fn config(version: Version) -> Config {
         watch_status: false,
         notification_topic: None,
         inflight_max: 5,
+        topic_alias_max: 64,
         backoff_min: Duration::from_secs(1),
         backoff_max: Duration::from_secs(60),
         backoff_refused_max: Duration::from_secs(900),
@@ -78,6 +85,7 @@ fn config(version: Version) -> Config {
         receipts: false,
         health_every: None,
         bytes_per_day_max: None,
+        streams: Vec::new(),
         drain: DrainOrder::OldestFirst,
         live_share: 50,
         drain_messages_max: None,

@@ -42,6 +42,9 @@ pub struct Bytes {
     pub used_up: bool,
 }
 
+/// An acknowledgement without properties.
+const PUBACK_BYTES: usize = 4;
+
 impl Traffic {
     pub(super) fn restore(&mut self, note: &[u8]) {
         if let Ok(counts) = serde_json::from_slice(note) {
@@ -73,9 +76,10 @@ impl Traffic {
         self.note_at.get_or_insert(now.mono + NOTE_EVERY);
     }
 
-    const fn is_used_up(&self, max: Option<u64>) -> bool {
+    /// `coming` are bytes that are certain and not counted yet.
+    const fn is_used_up(&self, max: Option<u64>, coming: u64) -> bool {
         match max {
-            Some(max) => self.counts.sent.saturating_add(self.counts.received) >= max,
+            Some(max) => self.counts.sent.saturating_add(self.counts.received).saturating_add(coming) >= max,
             None => false,
         }
     }
@@ -88,7 +92,7 @@ impl Traffic {
         Bytes {
             today: (self.counts.sent, self.counts.received),
             yesterday: (self.counts.sent_yesterday, self.counts.received_yesterday),
-            used_up: self.is_used_up(max),
+            used_up: self.is_used_up(max, 0),
         }
     }
 }
@@ -96,7 +100,10 @@ impl Traffic {
 impl Bridge {
     /// Whether records must wait for the next day. Told once a day.
     pub(super) fn is_rationed(&mut self) -> bool {
-        let used_up = self.traffic.is_used_up(self.config.bytes_per_day_max);
+        // What was written in this turn, and the acknowledgements of all that is on its way.
+        let coming = self.out.tx.len() + self.window.in_flight() * PUBACK_BYTES;
+        let coming = u64::try_from(coming).unwrap_or(u64::MAX);
+        let used_up = self.traffic.is_used_up(self.config.bytes_per_day_max, coming);
         if used_up && !std::mem::replace(&mut self.traffic.told, true) {
             self.out.notice(Notice::BytesUsedUp);
         }

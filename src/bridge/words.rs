@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dead::{DeadLetter, Handling};
+use super::redirect::Place;
 use super::traffic;
 use crate::message::{Message, SafeToken, Ticket};
+use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 
 /// What the outbox held when it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Everything up to here is acknowledged upstream.
     pub acked: RecordNo,
+    /// And these behind it.
+    pub beyond: Ranges,
     /// The last record on disk; `acked` if there is none behind it.
     pub last: RecordNo,
-    /// Records on disk behind `acked`.
+    /// Records on disk that are neither.
     pub records: u64,
     /// Their bytes, as records.
     pub bytes: u64,
@@ -50,6 +54,10 @@ pub enum Input<'a> {
         /// What.
         payload: bytes::Bytes,
     },
+    /// A new connection would be better than this one, which still works: its certificate is about to end.
+    Renew,
+    /// A person wants a connection now.
+    ConnectNow,
     /// Whether anything but this link is wrong with the gateway: the status topic says so.
     Health {
         /// Something is.
@@ -105,6 +113,13 @@ pub enum Input<'a> {
         /// Records ≥ `from`; with gaps where upstream had acknowledged early.
         records: Vec<StoredRecord>,
     },
+    /// The answer to [`Output::ReadBack`], newest first; empty if nothing is there.
+    ReadBack {
+        /// `before` of the request.
+        before: RecordNo,
+        /// Records < `before`; with gaps where upstream had acknowledged early.
+        records: Vec<StoredRecord>,
+    },
     /// The store had to drop the oldest to stay within its bounds. It comes right after the `Committed` of the
     /// commit that caused it, or after `Purged`.
     Dropped {
@@ -133,6 +148,8 @@ pub enum Output {
         /// Which of the upstream's addresses, from 0.
         address: usize,
     },
+    /// As `Connect`, to a server that the config allows and doesn't name, by the same transport as to the first.
+    ConnectTo(Place),
     /// Open a second transport, beside the one that is open, and close it again; answer with `Probed`. At most one is
     /// under way.
     Probe {
@@ -162,10 +179,19 @@ pub enum Output {
         /// About how many bytes.
         bytes_max: usize,
     },
+    /// Read from the outbox backwards; answer with `ReadBack`. One read is under way at most, this way or that.
+    ReadBack {
+        /// Only what is below.
+        before: RecordNo,
+        /// About how many bytes.
+        bytes_max: usize,
+    },
     /// Everything up to here may be forgotten. No answer.
     Ack {
         /// The last acknowledged.
         up_to: RecordNo,
+        /// These may be forgotten as well: acknowledged out of turn.
+        beyond: Ranges,
     },
     /// Note this beside the outbox, for the next process; it replaces what had that name. No answer.
     Keep {
@@ -285,13 +311,31 @@ pub struct Drops {
     pub too_large: u64,
     /// Stored bytes that could not be read back.
     pub damaged: u64,
-    /// Older than their map's `expiry` when they were to be sent, or than `buffer.max_age`.
+    /// Older than their map's `expiry` or their own expiry interval when they were to be sent, or than `buffer.max_age`.
     pub expired: u64,
     /// A person wanted them gone.
     pub purged: u64,
 }
 
 impl Drops {
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            disk_full: self.disk_full + other.disk_full,
+            memory_full: self.memory_full + other.memory_full,
+            refused: self.refused + other.refused,
+            too_large: self.too_large + other.too_large,
+            damaged: self.damaged + other.damaged,
+            expired: self.expired + other.expired,
+            purged: self.purged + other.purged,
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.by_reason().into_iter().map(|(_, count)| count).sum()
+    }
+
     /// Each with its name.
     #[must_use]
     pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
@@ -316,8 +360,29 @@ pub enum LinkState {
     Online,
     /// Waiting for the next attempt.
     Waiting,
+    /// Not connected because too little waits.
+    Idle,
+    /// Not connected because the only connection that was wanted has ended.
+    Ended,
     /// Stopped.
     Stopped,
+}
+
+/// What is told of one stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Records that wait.
+    pub backlog_records: u64,
+    /// Their bytes.
+    pub backlog_bytes: u64,
+    /// Age of the oldest.
+    pub backlog_oldest: Option<Duration>,
+    /// Of these, in memory only.
+    pub unsafe_records: u64,
+    /// What it lost.
+    pub drops: Drops,
 }
 
 /// A snapshot for health and status.
@@ -337,6 +402,8 @@ pub struct Status {
     pub retry_in: Option<Duration>,
     /// Connections made since start; the second part of the epoch.
     pub connections: u64,
+    /// Each stream of its own, the default one first.
+    pub streams: Vec<StreamStatus>,
     /// Records that wait: not acknowledged upstream, wherever they are.
     pub backlog_records: u64,
     /// Their bytes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::acl::Acl;
 use crate::message::OutboxId;
 use crate::mqtt::topic::TopicFilter;
-use crate::mqtt::{PropertyLimits, Version};
+use crate::mqtt::{PropertyLimits, QoS, Version};
 
 /// The broker's settings.
 #[derive(Clone, Debug)]
@@ -19,6 +19,9 @@ pub struct Config {
     /// Who may publish and subscribe to what, at the start; later [`super::Input::Access`] says. Default:
     /// everyone everything.
     pub acl: Arc<Acl>,
+    /// What holds instead for those who came in by listeners with rules of their own, by the listener's name. Default
+    /// none.
+    pub own_rules: BTreeMap<Arc<str>, Arc<Acl>>,
     /// A client identifier must begin with one of these; also one that the broker assigned (`auto-…`). Others:
     /// 0x85 / 2. Default none: any will do.
     pub client_id_prefixes: Vec<String>,
@@ -127,6 +130,7 @@ impl Default for Config {
             base: Arc::from("fieldgate/gateway"),
             listeners: Vec::new(),
             acl: Arc::new(Acl::open()),
+            own_rules: BTreeMap::new(),
             client_id_prefixes: Vec::new(),
             forward: Vec::new(),
             packet_bytes_max: 256 * 1024,
@@ -233,10 +237,16 @@ pub struct ListenerPolicy {
     /// Whether a user name must be right. Default true; else any name and password is taken, so this needs
     /// `allow_anonymous`.
     pub check_users: bool,
+    /// Whether it has users of its own, instead of the broker's. Default false.
+    pub own_users: bool,
     /// Whether the user name takes the place of the client identifier; who has none doesn't get in. Default false.
     pub client_id_from_user: bool,
     /// The protocol versions that get in. Default all.
     pub versions: Vec<Version>,
+    /// The highest QoS of messages that its clients may send, and of what they are granted. Default 2.
+    pub qos_max: QoS,
+    /// Whether its clients may have messages retained. Default true.
+    pub retain_available: bool,
     /// Clients that come in here, at most; also bounded by [`Config::connections_max`]. Default none.
     pub connections_max: Option<usize>,
 }
@@ -247,8 +257,11 @@ impl Default for ListenerPolicy {
             name: Arc::from(""),
             allow_anonymous: false,
             check_users: true,
+            own_users: false,
             client_id_from_user: false,
             versions: vec![Version::V31, Version::V311, Version::V5],
+            qos_max: QoS::ExactlyOnce,
+            retain_available: true,
             connections_max: None,
         }
     }

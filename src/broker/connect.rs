@@ -8,13 +8,14 @@ use tracing::{info, warn};
 use super::access::may_publish;
 use super::alias::OutAliases;
 use super::connection::{Phase, Told};
+use super::home::Standing;
 use super::memory::Shedding;
 use super::session::SessionIdx;
 use super::timer::Owner;
 use super::will::Will;
 use super::{Broker, ConnId, Cx, Event, ListenerId, Sink, count};
 use crate::mqtt::{
-    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, PropertyId, ReasonCode, Version,
+    ConnAck, Connect, Packet, Properties, PropertiesBuf, Property, PropertyId, QoS, ReasonCode, Version,
 };
 use crate::secret::Secret;
 
@@ -74,6 +75,15 @@ impl Broker {
         if named_by_user && named.is_none() {
             return self.refuse(conn, ReasonCode::NotAuthorized, cx);
         }
+        if let (Some(will), Some(policy)) = (&connect.will, policy) {
+            // 3.2.2-12, 3.2.2-13
+            if will.qos > policy.qos_max {
+                return self.refuse(conn, ReasonCode::QoSNotSupported, cx);
+            }
+            if will.retain && !policy.retain_available {
+                return self.refuse(conn, ReasonCode::RetainNotSupported, cx);
+            }
+        }
         let client_id = named.filter(|_| named_by_user).unwrap_or(connect.client_id);
         let request = match self.check(connect, client_id, named) {
             Ok(request) => request,
@@ -98,8 +108,10 @@ impl Broker {
                 c.pause.authenticating = true;
                 let peer = c.peer.clone();
                 self.arm_conn(conn);
+                let users = policy.filter(|policy| policy.own_users).map(|policy| Arc::clone(&policy.name));
                 self.events.push_back(Event::Authenticate {
                     conn,
+                    users,
                     peer,
                     user_name: user_name.to_owned(),
                     password: Secret::new(connect.password.unwrap_or_default().to_vec()),
@@ -228,13 +240,22 @@ impl Broker {
 
     /// The client is who it says: finds or makes its session, and takes it from an older connection.
     fn establish<S: Sink>(&mut self, conn: ConnId, request: Request, cx: &mut Cx<'_, S>) {
+        let home = self.home_of(conn);
+        if let Some(idx) = self.sessions.find(&request.client_id) {
+            match self.standing(idx, conn) {
+                Standing::Same => {}
+                Standing::Foreign => return self.refuse(conn, ReasonCode::ClientIdentifierNotValid, cx),
+                Standing::Nobodys => self.end_session(idx, cx),
+            }
+        }
         let existing = self.sessions.find(&request.client_id).and_then(|idx| self.sessions.get(idx));
         if existing.is_some_and(|session| session.user_name != request.user_name) {
             // Another user's session is not to be taken over, nor ended.
             return self.refuse(conn, ReasonCode::ClientIdentifierNotValid, cx);
         }
         if let Some(will) = &request.will {
-            let rights = self.sessions.rights(&request.client_id, request.user_name.as_deref());
+            let user_name = request.user_name.as_deref();
+            let rights = self.sessions.rights(&request.client_id, user_name, home.as_ref());
             if !rights.may_write(&will.message.topic) {
                 return self.refuse(conn, ReasonCode::NotAuthorized, cx);
             }
@@ -282,8 +303,10 @@ impl Broker {
         let found = self.sessions.find(&request.client_id);
         let present = found.is_some();
         let idx = found.unwrap_or_else(|| {
-            self.sessions.create(Arc::from(request.client_id.as_str()), request.user_name.clone())
+            let client_id = Arc::from(request.client_id.as_str());
+            self.sessions.create(client_id, request.user_name.clone(), home.clone())
         });
+        self.come_home(idx, home);
         if let Some(session) = self.sessions.get_mut(idx) {
             session.conn = Some(conn);
             session.visit += 1;
@@ -320,8 +343,18 @@ impl Broker {
         present: bool,
         cx: &Cx<'_, S>,
     ) -> (bool, PropertiesBuf) {
-        let properties = self.connack_properties(&request);
         let config = Arc::clone(&self.config);
+        let policy =
+            self.listener_of(conn).and_then(|listener| config.listeners.get(usize::from(listener.0)));
+        let qos_max = policy.map(|policy| policy.qos_max).filter(|max| *max < QoS::ExactlyOnce);
+        let no_retain = policy.is_some_and(|policy| !policy.retain_available);
+        let mut properties = self.connack_properties(&request);
+        if let Some(max) = qos_max {
+            properties.push(Property::U8(PropertyId::MaximumQoS, max.as_u8()));
+        }
+        if no_retain {
+            properties.push(Property::U8(PropertyId::RetainAvailable, 0));
+        }
         let (keep_alive, _) = keep_alive(request.keep_alive, self.config.keep_alive_max);
         let Some(c) = self.conns.get_mut(conn) else { return (present, properties) };
         c.phase = Phase::Ready;
@@ -339,6 +372,8 @@ impl Broker {
             receive_max: usize::from(config.receive_max),
             packet_bytes_max: config.packet_bytes_max,
             topic_alias_max: usize::from(config.topic_alias_max),
+            qos_max,
+            no_retain,
         };
         c.will = request.will;
         let version = c.version;

@@ -14,7 +14,7 @@ use super::session::SessionIdx;
 use super::will::Will;
 use super::{ConnId, ListenerId};
 use crate::message::SafeToken;
-use crate::mqtt::{PacketId, PropertiesBuf, ReasonCode, Version};
+use crate::mqtt::{PacketId, PropertiesBuf, QoS, ReasonCode, Version};
 use crate::time::Mono;
 
 /// How far a connection is.
@@ -81,6 +81,10 @@ pub(super) struct Told {
     pub(super) packet_bytes_max: usize,
     /// Our Topic Alias Maximum.
     pub(super) topic_alias_max: usize,
+    /// Our Maximum QoS, where it isn't 2 (3.2.2.3.4).
+    pub(super) qos_max: Option<QoS>,
+    /// Retained messages are not available (3.2.2.3.5).
+    pub(super) no_retain: bool,
 }
 
 /// A connection.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::broken::Work;
 use super::connection::{Connection, Phase};
 use super::timer::Owner;
 use super::welcome::WELCOME_WITHIN;
@@ -18,6 +19,8 @@ const REFUSED_CLOSE_AFTER: Duration = Duration::from_secs(30);
 impl Broker {
     pub(super) fn tick<S: Sink>(&mut self, cx: &mut Cx<'_, S>) {
         while let Some(owner) = self.timers.pop_due(cx.now) {
+            // Taken off before it is looked at: should it panic, the others have their turn the next time.
+            self.at_work = Some(Work::of_deadline(owner));
             match owner {
                 Owner::Conn(conn) => {
                     if let Some(c) = self.conns.get_mut(conn) {
@@ -35,6 +38,7 @@ impl Broker {
                 }
             }
         }
+        self.at_work = Some(Work::Everybody);
         self.commit();
     }
 

@@ -45,6 +45,8 @@ impl Broker {
     pub(super) fn bytes<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get(conn) else { return };
         self.stats.bytes_received += count(bytes.len());
+        #[cfg(test)]
+        super::broken::stub::strike(bytes, super::broken::stub::AT_ONCE);
         let rest =
             if c.held.is_empty() || !c.takes_packets() { bytes } else { self.complete_cut(conn, bytes, cx) };
         let used = self.feed(conn, rest, cx);
@@ -161,6 +163,10 @@ impl Broker {
                 session.conn = None;
             }
             self.feed_held(conn, cx);
+        }
+        #[cfg(test)]
+        if let Some(session) = self.conns.get(conn).and_then(|c| self.sessions.get(c.session?)) {
+            super::broken::stub::strike(session.client_id.as_bytes(), super::broken::stub::AT_THE_END);
         }
         self.close(conn, None, cx);
         if let Some(c) = self.conns.remove(conn) {

@@ -401,6 +401,7 @@ impl Broker {
             serial: session.serial,
             client_id: Arc::clone(&session.client_id),
             user_name: session.user_name.clone(),
+            home: session.home.clone(),
             expiry: session.expiry,
             connected: connection.is_some(),
             ends: if connection.is_some() { None } else { left(session.ends_at) },

@@ -143,6 +143,8 @@ impl Broker {
     pub(super) fn session_due<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
         let Some(session) = self.sessions.get_mut(idx) else { return };
         if session.ends_at.is_some_and(|at| at <= cx.now) {
+            #[cfg(test)]
+            super::broken::stub::strike(session.client_id.as_bytes(), super::broken::stub::WHEN_DUE);
             self.stats.sessions_expired += 1;
             return self.end_session(idx, cx);
         }

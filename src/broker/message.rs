@@ -11,7 +11,7 @@ use super::bodies::Place;
 use super::flow::Publisher;
 use super::session::SessionIdx;
 use crate::message::{Message, OutboxId, SafeToken};
-use crate::mqtt::{Properties, PropertiesBuf, Property, PropertyId, QoS, Version};
+use crate::mqtt::{Properties, PropertiesBuf, PropertyId, QoS, Version};
 use crate::time::Mono;
 
 /// An owned message, shared by all the sessions that wait with it.
@@ -60,20 +60,7 @@ impl Kept {
     pub(super) fn aged_properties(&self, now: Mono) -> Option<PropertiesBuf> {
         let remaining = self.expires?.since(now);
         let seconds = u32::try_from(remaining.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-        let properties = self.message.properties.as_properties();
-        if properties.number(PropertyId::MessageExpiryInterval) == Some(seconds) {
-            return None;
-        }
-        let mut aged = PropertiesBuf::new();
-        for property in properties.iter() {
-            aged.push(match property {
-                Property::U32(PropertyId::MessageExpiryInterval, _) => {
-                    Property::U32(PropertyId::MessageExpiryInterval, seconds)
-                }
-                other => other,
-            });
-        }
-        Some(aged)
+        self.message.properties.as_properties().with_seconds_left(seconds)
     }
 }
 

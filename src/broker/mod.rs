@@ -5,6 +5,7 @@ mod access;
 pub mod acl;
 mod alias;
 mod bodies;
+pub mod broken;
 pub mod config;
 mod connect;
 mod connection;
@@ -13,6 +14,7 @@ mod delivery;
 pub mod doorman;
 mod flow;
 mod forward;
+pub mod home;
 mod intake;
 mod journal;
 mod keep;
@@ -48,11 +50,12 @@ use crate::mqtt::{Packet, PacketId, Properties, PropertiesBuf, Publish, QoS, Rea
 use crate::secret::Secret;
 use crate::state::Change;
 use crate::time::{Mono, Now};
-use acl::Acl;
 use bodies::Bodies;
+use broken::Work;
 use connection::Connections;
 use doorman::{Doorman, Knock};
 use flow::Tokens;
+use home::Rules;
 use journal::{Journal, Pace};
 use logins::FailedLogins;
 use memory::Slack;
@@ -150,7 +153,7 @@ pub enum Input<'a> {
         conn: ConnId,
     },
     /// The rules from now on, for everything that is not sent yet. Nobody is disconnected.
-    Access(Arc<Acl>),
+    Access(Rules),
     /// Other settings from now on. Who would not be let in with them is disconnected, nobody else.
     Reconfigure(Box<Reconfigure>),
     /// A message of the gateway itself: a reading, status, health. Routed like any PUBLISH, but may use the
@@ -200,6 +203,8 @@ pub enum Event {
     Authenticate {
         /// Whose.
         conn: ConnId,
+        /// The listener whose own users are asked; `None`: the broker's.
+        users: Option<Arc<str>>,
         /// Its address, as in [`Input::Open`].
         peer: Box<str>,
         /// The user name.
@@ -312,6 +317,8 @@ pub struct Broker {
     journal: Journal,
     bodies: Bodies,
     events: VecDeque<Event>,
+    /// Whose work is under way.
+    at_work: Option<Work>,
     /// Connections to look at when the input is done: something that held them is gone.
     resumable: Vec<ConnId>,
     /// Sessions to end when the input is done, by number: their queues are full.
@@ -336,7 +343,7 @@ impl Broker {
         Self {
             rng: fastrand::Rng::with_seed(seed),
             conns: Connections::default(),
-            sessions: Sessions::new(Arc::clone(&config.acl)),
+            sessions: Sessions::new(config.rules()),
             routes: Routes::new(Arc::clone(&config)),
             retained: Retained::new(config.retained_max, config.retained_bytes_max),
             queued: Queued::default(),
@@ -345,6 +352,7 @@ impl Broker {
             journal: Journal::new(config.persistence, Pace::of(&config)),
             bodies: Bodies::default(),
             events: VecDeque::new(),
+            at_work: None,
             resumable: Vec::new(),
             overflowing: Vec::new(),
             doorman: Doorman::default(),
@@ -362,6 +370,7 @@ impl Broker {
     /// Takes one input; packets go to the sink, the rest to [`Broker::poll_event`].
     pub fn handle<S: Sink>(&mut self, now: Now, input: Input<'_>, sink: &mut S) {
         self.journal.now = now;
+        self.at_work = Some(Work::of(&input));
         let cx = &mut Cx { now: now.mono, sink };
         match input {
             Input::Open { conn, listener, peer, certified, from } => {
@@ -377,7 +386,7 @@ impl Broker {
             Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
             Input::NotJudged { conn } => self.not_judged(conn, cx),
             Input::TurnOut { conn } => self.close(conn, Some(ReasonCode::NotAuthorized), cx),
-            Input::Access(acl) => self.set_access(acl),
+            Input::Access(rules) => self.set_access(rules),
             Input::Reconfigure(new) => self.reconfigure(*new, cx),
             Input::Local(message) => self.publish_local(message, cx),
             Input::Memory { used, budget } => self.look_at_memory(used, budget, cx),
@@ -391,6 +400,7 @@ impl Broker {
         self.end_overflowing(cx);
         // What could be read again may have done more.
         self.answer_released(cx);
+        self.at_work = None;
     }
 
     /// A connection comes from an address (`None` for Unix sockets): whether it may come in. If it may, either
@@ -421,8 +431,8 @@ impl Broker {
     }
 
     /// New rules hold for what is routed, taken from a queue or sent again from now on. Subscriptions stay.
-    fn set_access(&mut self, acl: Arc<Acl>) {
-        self.sessions.set_acl(acl);
+    fn set_access(&mut self, rules: Rules) {
+        self.sessions.set_rules(rules);
         self.routes.forget_routes();
     }
 

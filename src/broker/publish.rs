@@ -33,7 +33,16 @@ impl Broker {
     pub(super) fn publish_in<S: Sink>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, S>) {
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += count(publish.payload.len());
-        let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
+        let Some(c) = self.conns.get(conn) else { return };
+        let Some(idx) = c.session else { return };
+        if c.told.qos_max.is_some_and(|max| publish.qos > max) {
+            // 3.2.2-11
+            return self.fail(conn, ReasonCode::QoSNotSupported, cx);
+        }
+        if publish.retain && c.told.no_retain {
+            // 3.2.2-14
+            return self.fail(conn, ReasonCode::RetainNotSupported, cx);
+        }
         if !self.keeps_pace(conn, publish.topic.len().saturating_add(publish.payload.len()), cx) {
             return;
         }

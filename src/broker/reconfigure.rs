@@ -4,14 +4,14 @@
 //! then (keep alive, session expiry) holds for as long as it is connected: it can't be told anew. Everything else is
 //! as if it had always been so, but for messages that are retained or under way already.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use tracing::info;
 
 use super::connection::Phase;
 use super::journal::Pace;
-use super::{Broker, Config, ConnId, Cx, ListenerId, Sink};
+use super::{Broker, Config, ConnId, Cx, ListenerId, ListenerPolicy, Sink};
 use crate::mqtt::{ReasonCode, Version};
 
 /// Other settings.
@@ -24,6 +24,23 @@ pub struct Reconfigure {
     pub moved: Vec<Option<ListenerId>>,
     /// The users who may stay; all others are out, unless a certificate has proved their name.
     pub users: HashSet<String>,
+    /// The same for listeners with users of their own, by name.
+    pub own_users: BTreeMap<Arc<str>, HashSet<String>>,
+}
+
+/// The users who may stay.
+struct Stay {
+    common: HashSet<String>,
+    own: BTreeMap<Arc<str>, HashSet<String>>,
+}
+
+impl Stay {
+    fn has(&self, policy: &ListenerPolicy, user: &str) -> bool {
+        match policy.own_users {
+            true => self.own.get(&policy.name).is_some_and(|users| users.contains(user)),
+            false => self.common.contains(user),
+        }
+    }
 }
 
 /// Why a client has to go.
@@ -71,22 +88,26 @@ impl Config {
 impl Broker {
     /// Takes other settings, and parts with those who would not be let in with them.
     pub(super) fn reconfigure<S: Sink>(&mut self, new: Reconfigure, cx: &mut Cx<'_, S>) {
-        let Reconfigure { config, moved, users } = new;
+        let Reconfigure { config, moved, users, own_users } = new;
+        let users = Stay { common: users, own: own_users };
         let config = Config {
             base: Arc::clone(&self.config.base),
             forward: self.config.forward.clone(),
             persistence: self.config.persistence,
             ..config
         };
-        self.config = Arc::new(config.usable());
+        let before = std::mem::replace(&mut self.config, Arc::new(config.usable()));
         self.routes.set_config(Arc::clone(&self.config));
         self.journal.set_pace(Pace::of(&self.config));
         self.retained.set_bounds(self.config.retained_max, self.config.retained_bytes_max);
-        self.set_access(Arc::clone(&self.config.acl));
+        self.set_access(self.config.rules());
         for conn in self.conns.ids() {
             let place = self.conns.get(conn).and_then(|c| moved.get(usize::from(c.listener.0)).copied());
             match place.flatten() {
-                Some(listener) => self.move_to(conn, listener, &users, cx),
+                Some(listener) => {
+                    self.doubt_verdict(conn, &before, listener, cx);
+                    self.move_to(conn, listener, &users, cx);
+                }
                 None => self.show_out(conn, Out::ListenerGone, cx),
             }
         }
@@ -101,14 +122,27 @@ impl Broker {
         }
     }
 
-    /// The connection's listener has another place now, and perhaps other rules.
-    fn move_to<S: Sink>(
+    /// Who is being judged by the listener's own users while it has none any more, or the other way round, must come
+    /// again: the verdict would be about somebody else.
+    fn doubt_verdict<S: Sink>(
         &mut self,
         conn: ConnId,
+        before: &Config,
         listener: ListenerId,
-        users: &HashSet<String>,
         cx: &mut Cx<'_, S>,
     ) {
+        let Some(c) = self.conns.get(conn) else { return };
+        let has_own = |config: &Config, id: ListenerId| {
+            config.listeners.get(usize::from(id.0)).is_some_and(|policy| policy.own_users)
+        };
+        let is_other = has_own(before, c.listener) != has_own(&self.config, listener);
+        if is_other && matches!(c.phase, Phase::Authenticating(_)) {
+            self.refuse(conn, ReasonCode::ServerBusy, cx);
+        }
+    }
+
+    /// The connection's listener has another place now, and perhaps other rules.
+    fn move_to<S: Sink>(&mut self, conn: ConnId, listener: ListenerId, users: &Stay, cx: &mut Cx<'_, S>) {
         let inflight_max = self.config.inflight_max;
         if let Some(c) = self.conns.get_mut(conn) {
             c.listener = listener;
@@ -116,6 +150,12 @@ impl Broker {
         }
         if let Some(out) = self.must_go(conn, users) {
             return self.show_out(conn, out, cx);
+        }
+        if let Some(idx) = self.conns.get(conn).and_then(|c| c.session) {
+            // It may have users or rules of its own now.
+            let home = self.home_of(conn);
+            self.come_home(idx, home);
+            self.keep_session(idx);
         }
         // Its times may be shorter now; and what was a full buffer may be half of one.
         self.arm_conn(conn);
@@ -125,7 +165,7 @@ impl Broker {
         }
     }
 
-    fn must_go(&self, conn: ConnId, users: &HashSet<String>) -> Option<Out> {
+    fn must_go(&self, conn: ConnId, users: &Stay) -> Option<Out> {
         let c = self.conns.get(conn)?;
         let (client_id, user_name, is_judged) = match &c.phase {
             Phase::Ready => {
@@ -145,7 +185,7 @@ impl Broker {
             match user_name {
                 None if !policy.allow_anonymous => return Some(Out::Anonymous),
                 // Where any name will do, none is gone; where none did before, each has to prove itself.
-                Some(user) if policy.check_users && (c.unchecked || !users.contains(user)) => {
+                Some(user) if policy.check_users && (c.unchecked || !users.has(policy, user)) => {
                     return Some(Out::User);
                 }
                 _ => {}

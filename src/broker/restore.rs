@@ -88,7 +88,12 @@ impl Broker {
     }
 
     fn restore_session(&mut self, was: &StoredSession, now: Now) -> SessionIdx {
-        let idx = self.sessions.restore(was.serial, Arc::clone(&was.client_id), was.user_name.clone());
+        let idx = self.sessions.restore(
+            was.serial,
+            Arc::clone(&was.client_id),
+            was.user_name.clone(),
+            was.home.clone(),
+        );
         let Some(session) = self.sessions.get_mut(idx) else { return idx };
         session.expiry = was.expiry;
         session.sent = was.sent;

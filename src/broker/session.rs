@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnId;
-use super::acl::{Acl, Rights};
+use super::acl::Rights;
+use super::home::Rules;
 use super::message::Kept;
 use super::will::Will;
 use crate::message::SafeToken;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{PacketId, PropertiesBuf, QoS};
+use crate::state::Home;
 use crate::time::Mono;
 
 /// A session's place. Used again after the session's end; see [`Session::serial`].
@@ -120,6 +122,8 @@ pub(super) struct Session {
     pub(super) client_id: Arc<str>,
     /// Who owns it: another user can't take it over.
     pub(super) user_name: Option<Arc<str>>,
+    /// Where its client came in the last time, if that listener has users or rules of its own.
+    pub(super) home: Option<Home>,
     /// What its client may do.
     pub(super) rights: Rights,
     pub(super) conn: Option<ConnId>,
@@ -288,6 +292,10 @@ impl Session {
         self.incoming.values_mut().for_each(|incoming| incoming.seen = false);
     }
 
+    fn find_rights(&mut self, rules: &Rules) {
+        self.rights = rules.of(self.home.as_ref()).rights(&self.client_id, self.user_name.as_deref());
+    }
+
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Mono> {
         match (self.will_at, self.ends_at) {
@@ -300,7 +308,7 @@ impl Session {
 /// All sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    acl: Arc<Acl>,
+    rules: Rules,
     slots: Vec<Option<Box<Session>>>,
     free: Vec<u32>,
     by_client_id: HashMap<Arc<str>, SessionIdx>,
@@ -309,9 +317,9 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(acl: Arc<Acl>) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self {
-            acl,
+            rules,
             slots: Vec::new(),
             free: Vec::new(),
             by_client_id: HashMap::new(),
@@ -321,15 +329,25 @@ impl Sessions {
     }
 
     /// What a client may do, with or without a session.
-    pub(super) fn rights(&self, client_id: &str, user_name: Option<&str>) -> Rights {
-        self.acl.rights(client_id, user_name)
+    pub(super) fn rights(&self, client_id: &str, user_name: Option<&str>, home: Option<&Home>) -> Rights {
+        self.rules.of(home).rights(client_id, user_name)
+    }
+
+    /// A session's client came in there the last time. True if that is news.
+    pub(super) fn set_home(&mut self, idx: SessionIdx, home: Option<Home>) -> bool {
+        let Self { rules, slots, .. } = self;
+        let slot = usize::try_from(idx.0).ok().and_then(|at| slots.get_mut(at)).and_then(Option::as_mut);
+        let Some(session) = slot.filter(|session| session.home != home) else { return false };
+        session.home = home;
+        session.find_rights(rules);
+        true
     }
 
     /// New rules for all sessions.
-    pub(super) fn set_acl(&mut self, acl: Arc<Acl>) {
-        self.acl = acl;
+    pub(super) fn set_rules(&mut self, rules: Rules) {
+        self.rules = rules;
         for session in self.slots.iter_mut().flatten() {
-            session.rights = self.acl.rights(&session.client_id, session.user_name.as_deref());
+            session.find_rights(&self.rules);
         }
     }
 
@@ -344,8 +362,13 @@ impl Sessions {
     }
 
     /// A new session of `client_id`, which has none.
-    pub(super) fn create(&mut self, client_id: Arc<str>, user_name: Option<Arc<str>>) -> SessionIdx {
-        self.restore(self.last_serial + 1, client_id, user_name)
+    pub(super) fn create(
+        &mut self,
+        client_id: Arc<str>,
+        user_name: Option<Arc<str>>,
+        home: Option<Home>,
+    ) -> SessionIdx {
+        self.restore(self.last_serial + 1, client_id, user_name, home)
     }
 
     /// A session that was there before a restart.
@@ -354,13 +377,15 @@ impl Sessions {
         serial: u64,
         client_id: Arc<str>,
         user_name: Option<Arc<str>>,
+        home: Option<Home>,
     ) -> SessionIdx {
         self.last_serial = self.last_serial.max(serial);
         let session = Session {
             serial,
             client_id: Arc::clone(&client_id),
-            rights: self.acl.rights(&client_id, user_name.as_deref()),
+            rights: self.rights(&client_id, user_name.as_deref(), home.as_ref()),
             user_name,
+            home,
             conn: None,
             expiry: Some(Duration::ZERO),
             filters: HashSet::new(),

@@ -92,6 +92,8 @@ pub struct Stats {
     pub shedding: Shedding,
     /// Clients that were dropped while they were being greeted: TLS, WebSocket, proxy. Counted by the shell.
     pub greetings_dropped: u64,
+    /// Panics of the whole process that were caught. Counted by the shell.
+    pub panics: u64,
     /// Times that no client was accepted because file descriptors ran short. Counted by the shell.
     pub accepts_paused: u64,
     /// Bytes that this process is held to take, as its budget is judged.

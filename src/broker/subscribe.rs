@@ -27,6 +27,7 @@ impl Broker {
     ) {
         let Some(c) = self.conns.get(conn) else { return };
         let (version, is_bridge, Some(idx)) = (c.version, c.is_bridge, c.session) else { return };
+        let qos_max = c.told.qos_max;
         let id = subscribe.properties.number(PropertyId::SubscriptionIdentifier);
         let wrong =
             |filter: &SubscribeFilter<'_>| filter.options.no_local && filter.filter.starts_with("$share/");
@@ -42,6 +43,8 @@ impl Broker {
         let granted_max = self.config.filters_per_packet_max;
         for (n, filter) in subscribe.filters.iter().enumerate() {
             let mut wanted = *filter;
+            // 3.2.2-9: any may be asked for, not any is granted.
+            wanted.options.qos = qos_max.map_or(wanted.options.qos, |max| wanted.options.qos.min(max));
             if is_bridge && !filter.filter.starts_with("$share/") {
                 wanted.options.no_local = true;
                 wanted.options.retain_as_published = true;

@@ -58,7 +58,7 @@ const NUMBERS: [Row; 22] = [
 ];
 
 /// Our own.
-const OWN_NUMBERS: [Row; 27] = [
+const OWN_NUMBERS: [Row; 28] = [
     ("sessions/connected", |stats| stats.clients_connected),
     ("sessions/offline", |stats| stats.sessions_offline),
     ("drops/queue_full", |stats| stats.dropped_queue_full),
@@ -86,6 +86,7 @@ const OWN_NUMBERS: [Row; 27] = [
     ("memory/dropped", |stats| stats.dropped_for_memory),
     ("memory/closed", |stats| stats.closed_for_memory),
     ("logins_failed", |stats| stats.logins_failed),
+    ("panics_total", |stats| stats.panics),
 ];
 
 /// What subscribers of `$SYS/#` have been told.

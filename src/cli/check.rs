@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{DEFAULT_CONFIG, complain, say};
 use crate::config::{self, Config};
-use crate::io::{access, files};
+use crate::io::{admission, files};
 
 /// Arguments of `fieldgate check`.
 #[derive(Debug, clap::Args)]
@@ -39,15 +39,13 @@ pub fn execute(args: &Args) -> ExitCode {
 /// The full text for people: all mistakes, or why the file can't be read.
 pub fn load(path: &Path) -> Result<Config, String> {
     let sources = files::config_sources(path)?;
-    config::parse(&sources, &files::facts()).map_err(|mistakes| config::render(&mistakes))
+    let profiles = files::profile_sources(&sources)?;
+    config::parse_with(&sources, &profiles, &files::facts()).map_err(|mistakes| config::render(&mistakes))
 }
 
-/// Reads the password file and the ACL file too: what is wrong in them closes the broker.
+/// Reads the password files and the ACL files too: what is wrong in them closes the broker.
 fn with_access_files(config: Config) -> Result<Config, String> {
-    let users = config.password_file.as_deref().map(access::read_users);
-    let rules = config.acl_file.as_deref().map(access::read_rules);
-    let mistakes: Vec<String> =
-        [users.and_then(Result::err), rules.and_then(Result::err)].into_iter().flatten().collect();
+    let mistakes = admission::mistakes(&config);
     if mistakes.is_empty() { Ok(config) } else { Err(mistakes.join("\nfieldgate: ")) }
 }
 

@@ -36,7 +36,7 @@ struct Verify {
     /// Take the receipts in the capture into account: what they say was dropped is explained.
     #[arg(long)]
     receipts: bool,
-    /// Readings may come in any order, as they do with drain = "interleave".
+    /// Readings may come in any order, as they do with drain = "interleave" or "newest-first".
     #[arg(long)]
     any_order: bool,
     /// Print the result as JSON.

@@ -4,18 +4,22 @@ pub mod cert;
 pub mod check;
 mod client;
 pub mod deadletters;
+pub mod decode;
 pub mod demo;
 pub mod import;
 pub mod ledger;
 pub mod log;
 pub mod passwd;
+pub mod profile;
 pub mod publish;
 pub mod reload;
 pub mod run;
 mod running;
 pub mod status;
 pub mod store;
+mod style;
 pub mod subscribe;
+pub mod upstream;
 
 use std::process::ExitCode;
 
@@ -58,10 +62,16 @@ enum Command {
     Import(import::Args),
     /// Show, export, retry or forget the messages that an upstream refused for good.
     Deadletters(deadletters::Args),
+    /// Have a running gateway connect to an upstream now.
+    Upstream(upstream::Args),
     /// Check what a subscriber has captured: gaps, duplicates, order.
     Ledger(ledger::Args),
     /// Issue and revoke certificates of devices and listeners.
     Cert(cert::Args),
+    /// List and show the device profiles.
+    Profile(profile::Args),
+    /// Show what a device's config makes of captured bytes: frames, checks, values and what is skipped.
+    Decode(decode::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
 }
@@ -95,8 +105,11 @@ impl Cli {
             Command::Passwd(args) => passwd::execute(&args),
             Command::Import(args) => import::execute(&args),
             Command::Deadletters(args) => deadletters::execute(&args),
+            Command::Upstream(args) => upstream::execute(&args),
             Command::Ledger(args) => ledger::execute(&args),
             Command::Cert(args) => cert::execute(&args),
+            Command::Profile(args) => profile::execute(&args),
+            Command::Decode(args) => decode::execute(&args),
             Command::Demo(args) => demo::execute(&args),
         }
     }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{DEFAULT_CONFIG, check, complain};
 use crate::app;
 use crate::config::LogLevel;
+use crate::io::allocator;
 use crate::io::log::Logs;
 
 /// Arguments of `fieldgate run`.
@@ -38,6 +39,7 @@ enum Level {
 
 /// Runs until SIGTERM or SIGINT.
 pub fn execute(args: &Args) -> ExitCode {
+    allocator::settle();
     let config = match check::load(&args.config) {
         Ok(config) => config,
         Err(text) => {

@@ -100,6 +100,9 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     for port in list(status, "ports") {
         writeln!(out, "\nport {:<12} {} {}", word(port, "name"), word(port, "state"), word(port, "path"))?;
     }
+    for bus in list(status, "buses") {
+        bus_lines(out, bus)?;
+    }
     let broker = status.get("broker").unwrap_or(&Json::Null);
     for listener in list(status, "listeners") {
         writeln!(out, "listener {:<8} {}", word(listener, "name"), word(listener, "address"))?;
@@ -107,8 +110,20 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     for dated in list(status, "certificates") {
         let day: String = word(dated, "expires").chars().take(10).collect();
         let days = dated.get("days").and_then(Json::as_i64).unwrap_or(0);
-        let (listener, what, file) = (word(dated, "listener"), word(dated, "what"), word(dated, "file"));
-        writeln!(out, "listener {listener:<8} {what} until {day} ({days} d) {file}")?;
+        let what = word(dated, "what");
+        match dated.get("upstream").and_then(Json::as_str) {
+            Some(upstream) => {
+                let (subject, issuer) = (word(dated, "subject"), word(dated, "issuer"));
+                writeln!(
+                    out,
+                    "upstream {upstream:<8} {what} until {day} ({days} d) {subject}, issued by {issuer}"
+                )?;
+            }
+            None => {
+                let (listener, file) = (word(dated, "listener"), word(dated, "file"));
+                writeln!(out, "listener {listener:<8} {what} until {day} ({days} d) {file}")?;
+            }
+        }
     }
     writeln!(
         out,
@@ -137,7 +152,52 @@ fn upstream_line(out: &mut String, upstream: &Json) -> std::fmt::Result {
         number(backlog, "messages"),
         bytes(number(backlog, "bytes")),
         oldest.unwrap_or_default(),
-    )
+    )?;
+    for stream in list(upstream, "streams") {
+        let backlog = stream.get("backlog").unwrap_or(&Json::Null);
+        let (name, size) = (word(stream, "name"), bytes(number(backlog, "bytes")));
+        writeln!(out, "  stream {name}: {} waiting ({size})", number(backlog, "messages"))?;
+    }
+    Ok(())
+}
+
+/// How busy a polled port is, and how each of its devices answers.
+fn bus_lines(out: &mut String, bus: &Json) -> std::fmt::Result {
+    writeln!(
+        out,
+        "bus {:<13} load {} %, {} requests, {} foreign bytes",
+        word(bus, "port"),
+        number(bus, "load_percent"),
+        number(bus, "requests"),
+        number(bus, "foreign_bytes"),
+    )?;
+    let ms = |device: &Json, key: &str| {
+        let value = device.get(key).and_then(Json::as_f64);
+        value.map_or("-".to_owned(), |value| format!("{value:.0} ms"))
+    };
+    for device in list(bus, "devices") {
+        let is_offline = device.get("offline").and_then(Json::as_bool) == Some(true);
+        let refused: Vec<&str> = list(device, "refused").filter_map(Json::as_str).collect();
+        let air = device.get("air_time_s").and_then(Json::as_f64).unwrap_or(0.0);
+        write!(
+            out,
+            "  {:<16} unit {:>3} {}; {} answers, {} timeouts, {} CRC errors, {} exceptions; latency {} to {}; air {air:.1} s",
+            word(device, "name"),
+            device.get("unit_id").and_then(Json::as_u64).map_or("-".to_owned(), |unit| unit.to_string()),
+            if is_offline { "offline" } else { "online" },
+            number(device, "answers"),
+            number(device, "timeouts"),
+            number(device, "crc_errors"),
+            number(device, "exceptions"),
+            ms(device, "latency_p50_ms"),
+            ms(device, "latency_max_ms"),
+        )?;
+        if !refused.is_empty() {
+            write!(out, "; refuses {}", refused.join(", "))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
 }
 
 fn reading_line(out: &mut String, reading: &Json) -> std::fmt::Result {

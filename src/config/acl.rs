@@ -10,19 +10,21 @@ use crate::broker::acl::{Access, Acl, Rule, Who};
 pub static ACL: Table = Table {
     name: "[[broker.acl]]",
     doc: "Who may publish and subscribe to what; without any, and without acl_file, everyone everything.",
-    keys: &[
-        optional("user", Kind::Text { bytes_max: 128 }, Live, "For this user."),
-        optional(
-            "client_id",
-            Kind::Text { bytes_max: 128 },
-            Live,
-            "For client identifiers like this; * stands for any characters.",
-        ),
-        key("anonymous", Kind::Bool, "false", Live, "For clients without a user name."),
-        several("allow", &ALLOW, 1_000, Live),
-        several("deny", &DENY, 1_000, Live),
-    ],
+    keys: KEYS,
 };
+
+pub(super) const KEYS: &[Key] = &[
+    optional("user", Kind::Text { bytes_max: 128 }, Live, "For this user."),
+    optional(
+        "client_id",
+        Kind::Text { bytes_max: 128 },
+        Live,
+        "For client identifiers like this; * stands for any characters.",
+    ),
+    key("anonymous", Kind::Bool, "false", Live, "For clients without a user name."),
+    several("allow", &ALLOW, 1_000, Live),
+    several("deny", &DENY, 1_000, Live),
+];
 
 /// `[[broker.acl.allow]]`
 pub static ALLOW: Table = Table {
@@ -90,7 +92,8 @@ fn who(section: &Section, mistakes: &mut Mistakes<'_>) -> Who {
         (None, Some(pattern), false) => Who::ClientId(pattern.to_owned()),
         (None, None, true) => Who::Anonymous,
         _ => {
-            let message = "[[broker.acl]] has more than one of user, client_id and anonymous";
+            let message =
+                format!("{} has more than one of user, client_id and anonymous", section.table.name);
             mistakes.add_with_help(
                 section.span,
                 message,

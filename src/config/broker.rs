@@ -405,6 +405,7 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         base: Arc::clone(base),
         listeners,
         acl: Arc::default(),
+        own_rules: BTreeMap::new(),
         client_id_prefixes: prefixes,
         forward: Vec::new(),
         packet_bytes_max,
@@ -476,7 +477,7 @@ fn queue_full(section: &Section) -> QueueFull {
     }
 }
 
-fn user(section: &Section) -> User {
+pub(super) fn user(section: &Section) -> User {
     let nowhere = || SecretRef::Env(String::new());
     User {
         name: section.string("name"),

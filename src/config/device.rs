@@ -3,13 +3,16 @@
 
 use std::sync::Arc;
 
+use super::codec;
+use super::framing::{self, CHECKS};
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::point::{self, POINT};
+use super::poll;
 use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
-use crate::sensor::{DecodeConfig, DeviceConfig, FramingConfig, LineEnd};
+use crate::sensor::{DecodeConfig, DeviceConfig, Endian, FramingConfig};
 
 /// The most columns of a CSV line, and the largest column number.
 pub(super) const COLUMNS_MAX: usize = 256;
@@ -27,19 +30,54 @@ pub static DEVICE: Table = Table {
             "Stands in the topic; unique among the devices.",
         ),
         required("port", Kind::Level { bytes_max: 64 }, "\"usb0\"", Restart, "The name of its [[port]]."),
+        optional(
+            "profile",
+            Kind::Text { bytes_max: 64 },
+            Restart,
+            "A known device: whatever isn't said here is as its profile says; `fieldgate profile list` shows them.",
+        ),
+        optional("only", Kind::Texts { count_max: 256 }, Restart, "Of the profile's points only these."),
         key(
             "framing",
-            Kind::Tagged(&[("line", &LINE)]),
+            Kind::Tagged(&[
+                ("line", &framing::LINE),
+                ("packet", &framing::PACKET),
+                ("gap", &framing::GAP),
+                ("telegram", &framing::TELEGRAM),
+                ("stuffed", &framing::STUFFED),
+            ]),
             "{ kind = \"line\" }",
             Restart,
             "How bytes become frames.",
         ),
+        key(
+            "check",
+            Kind::OneOf(&[Kind::Words(CHECKS), Kind::Table(&framing::CHECK)]),
+            "\"none\"",
+            Restart,
+            "What proves that a frame is as it was sent: a kind, or a table with kind and more.",
+        ),
         required(
             "decode",
-            Kind::Tagged(&[("json", &JSON), ("key-value", &KEY_VALUE), ("csv", &CSV), ("regex", &REGEX)]),
+            Kind::Tagged(&[
+                ("json", &JSON),
+                ("key-value", &KEY_VALUE),
+                ("csv", &CSV),
+                ("regex", &REGEX),
+                ("obis", &OBIS),
+                ("binary", &BINARY),
+                ("registers", &REGISTERS),
+                ("nmea", &codec::NMEA),
+                ("dsmr", &codec::PROTOCOL),
+                ("sml", &codec::PROTOCOL),
+                ("ve-direct", &codec::PROTOCOL),
+                ("iec62056-21", &codec::PROTOCOL),
+                ("mbus", &codec::PROTOCOL),
+            ]),
             "\"json\"",
             Restart,
-            "How a frame becomes values: \"json\", \"key-value\", or a table with kind and more.",
+            "How a frame becomes values: \"json\", \"key-value\", or a table with kind and more. Protocols such as \"nmea\" \
+             find and check their frames by themselves.",
         ),
         required(
             "points",
@@ -55,29 +93,14 @@ pub static DEVICE: Table = Table {
             Restart,
             "Without a good frame for this long the device is stale; 100ms to 30d.",
         ),
-    ],
-};
-
-/// `framing = { kind = "line" }`
-pub static LINE: Table = Table {
-    name: "[device.framing] of kind \"line\"",
-    doc: "Text lines.",
-    keys: &[
-        optional("kind", Kind::Words(&["line"]), Restart, "\"line\""),
-        computed(
-            "end",
-            Kind::Raw { bytes_max: 16 },
-            "LF, CR LF or CR, whatever comes",
-            Restart,
-            "Exactly what ends a line, such as \"\\r\\n\"; 1 to 16 bytes.",
-        ),
-        key(
-            "max",
-            Kind::Size { min: 16, max: 64 * 1024 },
-            "\"4 KiB\"",
-            Restart,
-            "The longest line; a longer one is counted as bad. 16 B to 64 KiB.",
-        ),
+        poll::UNIT_ID,
+        poll::EVERY,
+        poll::TIMEOUT,
+        poll::RETRIES,
+        poll::PAUSE,
+        poll::MAX_HOLE,
+        poll::MAX_REGISTERS,
+        poll::POLL,
     ],
 };
 
@@ -138,6 +161,36 @@ pub static REGEX: Table = Table {
     ],
 };
 
+/// `decode = { kind = "obis" }`
+pub static OBIS: Table = Table {
+    name: "[device.decode] of kind \"obis\"",
+    doc: "Lines such as 1-0:1.8.0(00123.456*kWh); a point's from is a code, with #2 behind it for the second bracket.",
+    keys: &[optional("kind", Kind::Words(&["obis"]), Restart, "\"obis\"")],
+};
+
+/// `decode = { kind = "registers" }`
+pub static REGISTERS: Table = Table {
+    name: "[device.decode] of kind \"registers\"",
+    doc: "Modbus registers and coils; a point says of which function and at which address.",
+    keys: &[optional("kind", Kind::Words(&["registers"]), Restart, "\"registers\"")],
+};
+
+/// `decode = { kind = "binary" }`
+pub static BINARY: Table = Table {
+    name: "[device.decode] of kind \"binary\"",
+    doc: "Bytes; a point says at which byte it begins and of which type it is.",
+    keys: &[
+        optional("kind", Kind::Words(&["binary"]), Restart, "\"binary\""),
+        key(
+            "endian",
+            Kind::Words(&["big", "little"]),
+            "\"big\"",
+            Restart,
+            "Which byte of a number comes first, where a point doesn't say.",
+        ),
+    ],
+};
+
 pub(super) fn devices(
     sections: &[Section],
     ports: Option<&[Section]>,
@@ -147,7 +200,10 @@ pub(super) fn devices(
     // A port whose name is a mistake may be the one that is meant.
     let names: Option<Vec<&str>> =
         ports.and_then(|ports| ports.iter().map(|port| port.text("name")).collect());
-    sections.iter().map(|section| device(section, names.as_deref(), mistakes)).collect()
+    let devices: Vec<DeviceConfig> =
+        sections.iter().map(|section| device(section, names.as_deref(), mistakes)).collect();
+    poll::check_ports(sections, &devices, ports.unwrap_or_default(), mistakes);
+    devices
 }
 
 fn device(section: &Section, ports: Option<&[&str]>, mistakes: &mut Mistakes<'_>) -> DeviceConfig {
@@ -158,22 +214,26 @@ fn device(section: &Section, ports: Option<&[&str]>, mistakes: &mut Mistakes<'_>
         refers(mistakes, section.span("port"), message, port, ports);
     }
     let decode = decode(section, mistakes);
-    DeviceConfig {
+    let framing = match &decode {
+        Some(DecodeConfig::Codec(kind)) => {
+            codec::check_framing(section, *kind, mistakes);
+            FramingConfig::Codec(*kind)
+        }
+        _ => framing::framing(section, mistakes),
+    };
+    let poll = poll::poll(section, decode.as_ref(), mistakes);
+    let device = DeviceConfig {
         name: Arc::from(section.string("name")),
         port: Arc::from(section.string("port")),
-        framing: framing(section),
+        check: framing::check(section, &framing, mistakes),
+        framing,
         points: point::points(section, decode.as_ref(), mistakes),
         decode: decode.unwrap_or(DecodeConfig::Json),
-        stale_after: section.duration("stale_after"),
-    }
-}
-
-fn framing(section: &Section) -> FramingConfig {
-    let Some((_, line)) = section.tagged("framing") else {
-        return FramingConfig::Line { end: LineEnd::Any, bytes_max: 0 };
+        stale_after: poll::stale_after(section, poll.as_ref()),
+        poll,
     };
-    let end = line.text("end").map_or(LineEnd::Any, |end| LineEnd::Exact(end.as_bytes().to_vec()));
-    FramingConfig::Line { end, bytes_max: line.memory_size("max") }
+    poll::check_lengths(section, &device, mistakes);
+    device
 }
 
 /// `None`: it is a mistake, so that nothing can be said about the points.
@@ -181,6 +241,7 @@ fn decode(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<DecodeConfig
     let (kind, table) = section.tagged("decode")?;
     match kind {
         "json" => Some(DecodeConfig::Json),
+        "registers" => Some(DecodeConfig::Registers),
         "key-value" => {
             let (pair, separator) = (table.char("pair")?, table.char("separator"));
             if separator == Some(pair) {
@@ -201,9 +262,23 @@ fn decode(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<DecodeConfig
             };
             Some(DecodeConfig::Csv { separator: table.char("separator")?, columns })
         }
-        _ => match table.value("pattern") {
+        "obis" => Some(DecodeConfig::Obis),
+        "binary" => {
+            let endian = if table.word("endian") == "little" { Endian::Little } else { Endian::Big };
+            if matches!(section.value("points"), Some(Value::Word(_))) {
+                let help = "write [[device.points]] with name, at and type for each value";
+                mistakes.add_with_help(
+                    section.span("points"),
+                    "points: bytes don't say what they hold",
+                    help,
+                );
+            }
+            Some(DecodeConfig::Binary { endian })
+        }
+        "regex" => match table.value("pattern") {
             Some(Value::Pattern(regex)) => Some(DecodeConfig::Regex(regex.clone())),
             _ => None,
         },
+        kind => codec::codec(kind, table).map(DecodeConfig::Codec),
     }
 }

@@ -7,7 +7,7 @@ use super::mistake::Mistakes;
 use super::schema::Effect::{Live, Restart};
 use super::schema::{Kind, Table, computed, duration, key, optional};
 use super::section::Section;
-use super::{Buffer, Facts, FullRule, Gateway, Health, Time, TimeTrust, text};
+use super::{Buffer, Facts, Gateway, Health, Time, TimeTrust, stream, text};
 
 /// The longest gateway id, in bytes: it stands in every topic and in client identifiers.
 const ID_BYTES_MAX: usize = 64;
@@ -45,6 +45,13 @@ pub static GATEWAY: Table = Table {
             "\"/run/fieldgate/control.sock\"",
             Restart,
             "Where the command line talks to the running gateway.",
+        ),
+        key(
+            "profiles_dir",
+            Kind::Path,
+            "\"/etc/fieldgate/profiles\"",
+            Restart,
+            "Your own device profiles, one *.toml each; one takes the place of a built-in one of its name.",
         ),
         optional(
             "pid_file",
@@ -176,10 +183,7 @@ pub(super) fn buffer(section: &Section, mistakes: &mut Mistakes<'_>) -> Buffer {
         max_size: size("max_size"),
         max_age: section.optional_duration("max_age"),
         max_records: section.is_given("max_records").then(|| section.integer("max_records")),
-        full: match section.word("full") {
-            "drop-newest" | "reject" => FullRule::Refuse,
-            _ => FullRule::DropOldest,
-        },
+        full: stream::full(section),
         reserve: size("reserve"),
         commit_interval: section.duration("commit_interval"),
         memory: section.memory_size("memory"),

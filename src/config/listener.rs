@@ -5,21 +5,22 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::listener_access::{LISTENER_ACL, LISTENER_USER, has_own_users};
 use super::listener_tls::{ListenerTls, TLS, asks_for_certificates, listener_tls};
 use super::mistake::{Mistakes, Span, quoted};
 use super::names::unique_texts;
 use super::schema::Effect::{Live, Reconnect};
-use super::schema::{Kind, Table, computed, key, optional};
+use super::schema::{Kind, Table, computed, key, optional, several};
 use super::section::{Section, Value};
 use super::value::alternatives;
 use crate::broker::ListenerPolicy;
-use crate::mqtt::Version;
+use crate::mqtt::{QoS, Version};
 
 /// Where the broker listens if the file says nothing: for this machine alone.
 const DEFAULT_BIND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
 
 /// The name of a listener that has none.
-const DEFAULT_NAME: &str = "mqtt";
+pub(super) const DEFAULT_NAME: &str = "mqtt";
 
 /// The path of a WebSocket, unless another is named: what clients take by default.
 const DEFAULT_PATH: &str = "/mqtt";
@@ -119,6 +120,20 @@ pub static LISTENER: Table = Table {
             Live,
             "Whether a user name must be right; false takes any, and needs allow_anonymous = true.",
         ),
+        several("user", &LISTENER_USER, 1_000, Live),
+        several("acl", &LISTENER_ACL, 1_000, Live),
+        optional(
+            "password_file",
+            Kind::Path,
+            Live,
+            "Its users, instead of those of [broker], in Mosquitto's format.",
+        ),
+        optional(
+            "acl_file",
+            Kind::Path,
+            Live,
+            "Its rules, instead of those of [broker], in Mosquitto's format.",
+        ),
         key(
             "client_id_from_user",
             Kind::Bool,
@@ -133,6 +148,14 @@ pub static LISTENER: Table = Table {
             Live,
             "MQTT versions that are let in.",
         ),
+        key(
+            "max_qos",
+            Kind::Integer { min: 0, max: 2 },
+            "2",
+            Live,
+            "The highest QoS that its clients may send and are granted; 0 to 2.",
+        ),
+        key("retain_available", Kind::Bool, "true", Live, "Whether its clients may have messages retained."),
         computed(
             "connections_max",
             Kind::Integer { min: 1, max: 65_000 },
@@ -223,7 +246,8 @@ pub(super) fn listeners(
             clash(section, bind, &bound, mistakes);
             bound.push((bind.clone(), section.span("bind")));
             let names_come_with_certificates = tls.as_ref().is_some_and(|tls| tls.user_from_cert.is_some());
-            let somebody = has_users || allow_anonymous || names_come_with_certificates;
+            let own_users = has_own_users(section);
+            let somebody = has_users || own_users || allow_anonymous || names_come_with_certificates;
             if !somebody && !section.is_mistaken("allow_anonymous") {
                 nobody_gets_in(section, bind, is_local, mistakes);
             }
@@ -232,8 +256,11 @@ pub(super) fn listeners(
             name: Arc::clone(&name),
             allow_anonymous,
             check_users: checks_users(section, allow_anonymous, mistakes),
+            own_users: has_own_users(section),
             client_id_from_user: section.bool("client_id_from_user") == Some(true),
             versions: versions(section, mistakes),
+            qos_max: QoS::from_u8(section.integer("max_qos")).unwrap_or(QoS::ExactlyOnce),
+            retain_available: section.bool("retain_available") != Some(false),
             connections_max: section
                 .value("connections_max")
                 .map(|_| section.integer::<usize>("connections_max")),

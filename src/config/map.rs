@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Gateway;
 use super::mistake::{Mistakes, quoted};
-use super::names::unique_texts;
+use super::names::{self, unique_texts};
 use super::schema::Effect::Restart;
 use super::schema::{self, Kind, Table, key, optional, required};
 use super::section::{Section, Value};
-use crate::bridge::{DEVICE, Direction, Mapping, RetainRule};
+use super::template::{Becomes, Names, expand};
+use crate::bridge::{DEFAULT_STREAM, DEVICE, Direction, Mapping, RetainRule, StreamNo};
 use crate::mqtt::QoS;
 use crate::mqtt::topic::TopicFilter;
 
@@ -62,6 +63,12 @@ pub static MAP: Table = Table {
             "\"high\": goes before all others, a backlog included.",
         ),
         optional(
+            "stream",
+            Kind::Level { bytes_max: 64 },
+            Restart,
+            "The [[upstream.stream]] that it waits in; only outwards. Default: the upstream's own.",
+        ),
+        optional(
             "expiry",
             schema::duration(1_000, 31_536_000_000),
             Restart,
@@ -71,15 +78,18 @@ pub static MAP: Table = Table {
 };
 
 /// An upstream's maps; without any, the readings.
-pub(super) fn maps(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Vec<Mapping> {
+pub(super) fn maps(section: &Section, names: Names<'_>, mistakes: &mut Mistakes<'_>) -> Vec<Mapping> {
     let sections = section.tables("map");
     if sections.is_empty() {
-        return readings(gateway).into_iter().collect();
+        return readings(names.gateway).into_iter().collect();
     }
+    let streams: Vec<&str> =
+        section.tables("stream").iter().map(|one| one.text("name").unwrap_or_default()).collect();
     let mut maps = Vec::new();
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     for section in sections {
-        let Some(map) = map(section, gateway, mistakes) else { continue };
+        let stream = stream(section, &streams, mistakes);
+        let Some(map) = map(section, stream, names, mistakes) else { continue };
         if map.direction.goes_out() {
             local.push((map.filter.as_str().to_owned(), section.span("filter")));
         }
@@ -95,17 +105,22 @@ pub(super) fn maps(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes
     maps
 }
 
-fn map(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Option<Mapping> {
+fn map(
+    section: &Section,
+    stream: StreamNo,
+    names: Names<'_>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Mapping> {
     let Some(Value::Filter(filter)) = section.value("filter") else { return None };
     let direction = match section.word("direction") {
         "in" => Direction::In,
         "both" => Direction::Both,
         _ => Direction::Out,
     };
-    let filter = expand(section, "filter", filter.as_str(), gateway, mistakes)?;
-    let local_prefix = expand(section, "local_prefix", &section.string("local_prefix"), gateway, mistakes)?;
-    let remote_prefix =
-        expand(section, "remote_prefix", &section.string("remote_prefix"), gateway, mistakes)?;
+    let filter = expand(section, "filter", filter.as_str(), Becomes::Topic, names, mistakes)?;
+    let mut prefix = |key| expand(section, key, &section.string(key), Becomes::Prefix, names, mistakes);
+    let local_prefix = prefix("local_prefix")?;
+    let remote_prefix = prefix("remote_prefix")?;
     let filter = match TopicFilter::parse(&filter) {
         Ok(filter) => filter,
         Err(error) => {
@@ -130,7 +145,7 @@ fn map(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Opt
         local_prefix,
         remote_prefix,
         remote_filter,
-        device_behind: names_device.then(|| Arc::from(format!("{}/data/", gateway.base_topic))),
+        device_behind: names_device.then(|| Arc::from(format!("{}/data/", names.gateway.base_topic))),
         qos_max: QoS::from_u8(section.integer("qos")).unwrap_or_default(),
         retain: match section.word("retain") {
             "never" => RetainRule::Never,
@@ -139,7 +154,25 @@ fn map(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Opt
         },
         expiry: expiry(section, direction, mistakes),
         high: section.word("priority") == "high",
+        stream,
     })
+}
+
+/// The number of the stream that a map names.
+fn stream(section: &Section, streams: &[&str], mistakes: &mut Mistakes<'_>) -> StreamNo {
+    let Some(name) = section.text("stream") else { return 0 };
+    if section.word("direction") == "in" {
+        mistakes.add(section.key_span("stream"), "stream: counts for what goes out only");
+    }
+    if name == DEFAULT_STREAM {
+        return 0;
+    }
+    let known = (1..).zip(streams).find(|(_, known)| **known == name);
+    if known.is_none() {
+        let message = format!("stream: {} is none of this upstream's", quoted(name));
+        names::refers(mistakes, section.span("stream"), message, name, streams);
+    }
+    known.map_or(0, |(number, _)| number)
 }
 
 fn expiry(section: &Section, direction: Direction, mistakes: &mut Mistakes<'_>) -> Option<Duration> {
@@ -183,50 +216,6 @@ fn remote_filter(
     }
 }
 
-/// Puts in what the placeholders stand for; `{device}` stays in prefixes, since each message has its own.
-fn expand(
-    section: &Section,
-    key: &str,
-    text: &str,
-    gateway: &Gateway,
-    mistakes: &mut Mistakes<'_>,
-) -> Option<String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('{') {
-        out.push_str(before);
-        let Some((word, tail)) = behind.split_once('}') else {
-            out.push('{');
-            rest = behind;
-            continue;
-        };
-        match (word, &gateway.site) {
-            ("gateway", _) => out.push_str(&gateway.id),
-            ("site", Some(site)) if !site.contains(['+', '#', '/']) => out.push_str(site),
-            ("site", Some(site)) => {
-                let message = format!("{key}: the site, {}, can't be one level of a topic", quoted(site));
-                mistakes.add(section.span(key), message);
-                return None;
-            }
-            ("site", None) => {
-                let message = format!("{key}: {{site}} stands for gateway.site, which is not set");
-                mistakes.add(section.span(key), message);
-                return None;
-            }
-            ("device", _) if key != "filter" => out.push_str(DEVICE),
-            _ => {
-                let known = if key == "filter" { "{gateway}, {site}" } else { "{gateway}, {site}, {device}" };
-                let message = format!("{key}: {} stands for nothing here", quoted(&format!("{{{word}}}")));
-                mistakes.add_with_help(section.span(key), message, format!("known are {known}"));
-                return None;
-            }
-        }
-        rest = tail;
-    }
-    out.push_str(rest);
-    Some(out)
-}
-
 /// Without a map: the readings, as they are. `None` only if the base topic is a mistake.
 fn readings(gateway: &Gateway) -> Option<Mapping> {
     let filter = TopicFilter::parse(&format!("{}/data/#", gateway.base_topic)).ok()?;
@@ -241,5 +230,6 @@ fn readings(gateway: &Gateway) -> Option<Mapping> {
         retain: RetainRule::Keep,
         expiry: None,
         high: false,
+        stream: 0,
     })
 }

@@ -11,11 +11,15 @@ use crate::{bridge, sensor};
 
 mod acl;
 mod broker;
+mod cell;
+mod codec;
 mod decimal;
 mod device;
 pub(crate) mod duration;
+mod framing;
 mod gateway;
 mod listener;
+mod listener_access;
 mod listener_tls;
 pub mod log;
 mod map;
@@ -23,27 +27,35 @@ mod mistake;
 mod names;
 mod pattern;
 mod point;
+mod poll;
 mod port;
+pub mod profile;
 mod reach;
 pub mod reload;
 mod render;
+mod scalars;
 pub mod schema;
 mod secret;
 mod section;
 mod size;
+mod stream;
 pub(crate) mod suggest;
+mod template;
 mod text;
 mod upstream;
+mod upstream_tls;
 mod value;
 mod walk;
 
 pub(crate) use listener::ANY_PATH;
 pub use listener::{Bind, Listener, WebSocket};
+pub use listener_access::{OwnAccess, OwnRules, OwnUsers};
 pub use listener_tls::{CertificateName, ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
 pub use log::{Log, LogFile, LogFormat, LogLevel, LogSyslog, LogTime, LogTo};
 pub use mistake::Mistake;
 pub use reach::{Address, BindTo, Proxy, ProxyKind, Reach};
 pub use render::render;
+pub use stream::Stream;
 
 use mistake::Mistakes;
 use section::Section;
@@ -75,6 +87,8 @@ pub struct Config {
     pub password_file: Option<PathBuf>,
     /// `broker.acl_file`: more rules than those in `broker.acl`, in Mosquitto's format.
     pub acl_file: Option<PathBuf>,
+    /// Users and rules of listeners that have their own.
+    pub own_access: Vec<OwnAccess>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
     /// What all of this was made from, key by key.
@@ -173,6 +187,8 @@ pub struct Upstream {
     pub port: u16,
     /// More addresses, and the way there.
     pub reach: Reach,
+    /// Default automatic.
+    pub start: bridge::Start,
     /// TLS, if any.
     pub tls: Option<UpstreamTls>,
     /// Default `<gateway id>`.
@@ -187,6 +203,8 @@ pub struct Upstream {
     pub keep_alive: Duration,
     /// Default 20.
     pub inflight_max: u16,
+    /// Default 64.
+    pub topic_alias_max: u16,
     /// Default 1 s.
     pub backoff_min: Duration,
     /// Default 60 s.
@@ -215,6 +233,8 @@ pub struct Upstream {
     pub drain_messages_max: Option<u32>,
     /// Default none.
     pub drain_bytes_max: Option<u32>,
+    /// `[[upstream.stream]]`, beside the default one.
+    pub streams: Vec<Stream>,
     /// `[[upstream.map]]`; without any, `<base>/data/#` as it is, QoS 1.
     pub maps: Vec<bridge::Mapping>,
 }
@@ -239,10 +259,14 @@ pub struct UpstreamTls {
 }
 
 /// What the shell knows and the text doesn't.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The gateway id if the config names none.
     pub default_id: String,
+    /// This machine's name in the network.
+    pub host_name: Option<String>,
+    /// Tells this machine from others, and stays the same: eight hexadecimal digits.
+    pub machine: Option<String>,
 }
 
 /// One file's name and text.
@@ -261,8 +285,19 @@ pub struct Source {
 /// All mistakes, in the order of files and lines. Where a file isn't TOML: its syntax errors, and what else can be
 /// said for certain.
 pub fn parse(sources: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> {
-    let mut mistakes = Mistakes::new(sources);
-    if let Some(root) = walk::read(sources, &mut mistakes) {
+    parse_with(sources, &[], facts)
+}
+
+/// As [`parse`], with the user's own device profiles: one file each.
+///
+/// # Errors
+/// As `parse`; mistakes in a profile that a device uses stand in that profile's file.
+pub fn parse_with(sources: &[Source], profiles: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> {
+    let library = profile::profiles(profiles);
+    let all: Vec<Source> =
+        sources.iter().chain(library.iter().map(|profile| &profile.source)).cloned().collect();
+    let mut mistakes = Mistakes::new(&all);
+    if let Some(root) = walk::read(sources, &library, &mut mistakes) {
         let config = settings(&root, facts, &mut mistakes);
         if mistakes.is_empty() {
             return Ok(config);
@@ -290,9 +325,17 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
     let gateway = gateway::gateway(table("gateway"), facts);
     // Whoever mistyped the tables of ports isn't told of each device that its port is missing.
     let ports = (!root.is_mistaken("port")).then(|| root.tables("port"));
-    let upstreams = upstream::upstreams(root.tables("upstream"), &gateway, mistakes);
+    let own_access = listener_access::own_access(table("broker"), mistakes);
+    let upstreams = {
+        let names = template::Names { gateway: &gateway, facts };
+        upstream::upstreams(root.tables("upstream"), names, mistakes)
+    };
     let (mut broker, listeners, users) = broker::broker(table("broker"), &gateway.base_topic, mistakes);
     broker.forward = upstream::forward(&upstreams);
+    broker.own_rules = own_access
+        .iter()
+        .filter_map(|own| Some((own.listener.clone(), own.rules.as_ref()?.acl.clone())))
+        .collect();
     broker.acl = Arc::new(acl::acl(table("broker").tables("acl"), mistakes));
     let path = |key: &str| table("broker").text(key).map(PathBuf::from);
     Config {
@@ -304,6 +347,7 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
         devices: device::devices(root.tables("device"), ports, mistakes),
         password_file: path("password_file"),
         acl_file: path("acl_file"),
+        own_access,
         gateway,
         broker,
         listeners,

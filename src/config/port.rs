@@ -1,18 +1,18 @@
-//! `[[port]]`: serial lines.
+//! `[[port]]`: serial lines, and connections to Modbus TCP servers.
 
 use std::sync::Arc;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::unique;
 use super::schema::Effect::Restart;
-use super::schema::{Kind, Table, key, optional, required};
+use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::Section;
-use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, StopBits};
+use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, PortKind, Rs485, StopBits};
 
 /// `[[port]]`
 pub static PORT: Table = Table {
     name: "[[port]]",
-    doc: "A serial line.",
+    doc: "A serial line, or a connection to a Modbus TCP server.",
     keys: &[
         required(
             "name",
@@ -21,12 +21,24 @@ pub static PORT: Table = Table {
             Restart,
             "What devices call it; unique among the ports.",
         ),
-        required(
+        key(
+            "kind",
+            Kind::Words(&["serial", "tcp"]),
+            "\"serial\"",
+            Restart,
+            "\"serial\", or \"tcp\" for Modbus TCP.",
+        ),
+        optional(
             "path",
             Kind::Path,
-            "\"/dev/ttyUSB0\"",
             Restart,
-            "Its device file; one under /dev/serial/by-id stays the same after replugging.",
+            "Device file of a serial line; one under /dev/serial/by-id stays the same after replugging.",
+        ),
+        optional(
+            "address",
+            Kind::Text { bytes_max: 261 },
+            Restart,
+            "Host and port of a Modbus TCP server; without port 502.",
         ),
         key(
             "baud",
@@ -58,12 +70,57 @@ pub static PORT: Table = Table {
             "Level of DTR after opening; without it as the driver sets it. An Arduino restarts when DTR rises.",
         ),
         optional("rts", Kind::Bool, Restart, "Level of RTS after opening; without it as the driver sets it."),
+        key(
+            "echo",
+            Kind::Bool,
+            "false",
+            Restart,
+            "What is sent to polled devices comes back, as on two wires with an open receiver.",
+        ),
+        computed(
+            "gap",
+            duration(0, 1_000),
+            "3.5 characters, 1.75ms above 19200 baud",
+            Restart,
+            "Silence before each request to polled devices; 0ms to 1s.",
+        ),
+        optional(
+            "rs485",
+            Kind::Table(&RS485),
+            Restart,
+            "RTS switches the transceiver; without it the adapter does so by itself.",
+        ),
     ],
 };
+
+/// `rs485 = { rts = "on-send" }`
+pub static RS485: Table = Table {
+    name: "[port.rs485]",
+    doc: "How the kernel's driver switches an RS-485 transceiver by RTS.",
+    keys: &[
+        key(
+            "rts",
+            Kind::Words(&["on-send", "after-send"]),
+            "\"on-send\"",
+            Restart,
+            "RTS is active while sending (\"on-send\"), or while not sending (\"after-send\").",
+        ),
+        key("delay_before", duration(0, 1_000), "\"0ms\"", Restart, "From RTS to the first bit; 0ms to 1s."),
+        key("delay_after", duration(0, 1_000), "\"0ms\"", Restart, "From the last bit to RTS; 0ms to 1s."),
+    ],
+};
+
+/// Keys that only a serial line has.
+const SERIAL_KEYS: [&str; 10] =
+    ["path", "baud", "data_bits", "parity", "stop_bits", "flow_control", "dtr", "rts", "gap", "rs485"];
+
+/// The port of Modbus TCP servers.
+const MODBUS_PORT: u16 = 502;
 
 pub(super) fn ports(sections: &[Section], mistakes: &mut Mistakes<'_>) -> Vec<PortConfig> {
     unique(mistakes, "[[port]]", "name", sections);
     unique(mistakes, "[[port]]", "path", sections);
+    unique(mistakes, "[[port]]", "address", sections);
     sections.iter().map(|section| port(section, mistakes)).collect()
 }
 
@@ -77,9 +134,23 @@ fn port(section: &Section, mistakes: &mut Mistakes<'_>) -> PortConfig {
         let message = format!("rts: with flow_control = {} the driver moves RTS", quoted("hardware"));
         mistakes.add_with_help(section.key_span("rts"), message, "leave rts out");
     }
+    let kind = if section.word("kind") == "tcp" { PortKind::Tcp } else { PortKind::Serial };
+    let rs485 = section.table("rs485").map(|table| Rs485 {
+        rts_on_send: table.word("rts") != "after-send",
+        delay_before: table.duration("delay_before"),
+        delay_after: table.duration("delay_after"),
+    });
+    if rs485.is_some() && (flow_control == FlowControl::Hardware || section.bool("rts").is_some()) {
+        let message = "rs485: RTS switches the transceiver, so it can't serve another purpose";
+        mistakes.add_with_help(section.key_span("rs485"), message, "leave rts and flow_control out");
+    }
     PortConfig {
         name: Arc::from(section.string("name")),
-        path: section.string("path"),
+        kind,
+        path: match kind {
+            PortKind::Serial => serial_path(section, mistakes),
+            PortKind::Tcp => tcp_address(section, mistakes),
+        },
         baud: section.integer("baud"),
         data_bits: match section.integer::<u8>("data_bits") {
             5 => DataBits::Five,
@@ -99,5 +170,52 @@ fn port(section: &Section, mistakes: &mut Mistakes<'_>) -> PortConfig {
         flow_control,
         dtr: section.bool("dtr"),
         rts: section.bool("rts"),
+        echo: section.bool("echo").unwrap_or(false),
+        gap: section.optional_duration("gap"),
+        rs485,
+    }
+}
+
+fn serial_path(section: &Section, mistakes: &mut Mistakes<'_>) -> String {
+    if section.is_given("address") {
+        let message = "address has no meaning for a serial port";
+        let help = "write kind = \"tcp\" for a Modbus TCP server";
+        mistakes.add_with_help(section.key_span("address"), message, help);
+    } else if !section.is_given("path") && !section.is_mistaken("kind") {
+        let help = "add path = \"/dev/ttyUSB0\"";
+        mistakes.add_with_help(section.span, "[[port]] has no \"path\"", help);
+    }
+    section.string("path")
+}
+
+/// Host and port, as it can be connected to.
+fn tcp_address(section: &Section, mistakes: &mut Mistakes<'_>) -> String {
+    for key in SERIAL_KEYS.iter().chain(&["echo"]).filter(|key| section.is_given(key)) {
+        let message = format!("{key} has no meaning for a port of kind {}", quoted("tcp"));
+        mistakes.add_with_help(section.key_span(key), message, "leave it out");
+    }
+    let Some(address) = section.text("address") else {
+        if !section.is_mistaken("address") {
+            let help = "add address = \"192.168.1.20:502\"";
+            mistakes.add_with_help(section.span, "a [[port]] of kind \"tcp\" has no \"address\"", help);
+        }
+        return String::new();
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        // An IPv6 address has colons of its own.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (address, None),
+    };
+    let is_host = !host.is_empty() && !host.contains([' ', '/', '@']);
+    match port.map_or(Ok(MODBUS_PORT), str::parse::<u16>) {
+        Ok(port) if is_host && port != 0 => {
+            let bare = host.contains(':') && !host.starts_with('[');
+            if bare { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        }
+        _ => {
+            let message = format!("address: {} is no host with a port", quoted(address));
+            mistakes.add_with_help(section.span("address"), message, "write \"192.168.1.20:502\"");
+            String::new()
+        }
     }
 }

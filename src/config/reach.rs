@@ -10,7 +10,8 @@ use super::schema::Effect::Restart;
 use super::schema::{Key, Kind, Table, duration, key, optional, required};
 use super::section::Section;
 use super::text;
-use crate::bridge::Failover;
+use crate::bridge::redirect::Allowed;
+use crate::bridge::{Failover, Start};
 use crate::secret::SecretRef;
 
 /// The longest name of a network interface (IFNAMSIZ without its NUL).
@@ -89,6 +90,8 @@ pub struct Reach {
     pub failover: Failover,
     /// The first address must have answered for so long before it is gone back to.
     pub return_after: Duration,
+    /// Servers to which upstream may send us.
+    pub redirects: Vec<Allowed>,
     /// A proxy.
     pub proxy: Option<Proxy>,
     /// From where.
@@ -118,6 +121,37 @@ pub(super) const RETURN_AFTER: Key = key(
     "\"5min\"",
     Restart,
     "On a fallback, the host must have answered for so long before it is gone back to; 1s to 1d.",
+);
+
+pub(super) const REDIRECT_HOSTS: Key = optional(
+    "redirect_hosts",
+    Kind::Texts { count_max: 16 },
+    Restart,
+    "Servers to which a version 5 upstream may send the gateway, \"*.example.com:8883\"; the port is the same unless given.",
+);
+
+pub(super) const START: Key = key(
+    "start",
+    Kind::Words(&["automatic", "lazy", "once"]),
+    "\"automatic\"",
+    Restart,
+    "\"automatic\": connected always; \"lazy\": when messages wait; \"once\": until the first connection ends.",
+);
+
+pub(super) const THRESHOLD: Key = key(
+    "threshold",
+    Kind::Integer { min: 1, max: 1_000_000 },
+    "10",
+    Restart,
+    "With lazy, so many messages must wait before it is connected; 1 to 1000000.",
+);
+
+pub(super) const IDLE_TIMEOUT: Key = key(
+    "idle_timeout",
+    duration(1_000, 86_400_000),
+    "\"60s\"",
+    Restart,
+    "With lazy, it is left when no message went for so long; 1s to 1d.",
 );
 
 pub(super) const WEBSOCKET: Key = key(
@@ -186,6 +220,7 @@ pub(super) fn reach(section: &Section, port: u16, mistakes: &mut Mistakes<'_>) -
         fallback,
         failover: if section.word("failover") == "shuffle" { Failover::Shuffle } else { Failover::InOrder },
         return_after: section.duration("return_after"),
+        redirects: redirects(section, port, mistakes),
         proxy: section.table("proxy").map(|table| proxy(table, mistakes)),
         bind: bind(section, mistakes),
         websocket: websocket(section),
@@ -207,6 +242,37 @@ fn address(written: &str, port: u16) -> Result<Address, super::value::Refusal> {
     };
     text::host(host)?;
     Ok(Address { host: host.to_owned(), port })
+}
+
+/// Where upstream may send us.
+fn redirects(section: &Section, port: u16, mistakes: &mut Mistakes<'_>) -> Vec<Allowed> {
+    let written = section.texts("redirect_hosts");
+    let one = |(written, span): &(String, _)| {
+        let (star, rest) = match written.strip_prefix("*.") {
+            Some(rest) => ("*.", rest),
+            None => ("", written.as_str()),
+        };
+        match address(rest, port) {
+            Ok(address) => Some(Allowed { host: format!("{star}{}", address.host), port: address.port }),
+            Err((message, help)) => {
+                mistakes.note(*span, format!("redirect_hosts: {message}"), help);
+                None
+            }
+        }
+    };
+    written.iter().filter_map(one).collect()
+}
+
+/// When the upstream is connected.
+pub(super) fn start(section: &Section) -> Start {
+    match section.word("start") {
+        "lazy" => Start::Lazy {
+            threshold: section.integer("threshold"),
+            idle_timeout: section.duration("idle_timeout"),
+        },
+        "once" => Start::Once,
+        _ => Start::Automatic,
+    }
 }
 
 fn port_of(written: &str, port: &str) -> Result<u16, super::value::Refusal> {

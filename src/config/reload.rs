@@ -2,7 +2,7 @@
 //! counts, as the schema says. Pure: who carries it out is `app`'s business.
 
 use super::schema::{Effect, Key, Table};
-use super::section::{Section, Value};
+use super::section::{Scalar, Section, Value};
 use super::{Config, Gateway};
 use crate::broker;
 
@@ -70,6 +70,7 @@ pub fn effective(started: &Config, new: Config) -> Config {
         users,
         password_file,
         acl_file,
+        own_access,
         upstreams: _,
         settings,
     } = new;
@@ -92,6 +93,7 @@ pub fn effective(started: &Config, new: Config) -> Config {
         users,
         password_file,
         acl_file,
+        own_access,
         upstreams: started.upstreams.clone(),
         settings,
     }
@@ -180,7 +182,7 @@ fn same_option(one: Option<&Value>, other: Option<&Value>) -> bool {
 }
 
 /// Whether two values mean the same, wherever they stand.
-fn same(one: &Value, other: &Value) -> bool {
+pub(super) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Text(one), Value::Text(other)) => one == other,
         (Value::Integer(one), Value::Integer(other)) => one == other,
@@ -195,6 +197,14 @@ fn same(one: &Value, other: &Value) -> bool {
         (Value::Bind(one), Value::Bind(other)) => one == other,
         (Value::Pattern(one), Value::Pattern(other)) => one.as_str() == other.as_str(),
         (Value::Secret(one), Value::Secret(other)) => one == other,
+        (Value::Bytes(one), Value::Bytes(other)) => one == other,
+        (Value::Scalars(one), Value::Scalars(other)) => {
+            one.iter().map(|(scalar, _)| scalar).eq(other.iter().map(|(scalar, _)| scalar))
+        }
+        (Value::Map(one), Value::Map(other)) => {
+            let entry = |(key, scalar, _): &(String, Scalar, _)| (key.clone(), scalar.clone());
+            one.iter().map(entry).eq(other.iter().map(entry))
+        }
         (Value::Texts(one), Value::Texts(other)) => {
             one.iter().map(|(text, _)| text).eq(other.iter().map(|(text, _)| text))
         }

@@ -145,6 +145,21 @@ pub enum Kind {
         /// The most of them.
         count_max: usize,
     },
+    /// Bytes in hexadecimal digits, such as `42 4d`.
+    Hex {
+        /// The most bytes.
+        bytes_max: usize,
+    },
+    /// An array of numbers, texts and booleans.
+    Scalars {
+        /// The most of them.
+        count_max: usize,
+    },
+    /// A table with any keys, each with a number, a text or a boolean.
+    Map {
+        /// The most of them.
+        count_max: usize,
+    },
     /// A table that stands once.
     Table(&'static Table),
     /// A table that may stand several times.

@@ -31,11 +31,22 @@ pub(super) enum Value {
     Pattern(Regex),
     Secret(SecretRef),
     Texts(Vec<(String, Span)>),
+    Bytes(Vec<u8>),
+    Scalars(Vec<(Scalar, Span)>),
+    Map(Vec<(String, Scalar, Span)>),
     Table(Section),
     Tables(Vec<Section>),
     Tagged(&'static str, Section),
     /// A mistake that is noted already.
     Mistaken,
+}
+
+/// A number, a text or a boolean, whichever stands there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scalar {
+    Number(Decimal),
+    Text(String),
+    Bool(bool),
 }
 
 /// A value and where it stands.
@@ -180,6 +191,30 @@ impl Section {
     pub(super) fn texts(&self, key: &str) -> &[(String, Span)] {
         match self.value(key) {
             Some(Value::Texts(texts)) => texts,
+            _ => &[],
+        }
+    }
+
+    /// The bytes of a key in hexadecimal digits.
+    pub(super) fn bytes(&self, key: &str) -> &[u8] {
+        match self.value(key) {
+            Some(Value::Bytes(bytes)) => bytes,
+            _ => &[],
+        }
+    }
+
+    /// The numbers, texts and booleans of a list, and where each stands.
+    pub(super) fn scalars(&self, key: &str) -> &[(Scalar, Span)] {
+        match self.value(key) {
+            Some(Value::Scalars(scalars)) => scalars,
+            _ => &[],
+        }
+    }
+
+    /// The entries of a table with any keys, and where each value stands.
+    pub(super) fn map(&self, key: &str) -> &[(String, Scalar, Span)] {
+        match self.value(key) {
+            Some(Value::Map(entries)) => entries,
             _ => &[],
         }
     }

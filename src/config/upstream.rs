@@ -1,7 +1,6 @@
 //! `[[upstream]]`: the brokers that readings go to. What goes there and comes from there, `map` knows.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::map::{self, MAP};
@@ -10,8 +9,10 @@ use super::names::unique_texts;
 use super::schema::Effect::Restart;
 use super::schema::{self, Kind, Table, computed, key, optional, required, several};
 use super::section::Section;
-use super::{Gateway, Upstream, UpstreamTls, duration, reach};
-use crate::bridge::DrainOrder;
+use super::stream::{self, STREAM, STREAMS_MAX};
+use super::template::{Becomes, Names, expand};
+use super::upstream_tls::{TLS, tls};
+use super::{Upstream, duration, reach};
 use crate::broker::ForwardRule;
 use crate::message::OutboxId;
 use crate::mqtt::Version;
@@ -22,6 +23,9 @@ const PORT_TLS: u16 = 8883;
 /// Within WebSocket, those of HTTP.
 const PORT_WS: u16 = 80;
 const PORT_WSS: u16 = 443;
+
+/// The longest client identifier, in bytes.
+const CLIENT_ID_BYTES_MAX: usize = 256;
 
 /// `[[upstream]]`
 pub static UPSTREAM: Table = Table {
@@ -40,6 +44,10 @@ pub static UPSTREAM: Table = Table {
         reach::FALLBACK,
         reach::FAILOVER,
         reach::RETURN_AFTER,
+        reach::REDIRECT_HOSTS,
+        reach::START,
+        reach::THRESHOLD,
+        reach::IDLE_TIMEOUT,
         reach::WEBSOCKET,
         reach::PROXY_KEY,
         reach::BIND,
@@ -52,10 +60,10 @@ pub static UPSTREAM: Table = Table {
         ),
         computed(
             "client_id",
-            Kind::Text { bytes_max: 256 },
+            Kind::Text { bytes_max: CLIENT_ID_BYTES_MAX },
             "the gateway's id",
             Restart,
-            "MQTT client identifier.",
+            "MQTT client identifier; {gateway}, {site}, {hostname} and {machine} stand for those.",
         ),
         key(
             "version",
@@ -76,9 +84,17 @@ pub static UPSTREAM: Table = Table {
         key(
             "inflight_max",
             Kind::Integer { min: 2, max: 1_000 },
-            "20",
+            "100",
             Restart,
-            "Unacknowledged messages, unless upstream allows fewer; 2 to 1000.",
+            "Unacknowledged messages, unless upstream allows fewer; 2 to 1000. More drain faster where the line is long; \
+             at most so many come twice after a cut.",
+        ),
+        key(
+            "topic_alias_max",
+            Kind::Integer { min: 0, max: 1_000 },
+            "64",
+            Restart,
+            "Topics that a version 5 upstream gets by number once it knows them, unless it allows fewer; 0 to 1000.",
         ),
         key(
             "backoff_min",
@@ -149,10 +165,10 @@ pub static UPSTREAM: Table = Table {
         ),
         key(
             "drain",
-            Kind::Words(&["oldest-first", "interleave"]),
+            Kind::Words(&["oldest-first", "newest-first", "interleave"]),
             "\"oldest-first\"",
             Restart,
-            "How a backlog goes out: \"oldest-first\", all in order; \"interleave\": what comes meanwhile has its share.",
+            "How a backlog goes out: \"oldest-first\", all in order; \"newest-first\": what comes at once, then backwards; \"interleave\": what comes has its share.",
         ),
         key(
             "live_share",
@@ -173,67 +189,26 @@ pub static UPSTREAM: Table = Table {
             Restart,
             "Bytes of a backlog per second, at most; 64 B to 1 GiB.",
         ),
+        several("stream", &STREAM, STREAMS_MAX, Restart),
         several("map", &MAP, 64, Restart),
-    ],
-};
-
-/// `[upstream.tls]`
-pub static TLS: Table = Table {
-    name: "[upstream.tls]",
-    doc: "TLS towards this upstream.",
-    keys: &[
-        computed(
-            "ca",
-            Kind::Path,
-            "the system's authorities",
-            Restart,
-            "The authorities of the upstream's certificate: a PEM file, or a folder of such files.",
-        ),
-        computed("server_name", Kind::Host, "the host", Restart, "The name in the upstream's certificate."),
-        optional(
-            "cert",
-            Kind::Path,
-            Restart,
-            "PEM file of our certificate chain, for an upstream that wants one.",
-        ),
-        optional("key", Kind::Path, Restart, "PEM file of its key."),
-        key(
-            "min_version",
-            Kind::Words(&["1.2", "1.3"]),
-            "\"1.2\"",
-            Restart,
-            "The oldest TLS version that is spoken, \"1.2\" or \"1.3\".",
-        ),
-        optional(
-            "alpn",
-            Kind::Texts { count_max: 4 },
-            Restart,
-            "Protocols offered in the handshake; some clouds want [\"mqtt\"] or [\"x-amzn-mqtt-ca\"].",
-        ),
-        optional(
-            "pin",
-            Kind::Texts { count_max: 4 },
-            Restart,
-            "Public keys that the upstream may have, \"sha256/…\"; without ca, nothing else about it is looked at.",
-        ),
     ],
 };
 
 pub(super) fn upstreams(
     sections: &[Section],
-    gateway: &Gateway,
+    names: Names<'_>,
     mistakes: &mut Mistakes<'_>,
 ) -> Vec<Upstream> {
     let named = sections.iter().filter(|section| !section.is_mistaken("name"));
-    let names = named.filter_map(|section| {
+    let own_names = named.filter_map(|section| {
         let key = if section.is_given("name") { "name" } else { "host" };
         section.text(key).map(|name| (name, section.span(key)))
     });
-    unique_texts(mistakes, "[[upstream]]", "name", names);
+    unique_texts(mistakes, "[[upstream]]", "name", own_names);
     let mut clients: BTreeMap<(String, u16, String), Span> = BTreeMap::new();
     let mut upstreams = Vec::new();
     for section in sections {
-        let upstream = upstream(section, gateway, mistakes);
+        let upstream = upstream(section, names, mistakes);
         if section.text("host").is_some() {
             let client = (upstream.host.clone(), upstream.port, upstream.client_id.clone());
             match clients.get(&client) {
@@ -271,7 +246,7 @@ pub(super) fn forward(upstreams: &[Upstream]) -> Vec<ForwardRule> {
     rules
 }
 
-fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -> Upstream {
+fn upstream(section: &Section, names: Names<'_>, mistakes: &mut Mistakes<'_>) -> Upstream {
     let host = section.string("host");
     let tls = tls(section, mistakes);
     let default_port = match (tls.is_some(), reach::websocket(section).is_some()) {
@@ -294,13 +269,15 @@ fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -
         name: Arc::from(section.text("name").unwrap_or(&host)),
         port,
         reach: reach::reach(section, port, mistakes),
+        start: reach::start(section),
         tls,
-        client_id: section.text("client_id").unwrap_or(&gateway.id).to_owned(),
+        client_id: client_id(section, names, mistakes),
         version,
         user_name: section.text("user_name").map(str::to_owned),
         password: section.secret("password").cloned(),
         keep_alive: section.duration("keep_alive"),
         inflight_max: section.integer("inflight_max"),
+        topic_alias_max: section.integer("topic_alias_max"),
         backoff_min: section.duration("backoff_min"),
         backoff_max: section.duration("backoff_max"),
         ack_timeout: section.duration("ack_timeout"),
@@ -311,10 +288,7 @@ fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -
         receipts: section.bool("receipts").unwrap_or(true),
         health_every: section.optional_duration("health_every"),
         bytes_per_day_max: section.is_given("bytes_per_day_max").then(|| section.size("bytes_per_day_max")),
-        drain: match section.word("drain") {
-            "interleave" => DrainOrder::Interleave,
-            _ => DrainOrder::OldestFirst,
-        },
+        drain: stream::drain(section),
         live_share: section.integer("live_share"),
         drain_messages_max: section
             .is_given("drain_messages_max")
@@ -322,36 +296,22 @@ fn upstream(section: &Section, gateway: &Gateway, mistakes: &mut Mistakes<'_>) -
         drain_bytes_max: section
             .is_given("drain_bytes_max")
             .then(|| u32::try_from(section.size("drain_bytes_max")).unwrap_or(u32::MAX)),
-        maps: map::maps(section, gateway, mistakes),
+        maps: map::maps(section, names, mistakes),
+        streams: stream::streams(section, mistakes),
         host,
     }
 }
 
-fn tls(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<UpstreamTls> {
-    let Some(table) = section.table("tls") else {
-        return section.bool("tls").unwrap_or(false).then(UpstreamTls::default);
-    };
-    for (has, lacks) in [("cert", "key"), ("key", "cert")] {
-        if table.is_given(has) && !table.is_given(lacks) {
-            let message = format!("{has}: without {lacks} it is of no use");
-            mistakes.add_with_help(
-                table.key_span(has),
-                message,
-                format!("add {lacks} = \"/etc/fieldgate/….pem\""),
-            );
-        }
+fn client_id(section: &Section, names: Names<'_>, mistakes: &mut Mistakes<'_>) -> String {
+    let Some(text) = section.text("client_id") else { return names.gateway.id.clone() };
+    let id = expand(section, "client_id", text, Becomes::Text, names, mistakes);
+    let id = id.unwrap_or_else(|| text.to_owned());
+    if id.len() > CLIENT_ID_BYTES_MAX {
+        let message =
+            format!("client_id: {} has {} bytes, {CLIENT_ID_BYTES_MAX} at most", quoted(&id), id.len());
+        mistakes.add(section.span("client_id"), message);
     }
-    let path = |key| table.text(key).map(PathBuf::from);
-    let server_name = table.text("server_name").map(str::to_owned);
-    Some(UpstreamTls {
-        ca: path("ca"),
-        server_name,
-        cert: path("cert"),
-        key: path("key"),
-        only_13: table.word("min_version") == "1.3",
-        alpn: table.texts("alpn").iter().map(|(name, _)| name.clone()).collect(),
-        pins: reach::pins(table, mistakes),
-    })
+    id
 }
 
 fn check_login(section: &Section, version: Version, mistakes: &mut Mistakes<'_>) {

@@ -11,7 +11,7 @@ use super::schema::{Key, Kind};
 use super::section::Value;
 use super::suggest::nearest;
 use super::walk::{Spanned, Walker};
-use super::{decimal, duration, pattern, secret, size, text};
+use super::{decimal, duration, pattern, scalars, secret, size, text};
 
 /// Why a value can't be taken: what is wrong, and perhaps what to write instead.
 pub(super) type Refusal = (String, Option<String>);
@@ -36,6 +36,12 @@ pub(super) fn scalar(
         (Kind::Texts { count_max }, DeValue::Array(items)) => {
             return texts(walker, key, *count_max, items, span);
         }
+        (Kind::Scalars { count_max }, DeValue::Array(items)) => {
+            return scalars::list(walker, key, *count_max, items, span);
+        }
+        (Kind::Map { count_max }, DeValue::Table(table)) => {
+            return scalars::map(walker, key, *count_max, table, span);
+        }
         (Kind::Secret, DeValue::Table(table)) => return secret::reference(walker, key, table, span),
         _ => return mismatch(walker, key, kind, spanned),
     };
@@ -57,8 +63,8 @@ pub(super) fn has_type(kind: &Kind, value: &DeValue<'_>) -> bool {
         Kind::Number => matches!(value, DeValue::Integer(_) | DeValue::Float(_)),
         Kind::Decimal => matches!(value, DeValue::Integer(_) | DeValue::Float(_) | DeValue::String(_)),
         Kind::Bool => matches!(value, DeValue::Boolean(_)),
-        Kind::Texts { .. } | Kind::Tables { .. } => matches!(value, DeValue::Array(_)),
-        Kind::Table(_) | Kind::Secret => matches!(value, DeValue::Table(_)),
+        Kind::Texts { .. } | Kind::Scalars { .. } | Kind::Tables { .. } => matches!(value, DeValue::Array(_)),
+        Kind::Table(_) | Kind::Map { .. } | Kind::Secret => matches!(value, DeValue::Table(_)),
         Kind::Tagged(_) => matches!(value, DeValue::Table(_) | DeValue::String(_)),
         Kind::OneOf(kinds) => kinds.iter().any(|kind| has_type(kind, value)),
         _ => matches!(value, DeValue::String(_)),
@@ -114,6 +120,7 @@ fn from_string(
         Kind::Text { bytes_max } => {
             text::plain(string, *bytes_max).map(|()| Value::Text(string.trim().to_owned()))
         }
+        Kind::Hex { bytes_max } => scalars::hex(string, *bytes_max).map(Value::Bytes),
         Kind::Raw { bytes_max } => text::raw(string, *bytes_max).map(|()| owned()),
         Kind::Id { bytes_max } => text::id(string, *bytes_max).map(|()| owned()),
         Kind::Level { bytes_max } => text::level(string, *bytes_max).map(|()| owned()),
@@ -187,7 +194,7 @@ fn from_float(kind: &Kind, written: &str) -> Result<Value, Refusal> {
     }
 }
 
-fn decimal(written: &str) -> Result<Value, Refusal> {
+pub(super) fn decimal(written: &str) -> Result<Value, Refusal> {
     decimal::parse(written).map(Value::Decimal).ok_or_else(|| {
         let message = format!("{} is no decimal number of at most 28 digits", quoted(written));
         (message, written.contains(',').then(|| "the decimal sign is a point: 0.1".to_owned()))
@@ -297,6 +304,9 @@ fn expected(kind: &Kind) -> String {
         Kind::Pattern => "a regular expression in quotes",
         Kind::Secret => "a reference to a secret",
         Kind::Texts { .. } => "an array of texts",
+        Kind::Hex { .. } => "bytes in hexadecimal digits such as \"42 4d\"",
+        Kind::Scalars { .. } => "an array of numbers and texts",
+        Kind::Map { .. } => "a table such as { 0 = \"off\", 1 = \"on\" }",
         Kind::Table(table) => return format!("the table {}", table.name),
         Kind::Tables { table, .. } => return format!("the tables {}", table.name),
         Kind::Tagged(variants) => {

@@ -6,6 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Source;
 use super::mistake::{Mistakes, Span, quoted};
+use super::profile::{self, Profile};
 use super::schema::{Absent, Key, Kind, ROOT, TAG, Table, each_table};
 use super::section::{Entry, Section, Value};
 use super::suggest::nearest;
@@ -19,7 +20,7 @@ pub(super) type Spanned<T> = toml::Spanned<T>;
 
 /// Reads all sources into one section for the top level, defaults filled in. `None`: a source isn't TOML, so that
 /// nobody can say what it lacks.
-pub(super) fn read(sources: &[Source], mistakes: &mut Mistakes<'_>) -> Option<Section> {
+pub(super) fn read(sources: &[Source], profiles: &[Profile], mistakes: &mut Mistakes<'_>) -> Option<Section> {
     let mut all = Section::new(&ROOT, Span::default());
     let mut is_toml = true;
     for (index, source) in sources.iter().enumerate() {
@@ -36,8 +37,28 @@ pub(super) fn read(sources: &[Source], mistakes: &mut Mistakes<'_>) -> Option<Se
     if !is_toml {
         return None;
     }
+    profile::apply(&mut all, profiles, sources.len(), mistakes);
     complete(&mut all, mistakes);
     Some(all)
+}
+
+/// Reads one text of another shape, without defaults. Everything in it is said to stand at `pinned`, if that is given.
+/// `None`: it isn't TOML.
+pub(super) fn document(
+    source: usize,
+    text: &str,
+    table: &'static Table,
+    pinned: Option<Span>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Section> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut walker = Walker { source, text, pinned, mistakes };
+    let section = walker.table(table, document.get_ref(), Span { source, start: 0, end: 0 });
+    if errors.is_empty() {
+        return Some(section);
+    }
+    syntax(source, &errors, mistakes);
+    None
 }
 
 /// Notes the syntax errors of a source. What the walker found after the first of them is forgotten: it may be a

@@ -1,5 +1,7 @@
 //! What is wrong with an upstream and its outbox, in words.
 
+use serde_json::{Value as Json, json};
+
 use crate::bridge::{self, LinkState};
 
 /// An upstream's outbox on disk.
@@ -30,9 +32,15 @@ pub(super) fn upstream_problems(
     link_is_known: bool,
     problems: &mut Vec<String>,
 ) {
-    if upstream.state != LinkState::Online && !link_is_known {
-        let why = upstream.error.as_deref().unwrap_or("connecting");
-        problems.push(format!("upstream {} is offline: {why}", upstream.name));
+    let why = upstream.error.as_deref().unwrap_or("connecting");
+    match upstream.state {
+        LinkState::Online | LinkState::Idle => {}
+        _ if link_is_known => {}
+        LinkState::Ended => problems.push(format!(
+            "the only connection to upstream {0} has ended: {why}; fieldgate upstream {0} connect begins another",
+            upstream.name
+        )),
+        _ => problems.push(format!("upstream {} is offline: {why}", upstream.name)),
     }
     if upstream.traffic.used_up {
         problems.push(format!(
@@ -59,7 +67,7 @@ pub(super) fn upstream_problems(
     }
 }
 
-fn outbox_problems(name: &str, outbox: &Outbox, problems: &mut Vec<String>) {
+pub(super) fn outbox_problems(name: &str, outbox: &Outbox, problems: &mut Vec<String>) {
     if outbox.is_high {
         problems.push(format!("the outbox of upstream {name} is {} % full", outbox.fill_percent));
     }
@@ -78,4 +86,42 @@ fn outbox_problems(name: &str, outbox: &Outbox, problems: &mut Vec<String>) {
 #[must_use]
 pub const fn lost(drops: &bridge::Drops) -> u64 {
     drops.disk_full + drops.memory_full + drops.refused + drops.too_large + drops.damaged + drops.expired
+}
+
+/// A link's state in one word.
+#[must_use]
+pub const fn link_state(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Online => "online",
+        LinkState::Connecting => "connecting",
+        LinkState::Waiting => "offline",
+        LinkState::Idle => "idle",
+        LinkState::Ended => "ended",
+        LinkState::Stopped => "stopped",
+    }
+}
+
+/// One stream of an upstream that has several.
+pub(super) fn stream_json(stream: &bridge::StreamStatus, outbox: Outbox) -> Json {
+    let dropped: serde_json::Map<String, Json> = stream
+        .drops
+        .by_reason()
+        .into_iter()
+        .map(|(reason, count)| (reason.to_owned(), json!(count)))
+        .collect();
+    json!({
+        "name": &*stream.name,
+        "backlog": {
+            "messages": stream.backlog_records,
+            "bytes": stream.backlog_bytes,
+            "oldest_s": stream.backlog_oldest.map(|age| age.as_secs_f64()),
+            "in_memory_only": stream.unsafe_records,
+        },
+        "outbox": {
+            "disk_bytes": outbox.disk_bytes,
+            "bytes_max": outbox.bytes_max,
+            "fill_percent": outbox.fill_percent,
+        },
+        "drops": dropped,
+    })
 }

@@ -1,6 +1,7 @@
 //! The password file and the ACL file: read, and read again when they have changed. What a line means is `auth`'s
 //! and `broker::acl`'s to say; who is let in meanwhile, the pump's.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,20 +11,41 @@ use crate::auth::PasswordFile;
 use crate::broker::acl::{Acl, Rule, parse_file};
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
-/// What is wrong with each file, in words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccessErrors {
-    /// The password file.
-    pub passwords: Option<String>,
-    /// The ACL file.
-    pub acl: Option<String>,
+/// Whose users or rules something is: a listener's own, by its name, or the broker's.
+pub type Whose = Option<Arc<str>>;
+
+/// A kind of file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// A password file.
+    Passwords,
+    /// An ACL file.
+    Acl,
 }
 
+/// What is wrong with each file, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessErrors(BTreeMap<(Which, Whose), String>);
+
 impl AccessErrors {
+    /// A file can't be used.
+    pub fn set(&mut self, which: Which, whose: Whose, words: String) {
+        self.0.insert((which, whose), words);
+    }
+
+    /// A file can be used.
+    pub fn clear(&mut self, which: Which, whose: Whose) {
+        self.0.remove(&(which, whose));
+    }
+
     /// For status and health.
     #[must_use]
     pub fn in_words(&self) -> Vec<String> {
-        [&self.passwords, &self.acl].into_iter().flatten().cloned().collect()
+        let words = |((_, whose), words): (&(Which, Whose), &String)| match whose {
+            Some(listener) => format!("listener {listener}: {words}"),
+            None => words.clone(),
+        };
+        self.0.iter().map(words).collect()
     }
 }
 

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
+
+use crate::time::Timestamp;
 
 /// The first certificate in some PEM text.
 #[must_use]
@@ -23,6 +25,35 @@ pub fn ends(pem: &[u8]) -> Option<i64> {
 pub fn certificate_ends(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     Some(certificate.validity().not_after.timestamp())
+}
+
+/// Whose a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Whom it names.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// From when on it counts.
+    pub begins: Timestamp,
+    /// Until when.
+    pub ends: Timestamp,
+}
+
+/// What a certificate says of itself.
+#[must_use]
+pub fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let at = |seconds: i64| Timestamp::from_millis(seconds.saturating_mul(1_000));
+    // A name may hold anything, and is shown on a terminal.
+    let words =
+        |name: &X509Name<'_>| -> String { name.to_string().chars().filter(|c| !c.is_control()).collect() };
+    Some(Identity {
+        subject: words(certificate.subject()),
+        issuer: words(certificate.issuer()),
+        begins: at(certificate.validity().not_before.timestamp()),
+        ends: at(certificate.validity().not_after.timestamp()),
+    })
 }
 
 /// The public key of a certificate, DER.

@@ -65,6 +65,8 @@ impl Codec {
     /// # Errors
     /// If the connection can't go on. What came before that is in `plain`.
     pub(super) fn incoming(&mut self, bytes: &[u8], plain: &mut Vec<u8>) -> Result<(), Ended> {
+        #[cfg(test)]
+        crate::broker::broken::stub::strike(bytes, crate::broker::broken::stub::IN_CODEC);
         let Some(tls) = &mut self.tls else {
             let result = upward(&mut self.websocket, bytes, plain, &mut self.frames);
             self.send_frames();

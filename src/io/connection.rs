@@ -1,5 +1,6 @@
 //! One client's task: waits until its socket can be read or written, and lets the shard do it.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,13 +24,17 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// Serves one client until it is gone.
 pub(super) async fn serve(shard: Rc<Shard>, conn: ConnId, link: Rc<Link>, wake: Rc<Notify>) {
-    let gone = exchange(&shard, conn, &link, &wake).await;
-    if !gone {
-        let flushed = tokio::time::timeout(CLOSE_GRACE, say_goodbye(&shard, conn, &link)).await;
-        if flushed == Ok(true) {
-            linger(&link.socket).await;
+    let to_the_end = pin!(async {
+        let gone = exchange(&shard, conn, &link, &wake).await;
+        if !gone {
+            let flushed = tokio::time::timeout(CLOSE_GRACE, say_goodbye(&shard, conn, &link)).await;
+            if flushed == Ok(true) {
+                linger(&link.socket).await;
+            }
         }
-    }
+    });
+    // Whatever happens here, the machine hears that the connection is gone.
+    shard.panics().catch_async("connection", to_the_end).await;
     shard.closed(conn);
 }
 
@@ -37,6 +42,9 @@ pub(super) async fn serve(shard: Rc<Shard>, conn: ConnId, link: Rc<Link>, wake: 
 async fn exchange(shard: &Shard, conn: ConnId, link: &Link, wake: &Notify) -> bool {
     loop {
         let wants = shard.wants(conn);
+        if wants.broken {
+            return true;
+        }
         if wants.close {
             return false;
         }

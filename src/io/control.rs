@@ -39,7 +39,7 @@ struct Request {
     for_s: Option<u64>,
     /// Of `deadletters`: nothing, `retry` or `purge`.
     action: Option<LetterAction>,
-    /// Of `deadletters` and `store-*`: whose; all without it.
+    /// Of `deadletters` and `store-*`: whose; all without it. Of `upstream-connect`: which.
     upstream: Option<String>,
     /// Of `store-export`: from which record on.
     #[serde(default)]
@@ -74,6 +74,7 @@ enum Operation {
     StoreVerify,
     StoreExport,
     StorePurge,
+    UpstreamConnect,
 }
 
 /// A request to read the config again, with the place for the answer.
@@ -188,7 +189,7 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
-            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log|store-stat|store-verify|store-export|store-purge\"}}")});
+            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log|store-stat|store-verify|store-export|store-purge|upstream-connect\"}}")});
         }
     };
     let sets_levels = request.levels.is_some() || request.for_s.is_some();
@@ -202,14 +203,16 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
         request.op,
         Operation::StoreStat | Operation::StoreVerify | Operation::StoreExport | Operation::StorePurge
     );
-    if request.upstream.is_some() && !of_store && !matches!(request.op, Operation::Deadletters) {
-        return json!({"error": "upstream goes with deadletters and store-…"});
+    let of_upstream = matches!(request.op, Operation::Deadletters | Operation::UpstreamConnect);
+    if request.upstream.is_some() && !of_store && !of_upstream {
+        return json!({"error": "upstream goes with deadletters, upstream-connect and store-…"});
     }
     if (request.from > 0 || request.before.is_some() || request.all) && !of_store {
         return json!({"error": "from, before and all go with store-…"});
     }
     match request.op {
         Operation::Deadletters => letters(&request, reporter),
+        Operation::UpstreamConnect => connect(&request, reporter),
         Operation::Reload => read_config_again(reload).await,
         Operation::Log => log(request, reporter).unwrap_or_else(|error| json!({ "error": error })),
         Operation::Health => reporter.snapshot().await.health(),
@@ -257,6 +260,23 @@ fn letters(request: &Request, reporter: &Reporter) -> Json {
         Some(wanted) if found.is_empty() => json!({"error": format!("there is no upstream {wanted:?}")}),
         _ => Json::Array(found),
     }
+}
+
+/// Has an upstream connected now; its state then.
+fn connect(request: &Request, reporter: &Reporter) -> Json {
+    let Some(wanted) = &request.upstream else {
+        return json!({"error": "upstream-connect needs upstream"});
+    };
+    let now = reporter.clock.now();
+    for bridge in &reporter.bridges {
+        let mut machine = bridge.machine.borrow_mut();
+        if **machine.name() == **wanted {
+            machine.handle(now, Input::ConnectNow);
+            bridge.bell.notify_one();
+            return json!({"upstream": wanted, "state": health::link_state(machine.status(now).state)});
+        }
+    }
+    json!({"error": format!("there is no upstream {wanted:?}")})
 }
 
 async fn read_config_again(reload: &mpsc::Sender<Reload>) -> Json {

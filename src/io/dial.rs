@@ -3,11 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::certificate_dates::identity;
 use super::transport::{Stream, Transport, io_words};
 use super::{proxy, tls, websocket_client};
 use crate::config::{BindTo, Proxy, UpstreamTls};
@@ -75,17 +78,17 @@ impl ConnectError {
     }
 }
 
-/// Opens a transport: every address of the host is tried in turn.
+/// Opens a transport: every address of the host is tried in turn. `own` is the certificate that is shown there.
 ///
 /// # Errors
 /// In words, naming host and port.
-pub async fn connect(target: &Target) -> Result<Transport, ConnectError> {
+pub async fn connect(target: &Target, own: Option<Arc<CertifiedKey>>) -> Result<Transport, ConnectError> {
     if let Some(error) = &target.secret_error {
         return Err(ConnectError::permanent(error.clone()));
     }
     // A CA file that can't be read is told before anything is sent anywhere.
     let tls = match &target.tls {
-        Some(settings) => Some(tls::client(settings, &target.host).map_err(ConnectError::permanent)?),
+        Some(settings) => Some(tls::client(settings, &target.host, own).map_err(ConnectError::permanent)?),
         None => None,
     };
     connect_with(target, tls).await
@@ -104,7 +107,13 @@ pub async fn connect_with(target: &Target, tls: Option<tls::Client>) -> Result<T
         Some((proxy, password)) => through(proxy, password.as_ref(), target).await?,
     };
     match tls {
-        Some(tls) => dress(handshake(stream, tls, target).await?, target).await,
+        Some(tls) => {
+            let stream = handshake(stream, tls, target).await?;
+            let server = stream.get_ref().1.peer_certificates().and_then(|chain| identity(chain.first()?));
+            let mut transport = dress(stream, target).await?;
+            transport.server = server;
+            Ok(transport)
+        }
         None => dress(stream, target).await,
     }
 }

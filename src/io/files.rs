@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Facts, Source};
-use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::config::{Facts, Source, profile};
+use crate::limits::{CONFIG_FILE_BYTES_MAX, PROFILES_MAX};
 use crate::secret::{Secret, SecretRef};
 
 /// The longest secret: a password, not a file named by mistake.
@@ -42,7 +42,29 @@ pub fn config_sources(path: &Path) -> Result<Vec<Source>, String> {
     Ok(sources)
 }
 
-fn source(path: &Path) -> Result<Source, String> {
+/// The user's own device profiles, where the config says that they are: each *.toml of the folder. None if there is no
+/// such folder.
+///
+/// # Errors
+/// As `config_sources`.
+pub fn profile_sources(config: &[Source]) -> Result<Vec<Source>, String> {
+    let folder = profile::folder(config);
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(format!("can't read {}: {error}", folder.display())),
+    };
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    files.truncate(PROFILES_MAX);
+    files.iter().map(|file| source(file)).collect()
+}
+
+/// One file as a source of a config.
+///
+/// # Errors
+/// As `config_sources`.
+pub fn source(path: &Path) -> Result<Source, String> {
     let file = path.display().to_string();
     let bytes = read_limited(path, CONFIG_FILE_BYTES_MAX).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("{file}: no such file; write one, or name another with --config"),
@@ -205,17 +227,17 @@ pub fn facts() -> Facts {
         .or_else(|_| std::fs::read_to_string("/var/lib/dbus/machine-id"))
         .unwrap_or_default();
     let machine = text.trim();
-    let default_id = if machine.is_empty() {
-        "gateway".to_owned()
-    } else {
+    let machine = (!machine.is_empty()).then(|| {
         let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI);
         let mut digest = crc.digest();
         // machine-id(5) asks that the id be hashed with a key of the application before it is shown.
         digest.update(b"fieldgate gateway id\0");
         digest.update(machine.as_bytes());
-        format!("fg-{:08x}", digest.finalize())
-    };
-    Facts { default_id }
+        format!("{:08x}", digest.finalize())
+    });
+    let default_id = machine.as_ref().map_or_else(|| "gateway".to_owned(), |machine| format!("fg-{machine}"));
+    let host_name = rustix::system::uname().nodename().to_str().ok().map(str::to_owned);
+    Facts { default_id, host_name: host_name.filter(|name| !name.is_empty()), machine }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -83,13 +84,16 @@ impl Guests {
         let (door, log) = (self.door.clone(), self.log.clone());
         let task = self.tasks.spawn_local(async move {
             tokio::time::sleep(wait).await;
-            welcome(door, socket, peer, pass, log).await;
+            let shard = door.shard.clone();
+            let welcome = pin!(welcome(door, socket, peer, pass, log));
+            shard.panics().catch_async("greeting", welcome).await;
         });
         self.waiting.push_back(task);
     }
 }
 
 async fn welcome(door: Rc<Door>, socket: Socket, peer: String, pass: Pass, log: Rc<RefCell<Log>>) {
+    let losses = door.keys.as_ref().map_or(0, |keys| keys.losses());
     let greeting = greet(&socket, &door.config, door.keys.as_deref(), &door.shard.handshakes);
     let listener = &*door.config.name;
     match timeout(GREETING_MAX, greeting).await {
@@ -107,11 +111,11 @@ async fn welcome(door: Rc<Door>, socket: Socket, peer: String, pass: Pass, log: 
             }
             let codec = guest.codec.map(|codec| Box::new(RefCell::new(codec)));
             let link = Link { socket, codec };
-            // The list may have changed since the handshake began.
-            let is_revoked = |certificate: &CertificateDer<'_>| {
-                door.keys.as_ref().is_some_and(|keys| keys.is_revoked(certificate))
+            // The files may have changed since the handshake began.
+            let shut_out = |chain: &[CertificateDer<'_>]| {
+                door.keys.as_ref().is_some_and(|keys| keys.shut_out(chain, losses))
             };
-            if link.has_certificate(is_revoked) {
+            if link.has_certificates(shut_out) {
                 return info!(listener, peer, reason = "its certificate was revoked", "client turned away");
             }
             take_in(&door, link, &peer, pass, guest.certified.as_deref(), &guest.early);

@@ -66,15 +66,20 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Disconnects whoever is connected with a certificate that is revoked by now.
-    fn turn_out_revoked(&self, keys: &Keys) {
-        if !keys.has_revoked() {
+    /// Disconnects whoever is connected with a certificate that is revoked by now, or whose authority is gone.
+    /// `looked` tells when it was looked the last time.
+    fn turn_out_revoked(&self, keys: &Keys, looked: &Cell<u64>) {
+        let then = looked.replace(keys.losses());
+        if !keys.may_shut_out(then) {
             return;
         }
         let Some(place) = self.place.get() else { return };
-        let clients = self.shard.turn_out(place, |certificate| keys.is_revoked(certificate));
+        let clients = self.shard.turn_out(place, |chain| keys.shut_out(chain, then));
         if clients > 0 {
-            warn!(listener = %self.config.name, clients, "clients disconnected: their certificates were revoked");
+            warn!(
+                listener = %self.config.name, clients,
+                "clients disconnected: their certificates were revoked, or the authorities behind them taken away"
+            );
         }
     }
 }
@@ -147,18 +152,19 @@ pub(super) async fn serve(setup: Setup) {
             }
         });
     };
+    let looked = Cell::new(0);
     let changed = |error| {
         let Some(keys) = &door.keys else { return };
         tell(address.clone(), error);
         tell_dates(keys.dates());
-        door.turn_out_revoked(keys);
+        door.turn_out_revoked(keys, &looked);
     };
-    let watch = async {
+    let watch = || async {
         let Some(keys) = &door.keys else { return std::future::pending().await };
         tell_dates(keys.dates());
         keys.clone().watch(&name, || door.shard.now().wall, &changed).await;
     };
-    let when_asked = async {
+    let when_asked = || async {
         let Some(keys) = &door.keys else { return std::future::pending().await };
         loop {
             door.shard.read_certificates.notified().await;
@@ -166,7 +172,12 @@ pub(super) async fn serve(setup: Setup) {
         }
     };
     let tell_of_accepting = |error| tell(address.clone(), error);
-    tokio::join!(accept(&door, &bound, tell_of_accepting), watch, when_asked);
+    let panics = door.shard.panics();
+    tokio::join!(
+        panics.keep("listener", || accept(&door, &bound, &tell_of_accepting)),
+        panics.keep("certificates", watch),
+        panics.keep("certificates", when_asked),
+    );
 }
 
 /// The certificates. Without good ones the listener stays closed: it is never open in clear.

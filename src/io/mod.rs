@@ -2,7 +2,7 @@
 //! folder, with `cli`, `app` and `main`, that names tokio, opens a file or reads a clock.
 //!
 //! Four threads. The *broker thread* ([`shard`]) runs the listeners, the connections and the broker machine on
-//! one current-thread runtime. The *service thread* runs serial ports ([`serial`]), upstreams ([`upstream`]),
+//! one current-thread runtime. The *service thread* runs serial ports ([`serial`], [`bus`]), upstreams ([`upstream`]),
 //! health and the control socket on another. The *store thread* ([`store_task`]) blocks on the disk,
 //! the *password thread* ([`passwords`]) on hashes and on the files that say who may do what. Broker and
 //! service thread exchange one bounded batch a turn through [`mailbox`]es; the store answers requests of which
@@ -10,11 +10,16 @@
 //!
 //! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still.
 //!
+//! What panics is caught by [`panics`], as close to the connection, the upstream or the port as can be.
+//!
 //! Before MQTT a LAN client may have to be greeted (`greet`: proxy header, TLS handshake, WebSocket request; how many
 //! at once is the business of `guests`, how often and from where the broker's). From then on its bytes pass through a
 //! `codec`, or, on plain TCP, through none. `descriptors` and `memory` tell how much of each the process takes.
 
 pub mod access;
+pub mod admission;
+pub mod allocator;
+pub mod bus;
 pub mod certificate_dates;
 pub mod certificate_name;
 pub mod clock;
@@ -31,13 +36,15 @@ pub mod listener;
 pub mod log;
 pub mod mailbox;
 mod memory;
+pub mod own_certificate;
+pub mod panics;
 pub mod passwords;
 pub mod pid_file;
-mod pinned;
 mod proxy;
 mod proxy_protocol;
 pub mod pump;
 pub mod reporter;
+mod rs485;
 pub mod serial;
 pub mod server_tls;
 pub mod shard;
@@ -53,5 +60,7 @@ mod sys;
 pub mod tls;
 pub mod transport;
 pub mod upstream;
+mod upstream_log;
+mod verifier;
 mod websocket;
 mod websocket_client;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::access::{Watched, read_rules, read_users};
+use super::access::{Watched, Whose, read_rules, read_users};
 use super::clock::Clock;
 use super::files;
 use crate::auth::{Check, Hash, Outcome, PasswordFile, SALT_BYTES};
@@ -21,16 +21,30 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub enum Order {
     /// Hold a password against a hash.
-    Check(Check),
+    Check {
+        /// Whose password file has the hash.
+        whose: Whose,
+        /// What.
+        check: Check,
+    },
     /// Look at these files from now on; they were read just now.
     Watch {
-        /// The password file.
-        users: Option<Watched>,
-        /// The ACL file.
-        rules: Option<Watched>,
+        /// All of them.
+        all: Vec<Files>,
         /// What reports on the files bear from now on.
         files: u64,
     },
+}
+
+/// The files of one list of users and one of rules.
+#[derive(Debug)]
+pub struct Files {
+    /// Whose they are.
+    pub whose: Whose,
+    /// The password file.
+    pub users: Option<Watched>,
+    /// The ACL file.
+    pub rules: Option<Watched>,
 }
 
 /// What the thread has to tell. `files` tells which files it is about: see [`Order::Watch`]; 0 until the first.
@@ -38,15 +52,19 @@ pub enum Order {
 pub enum Report {
     /// A check is done.
     Checked(Outcome),
-    /// The password file has changed.
+    /// A password file has changed.
     Users {
+        /// Whose.
+        whose: Whose,
         /// Which files.
         files: u64,
         /// What it says.
         result: Result<PasswordFile, String>,
     },
-    /// The ACL file has changed.
+    /// An ACL file has changed.
     Rules {
+        /// Whose.
+        whose: Whose,
         /// Which files.
         files: u64,
         /// What it says.
@@ -56,35 +74,53 @@ pub enum Report {
     NotRenewed(String),
 }
 
-/// The files, and what they said at the start.
+/// What the files of one list of users and one of rules say.
 #[derive(Debug)]
-pub struct Opened {
+pub struct Said {
+    /// Whose they are.
+    pub whose: Whose,
     /// The password file.
     pub users: Option<Result<PasswordFile, String>>,
     /// The ACL file.
     pub rules: Option<Result<Vec<Rule>, String>>,
+}
+
+/// The thread that is to look at the files.
+#[derive(Debug)]
+pub struct Opened {
     worker: Worker,
 }
 
 #[derive(Debug)]
 struct Worker {
-    users: Option<Watched>,
-    rules: Option<Watched>,
+    all: Vec<Files>,
     files: u64,
     random: SystemRandom,
     /// A file that can't be written is told once.
     not_renewed: bool,
 }
 
-/// Reads both files.
+/// Reads all files.
 #[must_use]
-pub fn open(password_file: Option<PathBuf>, acl_file: Option<PathBuf>) -> Opened {
-    let mut users = password_file.map(Watched::new);
-    let mut rules = acl_file.map(Watched::new);
-    Opened {
-        users: users.as_mut().map(|file| file.read(read_users)),
-        rules: rules.as_mut().map(|file| file.read(read_rules)),
-        worker: Worker { users, rules, files: 0, random: SystemRandom::new(), not_renewed: false },
+pub fn open(mut all: Vec<Files>) -> (Opened, Vec<Said>) {
+    let said = all.iter_mut().map(Files::read).collect();
+    (Opened { worker: Worker { all, files: 0, random: SystemRandom::new(), not_renewed: false } }, said)
+}
+
+impl Files {
+    /// Files that were not read yet.
+    #[must_use]
+    pub fn new(whose: Whose, users: Option<PathBuf>, rules: Option<PathBuf>) -> Self {
+        Self { whose, users: users.map(Watched::new), rules: rules.map(Watched::new) }
+    }
+
+    /// Reads them whatever happened to them.
+    pub fn read(&mut self) -> Said {
+        Said {
+            whose: self.whose.clone(),
+            users: self.users.as_mut().map(|file| file.read(read_users)),
+            rules: self.rules.as_mut().map(|file| file.read(read_rules)),
+        }
     }
 }
 
@@ -121,9 +157,9 @@ impl Worker {
         let mut next_look = clock.now().mono + LOOK;
         loop {
             match orders.recv_timeout(next_look.since(clock.now().mono)) {
-                Ok(Order::Check(check)) => self.check(check, &report),
-                Ok(Order::Watch { users, rules, files }) => {
-                    (self.users, self.rules, self.files) = (users, rules, files);
+                Ok(Order::Check { whose, check }) => self.check(&whose, check, &report),
+                Ok(Order::Watch { all, files }) => {
+                    (self.all, self.files) = (all, files);
                     self.not_renewed = false;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -137,20 +173,23 @@ impl Worker {
     }
 
     fn look(&mut self, report: &impl Fn(Report)) {
-        if let Some(users) = self.users.as_mut().and_then(|file| file.read_if_changed(read_users)) {
-            report(Report::Users { files: self.files, result: users });
-        }
-        if let Some(rules) = self.rules.as_mut().and_then(|file| file.read_if_changed(read_rules)) {
-            report(Report::Rules { files: self.files, result: rules });
+        let files = self.files;
+        for Files { whose, users, rules } in &mut self.all {
+            if let Some(result) = users.as_mut().and_then(|file| file.read_if_changed(read_users)) {
+                report(Report::Users { whose: whose.clone(), files, result });
+            }
+            if let Some(result) = rules.as_mut().and_then(|file| file.read_if_changed(read_rules)) {
+                report(Report::Rules { whose: whose.clone(), files, result });
+            }
         }
     }
 
-    fn check(&mut self, check: Check, report: &impl Fn(Report)) {
+    fn check(&mut self, whose: &Whose, check: Check, report: &impl Fn(Report)) {
         let Check { ticket, user, password, hash } = check;
         let matches = hash.matches(password.expose());
         let mut renewed = None;
         if matches && hash.is_weak() {
-            match self.renew(&user, password.expose(), &hash) {
+            match self.renew(whose, &user, password.expose(), &hash) {
                 Ok(new) => renewed = Some(new),
                 Err(error) if !self.not_renewed => {
                     self.not_renewed = true;
@@ -163,8 +202,9 @@ impl Worker {
     }
 
     /// Puts a stronger hash of a right password into the file.
-    fn renew(&mut self, user: &str, password: &[u8], old: &Hash) -> Result<Hash, String> {
-        let file = self.users.as_mut().ok_or("there is no password file")?;
+    fn renew(&mut self, whose: &Whose, user: &str, password: &[u8], old: &Hash) -> Result<Hash, String> {
+        let files = self.all.iter().find(|files| files.whose == *whose);
+        let file = files.and_then(|files| files.users.as_ref()).ok_or("there is no password file")?;
         let mut salt = [0; SALT_BYTES];
         self.random.fill(&mut salt).map_err(|_| "the system gives no random numbers")?;
         let new = Hash::make(password, &salt).ok_or("the password is too long")?;

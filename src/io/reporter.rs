@@ -9,19 +9,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
+use tracing::warn;
 
 use super::access::AccessErrors;
+use super::certificate_dates::Identity;
 use super::clock::{Clock, TRUST_INTERVAL};
 use super::control::Reloaded;
 use super::listener::ListenerStatus;
 use super::log::Logs;
 use super::mailbox::Mailbox;
 use super::memory::rss_bytes;
+use super::panics::Panics;
 use super::shard::ToBroker;
 use super::store_task::{DiskStatus, Job};
 use super::upstream::SharedBridge;
 use crate::bridge;
-use crate::health::{self, Snapshot};
+use crate::expiry::{self, Dated, What};
+use crate::health::{self, Snapshot, UpstreamCertificate};
 use crate::message::Message;
 use crate::mqtt::{PropertiesBuf, QoS};
 use crate::sensor;
@@ -49,8 +53,10 @@ pub struct Reporter {
     pub instance: String,
     /// When the gateway started.
     pub started: Now,
-    /// The port machines.
-    pub ports: Vec<Rc<RefCell<sensor::Port>>>,
+    /// The machines of ports whose devices send by themselves, each with its place in the config.
+    pub ports: Vec<(usize, Rc<RefCell<sensor::Port>>)>,
+    /// The machines of ports whose devices are asked.
+    pub buses: Vec<(usize, Rc<RefCell<sensor::Bus>>)>,
     /// The bridge machines.
     pub bridges: Vec<SharedBridge>,
     /// The listeners.
@@ -79,8 +85,12 @@ pub struct Reporter {
     pub changed: Rc<Notify>,
     /// The clocks.
     pub clock: Clock,
+    /// Which ends of certificates were told.
+    pub told_ends: RefCell<expiry::Watch>,
     /// What the gateway says of itself.
     pub logs: Option<Logs>,
+    /// Who catches panics.
+    pub panics: Arc<Panics>,
 }
 
 /// What status says about the config on disk.
@@ -112,7 +122,8 @@ impl Reporter {
             site: self.site.borrow().clone(),
             uptime: now.mono.since(self.started.mono),
             run: self.run,
-            ports: self.ports.iter().map(|port| port.borrow().status(now)).collect(),
+            ports: self.port_statuses(now),
+            buses: self.buses.iter().map(|(_, bus)| bus.borrow().bus_status(now)).collect(),
             upstreams: bridges.collect(),
             outboxes: usage.unwrap_or_default().iter().map(outbox).collect(),
             broker,
@@ -126,6 +137,7 @@ impl Reporter {
                 .into_iter()
                 .map(|listener| (listener.name.to_string(), listener.address.to_string(), listener.error))
                 .collect(),
+            upstream_certificates: self.bridges.iter().flat_map(certificates).collect(),
             access_errors: self.access_errors.borrow().in_words(),
             config_error: self.reload.borrow().error.clone(),
             next_start: self.reload.borrow().next_start.clone(),
@@ -134,9 +146,20 @@ impl Reporter {
             state_error: disk.state_error,
             disk_busy: disk.busy_since.map(|since| now.mono.since(since)),
             handover_dropped: self.readings_dropped.get() + self.forwards_dropped.load(Ordering::Relaxed),
+            panics: self.panics.total(),
+            last_panic: self.panics.last(),
             rss_bytes: rss_bytes(),
             disk_free_bytes: disk_free_bytes(&self.data_dir),
         }
+    }
+
+    /// All ports, in the order of the config.
+    fn port_statuses(&self, now: Now) -> Vec<sensor::PortStatus> {
+        let ports = self.ports.iter().map(|(index, port)| (*index, port.borrow().status(now)));
+        let buses = self.buses.iter().map(|(index, bus)| (*index, bus.borrow().status(now)));
+        let mut all: Vec<_> = ports.chain(buses).collect();
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, status)| status).collect()
     }
 
     /// Keeps what came of reading the config again. What counts at the next start stays known while the file is
@@ -157,6 +180,7 @@ impl Reporter {
     /// Publishes status and health on the LAN and to each upstream.
     pub async fn publish(&self) {
         let snapshot = self.snapshot().await;
+        self.tell_ends(&snapshot);
         self.publish_lan_status(true, snapshot.state());
         let topic: Arc<str> = Arc::from(format!("{}/health", self.base));
         let payload = Bytes::from(snapshot.health().to_string());
@@ -170,6 +194,14 @@ impl Reporter {
             machine.handle(now, slot);
             drop(machine);
             bridge.bell.notify_one();
+        }
+    }
+
+    /// Says in time when the certificates of connections to upstreams end, each stage once.
+    fn tell_ends(&self, snapshot: &Snapshot) {
+        let dated: Vec<Dated> = snapshot.upstream_certificates.iter().map(|one| one.dated.clone()).collect();
+        for reason in self.told_ends.borrow_mut().due(&dated, snapshot.now.wall) {
+            warn!(reason, "a certificate of a connection to an upstream ends");
         }
     }
 
@@ -206,6 +238,24 @@ pub async fn run(
         reporter.publish().await;
         due = tokio::time::Instant::now() + *interval.borrow_and_update();
     }
+}
+
+fn certificates(bridge: &SharedBridge) -> Vec<UpstreamCertificate> {
+    let upstream = bridge.machine.borrow().name().to_string();
+    let seen = bridge.certificates.borrow();
+    let one = |what, identity: &Identity, file: &str, error: Option<&String>| UpstreamCertificate {
+        upstream: upstream.clone(),
+        dated: Dated { what, file: file.to_owned(), ends: identity.ends },
+        subject: identity.subject.clone(),
+        issuer: identity.issuer.clone(),
+        error: error.cloned(),
+    };
+    let server = seen.server.iter().map(|identity| one(What::Server, identity, &identity.subject, None));
+    let client = seen
+        .client
+        .iter()
+        .map(|(identity, file)| one(What::Client, identity, file, seen.client_error.as_ref()));
+    server.chain(client).collect()
 }
 
 fn outbox(usage: &Usage) -> health::Outbox {

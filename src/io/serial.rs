@@ -1,6 +1,7 @@
 //! One serial port's task: opens the line, feeds its bytes to the port machine, passes the readings on.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,8 +12,10 @@ use tracing::{info, warn};
 
 use super::clock::Clock;
 use super::mailbox::Mailbox;
+use super::panics::Panics;
 use super::shard::ToBroker;
 use crate::ingest;
+use crate::reading::Reading;
 use crate::sensor::{DataBits, FlowControl, Input, Notice, Output, Parity, Port, PortConfig, StopBits};
 use crate::time::BootId;
 
@@ -26,6 +29,13 @@ pub struct Setup {
     pub config: PortConfig,
     /// The machine. Never borrowed across an await.
     pub machine: Rc<RefCell<Port>>,
+    /// What each sensor's task has.
+    pub common: Common,
+}
+
+/// What each sensor's task has, whatever its line.
+#[derive(Clone, Debug)]
+pub struct Common {
     /// The gateway's base topic.
     pub base: Arc<str>,
     /// This boot.
@@ -40,27 +50,50 @@ pub struct Setup {
     pub stop: watch::Receiver<bool>,
     /// Readings that the broker thread had no room for.
     pub dropped: Rc<std::cell::Cell<u64>>,
+    /// Who catches panics.
+    pub panics: Arc<Panics>,
+}
+
+impl Common {
+    /// Hands a reading to the broker thread; counted if that has no room.
+    pub(super) fn pass_on(&self, reading: Reading) {
+        let message = ingest::message(&self.base, reading, self.boot, self.clock.now());
+        let weight = message.payload.len() + message.topic.len() + 128;
+        if self.broker.push(ToBroker::Local(message), weight).is_err() {
+            self.dropped.set(self.dropped.get() + 1);
+            self.changed.notify_one();
+        }
+    }
 }
 
 /// Runs until the gateway stops.
 pub async fn run(setup: Setup) {
-    let mut stop = setup.stop.clone();
+    while setup.common.panics.catch_async("port", pin!(serve(&setup))).await.is_none() {
+        // The line was closed by it. The machine hears so, and opens it again.
+        let lost = Input::Lost { error: "its work was cut short by a fault of this program" };
+        setup.common.panics.catch("port", || input(&setup, lost));
+        setup.common.panics.pause().await;
+    }
+}
+
+async fn serve(setup: &Setup) {
+    let mut stop = setup.common.stop.clone();
     let mut stream: Option<SerialStream> = None;
     let mut scratch = [0; READ_BYTES];
     loop {
-        carry_out(&setup, &mut stream);
-        let now = setup.clock.now().mono;
+        carry_out(setup, &mut stream);
+        let now = setup.common.clock.now().mono;
         let deadline = setup.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
         // All branches are cancel safe: a read that is dropped has read nothing.
         tokio::select! {
             result = read(stream.as_mut(), &mut scratch), if stream.is_some() => match result {
                 // A line that was unplugged reads as an end of file, for ever.
-                Ok(0) => lose(&setup, &mut stream, "the port is gone (end of file)"),
-                Ok(bytes) => input(&setup, Input::Bytes(scratch.get(..bytes).unwrap_or_default())),
-                Err(error) => lose(&setup, &mut stream, &error.to_string()),
+                Ok(0) => lose(setup, &mut stream, "the port is gone (end of file)"),
+                Ok(bytes) => input(setup, Input::Bytes(scratch.get(..bytes).unwrap_or_default())),
+                Err(error) => lose(setup, &mut stream, &error.to_string()),
             },
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
-                input(&setup, Input::Tick);
+                input(setup, Input::Tick);
             }
             _ = stop.wait_for(|stop| *stop) => return,
         }
@@ -75,7 +108,11 @@ async fn read(stream: Option<&mut SerialStream>, scratch: &mut [u8]) -> std::io:
 }
 
 fn input(setup: &Setup, input: Input<'_>) {
-    setup.machine.borrow_mut().handle(setup.clock.now(), input);
+    #[cfg(test)]
+    if let Input::Bytes(bytes) = &input {
+        crate::broker::broken::stub::strike(bytes, crate::broker::broken::stub::ON_LINE);
+    }
+    setup.machine.borrow_mut().handle(setup.common.clock.now(), input);
 }
 
 fn lose(setup: &Setup, stream: &mut Option<SerialStream>, error: &str) {
@@ -96,23 +133,16 @@ fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>) {
                 }
                 Err(error) => input(setup, Input::OpenFailed { error: &error }),
             },
-            Some(Output::Reading(reading)) => {
-                let message = ingest::message(&setup.base, reading, setup.boot, setup.clock.now());
-                let weight = message.payload.len() + message.topic.len() + 128;
-                if setup.broker.push(ToBroker::Local(message), weight).is_err() {
-                    setup.dropped.set(setup.dropped.get() + 1);
-                    setup.changed.notify_one();
-                }
-            }
+            Some(Output::Reading(reading)) => setup.common.pass_on(reading),
             Some(Output::Notice(notice)) => {
                 log(&setup.config, &notice);
-                setup.changed.notify_one();
+                setup.common.changed.notify_one();
             }
         }
     }
 }
 
-fn open(config: &PortConfig) -> Result<SerialStream, String> {
+pub(super) fn open(config: &PortConfig) -> Result<SerialStream, String> {
     let mut stream = tokio_serial::new(&config.path, config.baud)
         .data_bits(match config.data_bits {
             DataBits::Five => tokio_serial::DataBits::Five,
@@ -159,7 +189,7 @@ fn open_words(config: &PortConfig, error: &tokio_serial::Error) -> String {
     }
 }
 
-fn log(config: &PortConfig, notice: &Notice) {
+pub(super) fn log(config: &PortConfig, notice: &Notice) {
     let port = &*config.name;
     match notice {
         Notice::PortOpened => info!(port, path = config.path, baud = config.baud, "port is open"),

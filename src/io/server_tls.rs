@@ -3,7 +3,7 @@
 
 mod load;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Keys {
     ends: RefCell<Watch>,
     /// The files as they were when they were last read.
     seen: RefCell<Stamps>,
+    /// How many times an authority has gone.
+    losses: Cell<u64>,
 }
 
 impl Keys {
@@ -45,6 +47,7 @@ impl Keys {
             current: RefCell::new(loaded?),
             ends: RefCell::default(),
             seen: RefCell::new(seen),
+            losses: Cell::new(0),
         })
     }
 
@@ -53,14 +56,23 @@ impl Keys {
         self.current.borrow().config.clone()
     }
 
-    /// Whether a client's certificate, which was verified before, is revoked by now.
-    pub(super) fn is_revoked(&self, certificate: &CertificateDer<'_>) -> bool {
-        self.current.borrow().revoked.contains(certificate)
+    /// Whether a client's certificates, which were verified before, let it in no longer: its own is revoked, or the
+    /// authority behind it is gone since `then`, see [`Keys::losses`]. Verifying takes long, so it isn't done without
+    /// need.
+    pub(super) fn shut_out(&self, chain: &[CertificateDer<'_>], then: u64) -> bool {
+        let current = self.current.borrow();
+        let is_revoked = chain.first().is_some_and(|own| current.revoked.contains(own));
+        is_revoked || (self.losses.get() != then && current.authorities.disown(chain))
     }
 
-    /// Whether any list of revoked certificates is there.
-    pub(super) fn has_revoked(&self) -> bool {
-        !self.current.borrow().revoked.is_empty()
+    /// Whether there may be any whom that concerns.
+    pub(super) fn may_shut_out(&self, then: u64) -> bool {
+        self.losses.get() != then || !self.current.borrow().revoked.is_empty()
+    }
+
+    /// How many times an authority has gone from the files.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.get()
     }
 
     /// When the files end.
@@ -105,7 +117,10 @@ impl Keys {
         self.seen.replace(seen.clone());
         match loaded {
             Ok(loaded) => {
-                self.current.replace(loaded);
+                let before = self.current.replace(loaded);
+                if self.current.borrow().authorities.are_fewer(&before.authorities) {
+                    self.losses.set(self.losses.get() + 1);
+                }
                 info!(listener, "certificates were read again; clients stay connected");
                 changed(None);
             }

@@ -5,8 +5,11 @@
 //! dirty buffer once. What doesn't fit on a socket waits for that connection's own task. No borrow of the core
 //! lives across an await.
 
+mod guarded;
 mod messages;
 mod revoked;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 use std::cell::{Cell, RefCell};
@@ -22,6 +25,7 @@ use super::doors::Doors;
 use super::listener::ListenerStatus;
 use super::mailbox::Mailbox;
 use super::memory;
+use super::panics::Panics;
 use super::sink::OutBuffers;
 use super::store_task::Job;
 use super::stream::Link;
@@ -64,6 +68,8 @@ pub struct Setup {
     pub status: Arc<Mutex<Vec<ListenerStatus>>>,
     /// Forwards that the service thread had no room for.
     pub forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
+    /// Who catches panics.
+    pub panics: Arc<Panics>,
 }
 
 /// The broker thread's state, shared by its tasks.
@@ -76,6 +82,7 @@ pub(super) struct Shard {
     outbox: Arc<Mailbox<FromBroker>>,
     store: Option<mpsc::Sender<Job>>,
     forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
+    panics: Arc<Panics>,
     drained_below: Cell<usize>,
     connections_max: Cell<usize>,
     sys_interval: watch::Sender<Duration>,
@@ -94,6 +101,8 @@ struct Core {
     out: OutBuffers,
     slots: Vec<Slot>,
     free: Vec<ConnId>,
+    /// Numbers that are not used again.
+    lost: usize,
     scratch: Box<[u8]>,
     /// What a codec has made of the scratch buffer.
     plain: Vec<u8>,
@@ -114,6 +123,8 @@ struct Slot {
     paused: bool,
     blocked: bool,
     closing: bool,
+    /// A panic has cut its work short.
+    broken: bool,
 }
 
 /// What a connection's task must wait for.
@@ -122,6 +133,8 @@ pub(super) struct Wants {
     pub read: bool,
     pub write: bool,
     pub close: bool,
+    /// To be dropped as it is.
+    pub broken: bool,
 }
 
 /// What became of one read.
@@ -158,6 +171,7 @@ async fn serve(setup: Setup) {
             out: OutBuffers::default(),
             slots: Vec::new(),
             free: Vec::new(),
+            lost: 0,
             scratch: vec![0; READ_SCRATCH_BYTES].into_boxed_slice(),
             plain: Vec::new(),
             dirty: Vec::new(),
@@ -170,6 +184,7 @@ async fn serve(setup: Setup) {
         outbox: setup.outbox,
         store: setup.store,
         forwards_dropped: setup.forwards_dropped,
+        panics: setup.panics,
         drained_below: Cell::new(setup.out_buffer_bytes_max / 2),
         connections_max: Cell::new(setup.connections_max),
         sys_interval: watch::Sender::new(setup.sys_interval),
@@ -179,10 +194,7 @@ async fn serve(setup: Setup) {
         handshakes: Semaphore::new(HANDSHAKE_STEPS_AT_ONCE_MAX),
     });
     let mut doors = Doors::open(shard.clone(), setup.listeners, setup.status.clone());
-    tokio::task::spawn_local(flush_turns(shard.clone()));
-    tokio::task::spawn_local(timer(shard.clone()));
-    tokio::task::spawn_local(sys::turns(shard.clone(), shard.sys_interval.subscribe()));
-    tokio::task::spawn_local(memory::turns(shard.clone()));
+    start_turns(&shard);
     // Whoever gets an answer from the broker finds it listening.
     tokio::task::yield_now().await;
     take_inbox(&shard, &mut doors, &setup.inbox).await;
@@ -211,6 +223,22 @@ async fn serve(setup: Setup) {
     }
 }
 
+/// Starts what must go on for as long as the thread does, whatever panics in it.
+fn start_turns(shard: &Rc<Shard>) {
+    let flush = shard.clone();
+    tokio::task::spawn_local(async move { flush.panics.keep("flush", || flush_turns(flush.clone())).await });
+    let timed = shard.clone();
+    tokio::task::spawn_local(async move { timed.panics.keep("timer", || timer(timed.clone())).await });
+    let told = shard.clone();
+    tokio::task::spawn_local(async move {
+        told.panics.keep("$SYS", || sys::turns(told.clone(), told.sys_interval.subscribe())).await;
+    });
+    let looked = shard.clone();
+    tokio::task::spawn_local(async move {
+        looked.panics.keep("memory", || memory::turns(looked.clone())).await;
+    });
+}
+
 /// Hands the service thread's batches to the machine until it says stop.
 async fn take_inbox(shard: &Shard, doors: &mut Doors, inbox: &Mailbox<ToBroker>) {
     let mut batch = Vec::new();
@@ -231,8 +259,15 @@ enum Taken {
 
 fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
     match item {
-        ToBroker::Local(message) => shard.input(Input::Local(message)),
-        ToBroker::Bridged { from, message, ticket } => shard.input(Input::Bridged { from, message, ticket }),
+        ToBroker::Local(message) => drop(shard.input(Input::Local(message))),
+        ToBroker::Bridged { from, message, ticket } => {
+            if !shard.input(Input::Bridged { from, message, ticket })
+                && let Some(ticket) = ticket
+            {
+                // Nobody else answers any more; a second answer finds nobody who waits.
+                shard.outbox.force(FromBroker::Accepted { from, ticket, safe: false });
+            }
+        }
         ToBroker::Safe(tokens) => {
             for token in tokens {
                 shard.input(Input::Safe { token });
@@ -243,7 +278,7 @@ fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
                 shard.input(Input::Refused { token });
             }
         }
-        ToBroker::Persisted { number, result: Ok(()) } => shard.input(Input::Persisted { number }),
+        ToBroker::Persisted { number, result: Ok(()) } => drop(shard.input(Input::Persisted { number })),
         ToBroker::Persisted { number, result: Err(error) } => {
             shard.input(Input::PersistFailed { number, lost: error == PersistError::Lost });
         }
@@ -257,7 +292,7 @@ fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
                 shard.input(Input::NotJudged { conn });
             }
         }
-        ToBroker::Access(acl) => shard.input(Input::Access(acl)),
+        ToBroker::Access(rules) => drop(shard.input(Input::Access(rules))),
         ToBroker::Bind { wanted, closing, answer } => drop(answer.send(doors.bind(&wanted, &closing))),
         ToBroker::ReadCertificates => shard.read_certificates.notify_waiters(),
         ToBroker::Reconfigure(new) => shard.reconfigure(doors, *new),
@@ -294,22 +329,13 @@ async fn timer(shard: Rc<Shard>) {
             continue;
         }
         tokio::select! {
-            () = tokio::time::sleep(deadline.since(now)) => shard.input(Input::Tick),
+            () = tokio::time::sleep(deadline.since(now)) => drop(shard.input(Input::Tick)),
             () = shard.timer.notified() => {}
         }
     }
 }
 
 impl Shard {
-    /// Gives the machine one input and carries out what it says.
-    pub(super) fn input(&self, input: Input<'_>) {
-        let mut core = self.core.borrow_mut();
-        let now = core.clock.now();
-        let Core { broker, out, .. } = &mut *core;
-        broker.handle(now, input, out);
-        self.after_input(&mut core);
-    }
-
     fn reconfigure(&self, doors: &mut Doors, new: Reconfiguration) {
         let Reconfiguration { broker, listeners, done } = new;
         let config = &broker.config;
@@ -349,6 +375,7 @@ impl Shard {
         let stats = Stats {
             greetings_dropped: self.greetings_dropped.get(),
             accepts_paused: self.accepts_paused.get(),
+            panics: self.panics.total(),
             ..core.broker.stats()
         };
         (core.clock.now().mono, stats)
@@ -358,12 +385,14 @@ impl Shard {
     pub(super) fn knock(&self, from: Option<IpAddr>) -> Knock {
         let mut core = self.core.borrow_mut();
         let now = core.clock.now().mono;
-        core.broker.knock(now, from)
+        // Nobody is let in by a panic.
+        self.panics.catch("doorman", || core.broker.knock(now, from)).unwrap_or(Knock::TooFast)
     }
 
     /// A connection that might have come in has gone before it was opened.
     pub(super) fn gone_before_open(&self, from: Option<IpAddr>) {
-        self.core.borrow_mut().broker.gone_before_open(from);
+        let mut core = self.core.borrow_mut();
+        self.panics.catch("doorman", || core.broker.gone_before_open(from));
     }
 
     /// Takes a new client in; `None` if there is no room for it at all.
@@ -377,7 +406,7 @@ impl Shard {
     ) -> Option<(ConnId, Rc<Notify>)> {
         let (conn, wake) = {
             let mut core = self.core.borrow_mut();
-            if core.slots.len() - core.free.len() >= self.connections_max.get() {
+            if core.slots.len() - core.free.len() - core.lost >= self.connections_max.get() {
                 return None;
             }
             let conn = match core.free.pop() {
@@ -403,26 +432,18 @@ impl Shard {
         Some((conn, wake))
     }
 
-    /// The connection's task has ended: its number is free from now on.
-    pub(super) fn closed(&self, conn: ConnId) {
-        self.input(Input::Closed { conn });
-        let mut core = self.core.borrow_mut();
-        core.out.release(conn);
-        if let Some(slot) = core.slots.get_mut(index(conn)) {
-            slot.link = None;
-            core.free.push(conn);
-        }
-        self.closed.notify_one();
-    }
-
     /// What the connection's task must wait for now.
     pub(super) fn wants(&self, conn: ConnId) -> Wants {
         let core = self.core.borrow();
-        core.slots.get(index(conn)).map_or(Wants { read: false, write: false, close: true }, |slot| Wants {
-            read: !slot.paused,
-            write: slot.blocked,
-            close: slot.closing,
-        })
+        core.slots.get(index(conn)).map_or(
+            Wants { read: false, write: false, close: true, broken: false },
+            |slot| Wants {
+                read: !slot.paused,
+                write: slot.blocked,
+                close: slot.closing,
+                broken: slot.broken,
+            },
+        )
     }
 
     fn after_input(&self, core: &mut Core) {
@@ -443,10 +464,17 @@ impl Shard {
             Event::Close { conn } => change(core, conn, |slot| slot.closing = true),
             Event::Pause { conn } => change(core, conn, |slot| slot.paused = true),
             Event::Resume { conn } => change(core, conn, |slot| slot.paused = false),
-            Event::Authenticate { conn, peer, user_name, password } => {
+            Event::Authenticate { conn, users, peer, user_name, password } => {
                 let generation = core.slots.get(index(conn)).map_or(0, |slot| slot.generation);
                 // Bounded by the connections: one at a time for each.
-                self.outbox.force(FromBroker::Authenticate { conn, generation, peer, user_name, password });
+                self.outbox.force(FromBroker::Authenticate {
+                    conn,
+                    generation,
+                    users,
+                    peer,
+                    user_name,
+                    password,
+                });
             }
             // Bounded by the identifiers that an upstream may have open.
             Event::Accepted { from, ticket, safe } => {
@@ -482,7 +510,7 @@ impl Shard {
 
     fn connections(&self) -> usize {
         let core = self.core.borrow();
-        core.slots.len() - core.free.len()
+        core.slots.len() - core.free.len() - core.lost
     }
 }
 

@@ -23,6 +23,8 @@ pub struct OutBuffers {
     pool: Vec<Vec<u8>>,
     layouts: Vec<Layout>,
     layouts_used: usize,
+    /// The buffer that is being appended to, and its length before.
+    appending: Option<(ConnId, usize)>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +104,16 @@ impl OutBuffers {
             buffer.written = 0;
             let bytes = std::mem::take(&mut buffer.bytes);
             recycle(&mut self.pool, bytes);
+        }
+    }
+
+    /// Something has panicked: what may be half written goes, so that the next packet isn't taken for its rest.
+    pub fn cut_short(&mut self) {
+        self.layouts_used = 0;
+        if let Some((conn, bytes)) = self.appending.take()
+            && let Some(buffer) = self.buffers.get_mut(index(conn))
+        {
+            buffer.bytes.truncate(bytes);
         }
     }
 
@@ -194,11 +206,14 @@ impl Sink for OutBuffers {
 impl OutBuffers {
     /// A copy with properties of its own is encoded by itself.
     fn publish_own(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
-        if let Some(buffer) = self.buffer(to) {
+        let start = self.buffer(to).map(|buffer| buffer.bytes.len());
+        self.appending = start.map(|bytes| (to, bytes));
+        if let Some(buffer) = self.buffers.get_mut(index(to)) {
             let (publish, own) = (publish_of(delivery), delivery.own_properties);
             // The broker checked all lengths at intake; nothing is appended on error.
             let _ = encode::publish_with(&publish, own, delivery.version, &mut buffer.bytes);
         }
+        self.appending = None;
         self.buffered(to)
     }
 }
@@ -292,6 +307,20 @@ mod tests {
             publishes(&out, ConnId(0), Version::V311),
             [(Some(1), b"payload".to_vec()), (Some(2), b"other".to_vec())]
         );
+    }
+
+    #[test]
+    fn what_was_half_written_when_something_panicked_is_not_sent() {
+        let mut out = OutBuffers::default();
+        out.open(ConnId(0));
+        out.raw(ConnId(0), b"whole");
+        out.appending = Some((ConnId(0), 5));
+        out.buffers[0].bytes.extend_from_slice(b"half");
+        out.cut_short();
+        assert_eq!(out.pending(ConnId(0)), b"whole");
+        out.cut_short();
+        out.raw(ConnId(0), b" next");
+        assert_eq!(out.pending(ConnId(0)), b"whole next");
     }
 
     #[test]

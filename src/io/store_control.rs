@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::reporter::Reporter;
 use super::store_json;
 use super::store_task::Job;
-use crate::bridge::Input;
+use crate::bridge::{Input, StreamNo};
 use crate::message::OutboxId;
 use crate::record::RecordNo;
 use crate::time::Timestamp;
@@ -50,16 +50,32 @@ pub async fn answer(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Json
     result.unwrap_or_else(|error| json!({ "error": error }))
 }
 
-/// Every upstream's name with its outbox.
-fn outboxes(reporter: &Reporter) -> Vec<(String, OutboxId)> {
+/// An outbox as people name it: by its upstream, one beside the default one with its stream behind a slash.
+struct Outbox {
+    name: String,
+    id: OutboxId,
+    /// Whose it is.
+    bridge: usize,
+    stream: StreamNo,
+}
+
+/// First each upstream's own, then those of further streams.
+fn outboxes(reporter: &Reporter) -> Vec<Outbox> {
     let now = reporter.clock.now();
-    let names = reporter.bridges.iter().map(|bridge| bridge.machine.borrow().status(now).name.to_string());
-    names.zip((0..=u16::MAX).map(OutboxId)).collect()
+    let statuses: Vec<_> =
+        reporter.bridges.iter().map(|bridge| bridge.machine.borrow().status(now)).enumerate().collect();
+    let own = statuses.iter().map(|(bridge, status)| (*bridge, 0, status.name.to_string()));
+    let further = statuses.iter().flat_map(|(bridge, status)| {
+        let streams = (0..).zip(&status.streams).skip(1);
+        streams.map(|(stream, one)| (*bridge, stream, format!("{}/{}", status.name, one.name)))
+    });
+    let all = own.chain(further).zip((0..=u16::MAX).map(OutboxId));
+    all.map(|((bridge, stream, name), id)| Outbox { name, id, bridge, stream }).collect()
 }
 
 async fn stat(reporter: &Reporter) -> Result<Json, String> {
     let mut reports = Vec::new();
-    for (name, outbox) in outboxes(reporter) {
+    for Outbox { name, id: outbox, .. } in outboxes(reporter) {
         let report = ask_store(reporter, |answer| Job::Report { outbox, name, answer }).await??;
         reports.push(store_json::report(&report));
     }
@@ -70,8 +86,9 @@ async fn stat(reporter: &Reporter) -> Result<Json, String> {
 async fn of_one(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Result<Json, String> {
     let Arguments { upstream, from, before, all } = arguments;
     let upstream = upstream.ok_or("name an upstream")?;
-    let found = outboxes(reporter).into_iter().enumerate().find(|(_, (name, _))| *name == upstream);
-    let (index, (_, outbox)) = found.ok_or_else(|| format!("there is no upstream {upstream}"))?;
+    let found = outboxes(reporter).into_iter().find(|one| one.name == upstream);
+    let found = found.ok_or_else(|| format!("there is no upstream {upstream}"))?;
+    let outbox = found.id;
     match ask {
         Ask::Verify => {
             let next = ask_store(reporter, |answer| Job::Verify { outbox, after: from, answer }).await??;
@@ -96,11 +113,12 @@ async fn of_one(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Result<J
             if all == before.is_some() {
                 return Err("say either \"before\" or \"all\"".to_owned());
             }
-            let bridge = reporter.bridges.get(index).ok_or("there is no such upstream")?;
+            let bridge = reporter.bridges.get(found.bridge).ok_or("there is no such upstream")?;
             let (answer, dropped) = oneshot::channel();
             bridge.purges.borrow_mut().push_back(answer);
             let before = before.map(Timestamp::from_millis);
-            bridge.machine.borrow_mut().handle(reporter.clock.now(), Input::Purge { before });
+            let input = Input::Purge { before };
+            bridge.machine.borrow_mut().handle_of(reporter.clock.now(), found.stream, input);
             bridge.bell.notify_one();
             let dropped = dropped.await.map_err(|_| GONE)??;
             Ok(json!({ "upstream": upstream, "purged": dropped.purged, "bytes": dropped.bytes }))

@@ -12,6 +12,7 @@ use super::mailbox::Mailbox;
 use super::shard::{PersistError, ToBroker, update};
 use super::store_watch::{self, Busy};
 use crate::message::OutboxId;
+use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::state::Change;
 use crate::store::inspect::{Checked, Report};
@@ -47,12 +48,23 @@ pub enum Job {
         /// About how many bytes.
         bytes_max: usize,
     },
+    /// Read backwards.
+    ReadBack {
+        /// Where.
+        outbox: OutboxId,
+        /// Below which.
+        before: RecordNo,
+        /// About how many bytes.
+        bytes_max: usize,
+    },
     /// Forget.
     Ack {
         /// Where.
         outbox: OutboxId,
         /// Up to which.
         up_to: RecordNo,
+        /// And which behind that.
+        beyond: Ranges,
         /// Whether it must be on disk at once.
         sync: bool,
     },
@@ -147,13 +159,15 @@ pub enum Answer {
         /// In order.
         records: Vec<StoredRecord>,
     },
-    /// It could not be read now; asking again may help.
-    ReadFailed {
+    /// What was read backwards.
+    ReadBack {
         /// As asked.
-        from: RecordNo,
-        /// As asked.
-        bytes_max: usize,
+        before: RecordNo,
+        /// Newest first.
+        records: Vec<StoredRecord>,
     },
+    /// It could not be read now; asking again may help.
+    ReadFailed(Job),
 }
 
 /// What is held of the store thread.
@@ -171,7 +185,7 @@ pub struct StoreHandle {
 struct StoreThread {
     /// Or why there is none: then nothing can be kept, and every commit says so.
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<Answer>>,
+    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
     read_failing: bool,
@@ -185,7 +199,7 @@ struct StoreThread {
 /// If the thread can't be started.
 pub fn spawn(
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<Answer>>,
+    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
 ) -> std::io::Result<StoreHandle> {
@@ -222,10 +236,14 @@ impl StoreThread {
                 let answer = self.read(outbox, from, bytes_max);
                 self.answer(outbox, answer);
             }
-            Job::Ack { outbox, up_to, sync } => {
+            Job::ReadBack { outbox, before, bytes_max } => {
+                let answer = self.read_back(outbox, before, bytes_max);
+                self.answer(outbox, answer);
+            }
+            Job::Ack { outbox, up_to, beyond, sync } => {
                 let now = self.clock.now().wall;
                 if let Ok(store) = &mut self.store
-                    && let Err(error) = store.ack(outbox, up_to, now, sync)
+                    && let Err(error) = store.ack_beyond(outbox, up_to, &beyond, now, sync)
                 {
                     // Only duplicates after a crash can come of it; the next acknowledgement tries again.
                     error!(%error, "can't note what upstream acknowledged");
@@ -324,21 +342,35 @@ impl StoreThread {
 
     fn read(&mut self, outbox: OutboxId, from: RecordNo, bytes_max: usize) -> Answer {
         let Ok(store) = &mut self.store else { return Answer::Read { from, records: Vec::new() } };
-        match store.read(outbox, from, bytes_max) {
+        let read = store.read(outbox, from, bytes_max);
+        match self.readable(read) {
+            Some(records) => Answer::Read { from, records },
+            None => Answer::ReadFailed(Job::Read { outbox, from, bytes_max }),
+        }
+    }
+
+    fn read_back(&mut self, outbox: OutboxId, before: RecordNo, bytes_max: usize) -> Answer {
+        let Ok(store) = &mut self.store else { return Answer::ReadBack { before, records: Vec::new() } };
+        let read = store.read_back(outbox, before, bytes_max);
+        match self.readable(read) {
+            Some(records) => Answer::ReadBack { before, records },
+            None => Answer::ReadFailed(Job::ReadBack { outbox, before, bytes_max }),
+        }
+    }
+
+    /// What a read came to; `None` if asking again may help.
+    fn readable(&mut self, read: Result<Vec<StoredRecord>, StoreError>) -> Option<Vec<StoredRecord>> {
+        match read {
             Ok(records) => {
                 self.read_failing = false;
-                Answer::Read { from, records }
+                Some(records)
             }
             Err(error) => {
-                if !self.read_failing {
+                if !std::mem::replace(&mut self.read_failing, true) {
                     error!(%error, "can't read the outbox");
-                    self.read_failing = true;
                 }
-                match error {
-                    // What was damaged is set aside and counted: there is nothing to ask for again.
-                    StoreError::Damaged { .. } => Answer::Read { from, records: Vec::new() },
-                    _ => Answer::ReadFailed { from, bytes_max },
-                }
+                // What was damaged is set aside and counted: there is nothing to ask for again.
+                matches!(error, StoreError::Damaged { .. }).then(Vec::new)
             }
         }
     }
@@ -346,7 +378,7 @@ impl StoreThread {
     fn answer(&self, outbox: OutboxId, answer: Answer) {
         if let Some(sender) = self.answers.get(usize::from(outbox.0)) {
             // An upstream that has stopped wants no answer.
-            let _ = sender.send(answer);
+            let _ = sender.send((outbox, answer));
         }
     }
 }

@@ -38,12 +38,12 @@ impl AsFd for Socket {
 }
 
 impl Link {
-    /// Whether the client has shown a certificate that is as wanted.
-    pub(super) fn has_certificate(&self, is_wanted: impl Fn(&CertificateDer<'_>) -> bool) -> bool {
+    /// Whether the client has shown certificates, its own first, that are as wanted.
+    pub(super) fn has_certificates(&self, are_wanted: impl Fn(&[CertificateDer<'_>]) -> bool) -> bool {
         let Some(codec) = &self.codec else { return false };
         let codec = codec.borrow();
         let chain = codec.tls().and_then(|tls| tls.peer_certificates());
-        chain.and_then(|chain| chain.first()).is_some_and(is_wanted)
+        chain.is_some_and(are_wanted)
     }
 }
 

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::dial::{ConnectError, Target};
-use super::pinned::Pinned;
+use super::own_certificate;
+use super::verifier::Verifier;
 use crate::config::UpstreamTls;
 use crate::time::Timestamp;
 
@@ -65,20 +66,15 @@ const CONFIG: Words = Words { ca: "tls.ca names your own", name: "tls.server_nam
 pub const COMMAND_LINE: Words =
     Words { ca: "--cafile names your own", name: "--insecure doesn't look at the name" };
 
-/// The settings for an upstream.
+/// The settings for an upstream, to which we show `own`.
 ///
 /// # Errors
 /// In words, naming the file.
-pub fn client(settings: &UpstreamTls, host: &str) -> Result<Client, String> {
-    let files = ClientFiles {
-        ca: settings.ca.as_deref(),
-        ca_dir: None,
-        cert: settings.cert.as_deref(),
-        key: settings.key.as_deref(),
-    };
+pub fn client(settings: &UpstreamTls, host: &str, own: Option<Arc<CertifiedKey>>) -> Result<Client, String> {
+    let files = ClientFiles { ca: settings.ca.as_deref(), ca_dir: None, cert: None, key: None };
     let demands =
         Demands { any_name: false, pins: &settings.pins, alpn: &settings.alpn, only_13: settings.only_13 };
-    client_with(&files, settings.server_name.as_deref().unwrap_or(host), &demands, &CONFIG)
+    make(&files, own, settings.server_name.as_deref().unwrap_or(host), &demands, &CONFIG)
 }
 
 /// The settings for a server of that name.
@@ -87,6 +83,20 @@ pub fn client(settings: &UpstreamTls, host: &str) -> Result<Client, String> {
 /// In words, naming the file.
 pub fn client_with(
     files: &ClientFiles<'_>,
+    name: &str,
+    demands: &Demands<'_>,
+    words: &'static Words,
+) -> Result<Client, String> {
+    let own = match (files.cert, files.key) {
+        (Some(cert), Some(key)) => Some(own_certificate::load(cert, key)?),
+        _ => None,
+    };
+    make(files, own, name, demands, words)
+}
+
+fn make(
+    files: &ClientFiles<'_>,
+    own: Option<Arc<CertifiedKey>>,
     name: &str,
     demands: &Demands<'_>,
     words: &'static Words,
@@ -106,77 +116,25 @@ pub fn client_with(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .map_err(|error| cannot(&error))?;
-    let chain = |roots| {
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
-        verifier.map_err(|error| cannot(&error))
-    };
-    let builder = if !demands.pins.is_empty() {
-        let chain = if own_roots { Some(chain(roots)?) } else { None };
-        let verifier = Pinned::new(demands.pins, chain, &provider);
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
-    } else if demands.any_name {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(chain(roots)?)))
+    let verifier = if own_roots || demands.pins.is_empty() {
+        let chain = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+        let chain = chain.map_err(|error| cannot(&error))?;
+        Verifier::of_certificate(chain, demands.pins, demands.any_name, &provider)
     } else {
-        builder.with_root_certificates(roots)
+        Verifier::of_key(demands.pins, &provider)
     };
-    let mut config = match (files.cert, files.key) {
-        (Some(cert), Some(key)) => {
-            builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(|error| {
-                format!("{} and {} don't go together: {error}", cert.display(), key.display())
-            })?
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match own {
+        Some(own) => {
+            let own = CertifiedKey::clone(&own);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
         }
-        _ => builder.with_no_client_auth(),
+        None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = demands.alpn.iter().map(|name| name.clone().into_bytes()).collect();
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| format!("{name:?} is no host name for a certificate"))?;
     Ok(Client { config: Arc::new(config), name, words })
-}
-
-/// Checks a certificate as usual, but for whom it is.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        use rustls::Error::InvalidCertificate;
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, when the chain and its dates were found right.
-            Err(InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            result => result,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
 }
 
 /// The authorities of a PEM file, or of a folder of such files.

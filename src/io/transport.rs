@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
+use super::certificate_dates::Identity;
+
 /// What a transport can be made of.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
@@ -17,11 +19,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 pub struct Transport {
     stream: Box<dyn Stream>,
     unflushed: bool,
+    /// Whose certificate the server showed.
+    pub(super) server: Option<Identity>,
 }
 
 impl Transport {
     pub(super) fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), unflushed: false }
+        Self { stream: Box::new(stream), unflushed: false, server: None }
     }
 }
 

@@ -3,32 +3,42 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use rustls::sign::CertifiedKey;
 use tokio::sync::{Notify, mpsc as answers, oneshot, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error};
 
+use super::certificate_dates::Identity;
 use super::clock::Clock;
 use super::dial::{self, ConnectError, Target};
 use super::mailbox::Mailbox;
+use super::own_certificate::OwnCertificate;
+use super::panics::Panics;
 use super::shard::ToBroker;
 use super::store_task::{Answer, Job};
 use super::transport::{self, OutQueue, Transport};
-use crate::bridge::{Bridge, Input, Notice, Output};
+use super::upstream_log;
+use crate::bridge::redirect::Place;
+use crate::bridge::{Bridge, Input, Output, StreamNo};
+use crate::expiry;
 use crate::limits::{HANDOVER_BYTES_MAX, READ_SCRATCH_BYTES};
 use crate::message::OutboxId;
-use crate::record::RecordNo;
 use crate::store::Dropped;
+use crate::time::Now;
 
 /// What was sent before a close gets this long to leave.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 
 /// An outbox that can't be read is asked again after this.
 const READ_RETRY: Duration = Duration::from_secs(2);
+
+/// A certificate that is about to end is looked for anew this often.
+const LOOK: Duration = Duration::from_secs(10);
 
 type Connecting = Pin<Box<dyn Future<Output = Result<Transport, ConnectError>>>>;
 
@@ -44,6 +54,19 @@ pub struct SharedBridge {
     pub bell: Rc<Notify>,
     /// Who wants to know what a purge came to, in the order in which the machine was told.
     pub purges: Rc<RefCell<VecDeque<Purge>>>,
+    /// The certificates of the connection.
+    pub certificates: Rc<RefCell<Certificates>>,
+}
+
+/// The certificates of a connection to an upstream, as they were last seen.
+#[derive(Clone, Debug, Default)]
+pub struct Certificates {
+    /// The upstream's.
+    pub server: Option<Identity>,
+    /// Ours, and where it is.
+    pub client: Option<(Identity, String)>,
+    /// Why ours isn't the one on disk.
+    pub client_error: Option<String>,
 }
 
 /// What the task is started with.
@@ -51,16 +74,18 @@ pub struct SharedBridge {
 pub struct Setup {
     /// For logs.
     pub name: Arc<str>,
-    /// Which outbox.
-    pub outbox: OutboxId,
+    /// The outbox of each stream, the default one's first.
+    pub outboxes: Vec<OutboxId>,
     /// The machine.
     pub bridge: SharedBridge,
     /// Where the upstream is: its addresses.
     pub targets: Vec<Target>,
+    /// The certificate that is shown there.
+    pub own: Option<OwnCertificate>,
     /// To the store thread.
     pub jobs: mpsc::Sender<Job>,
     /// From the store thread.
-    pub answers: answers::UnboundedReceiver<Answer>,
+    pub answers: answers::UnboundedReceiver<(OutboxId, Answer)>,
     /// To the broker thread, for acknowledgements.
     pub broker: Arc<Mailbox<ToBroker>>,
     /// The clocks.
@@ -69,6 +94,8 @@ pub struct Setup {
     pub changed: Rc<Notify>,
     /// Turns true when the gateway stops.
     pub stop: watch::Receiver<bool>,
+    /// Who catches panics.
+    pub panics: Arc<Panics>,
 }
 
 struct Upstream {
@@ -77,21 +104,29 @@ struct Upstream {
     connecting: Option<Connecting>,
     /// Another address that is tried beside.
     probing: Option<Connecting>,
+    /// Ours, as this connection began with it.
+    shown: Option<Identity>,
+    /// When it is looked for its successor.
+    look_at: tokio::time::Instant,
     closing: Option<JoinHandle<()>>,
     out: OutQueue,
-    retry_read: Option<(tokio::time::Instant, RecordNo, usize)>,
+    /// Reads that failed: one per stream at most, in the order of their time.
+    retry_reads: VecDeque<(tokio::time::Instant, Job)>,
+    /// The machine has been told to stop.
+    stopping: bool,
     stopped: bool,
 }
 
 enum Woken {
     Bell,
-    Answer(Answer),
+    Answer(OutboxId, Answer),
     Connected(Result<Transport, ConnectError>),
     Probed(Result<Transport, ConnectError>),
     Read(std::io::Result<usize>),
     Deadline,
     Room,
     RetryRead,
+    Look,
     Stop,
 }
 
@@ -102,35 +137,19 @@ pub async fn run(setup: Setup) {
         transport: None,
         connecting: None,
         probing: None,
+        shown: None,
+        look_at: tokio::time::Instant::now(),
         closing: None,
         out: OutQueue::default(),
-        retry_read: None,
+        retry_reads: VecDeque::new(),
+        stopping: false,
         stopped: false,
     };
-    let mut scratch = vec![0; READ_SCRATCH_BYTES / 4].into_boxed_slice();
-    let mut stopping = false;
-    loop {
-        upstream.carry_out();
-        if upstream.stopped {
-            break;
-        }
-        match upstream.wait(&mut scratch, stopping).await {
-            Woken::Bell | Woken::Room => {}
-            Woken::Answer(answer) => upstream.answer(answer),
-            Woken::Connected(result) => upstream.connected(result),
-            Woken::Probed(result) => upstream.probed(&result),
-            Woken::Read(result) => upstream.read(result, &scratch),
-            Woken::Deadline => upstream.input(Input::Tick),
-            Woken::RetryRead => {
-                if let Some((_, from, bytes_max)) = upstream.retry_read.take() {
-                    upstream.job(Job::Read { outbox: upstream.setup.outbox, from, bytes_max });
-                }
-            }
-            Woken::Stop => {
-                stopping = true;
-                upstream.input(Input::Stop);
-            }
-        }
+    let panics = upstream.setup.panics.clone();
+    while panics.catch_async("upstream", pin!(turns(&mut upstream))).await.is_none() {
+        // The other side repeats what was not acknowledged, and so do we.
+        panics.catch("upstream", || upstream.cut_short());
+        panics.pause().await;
     }
     if let Some(closing) = upstream.closing.take() {
         // Ends by itself within its grace.
@@ -138,25 +157,57 @@ pub async fn run(setup: Setup) {
     }
 }
 
+/// Carries out and takes in, until the machine has stopped.
+async fn turns(upstream: &mut Upstream) {
+    let mut scratch = vec![0; READ_SCRATCH_BYTES / 4].into_boxed_slice();
+    loop {
+        upstream.carry_out();
+        if upstream.stopped {
+            break;
+        }
+        match upstream.wait(&mut scratch).await {
+            Woken::Bell | Woken::Room => {}
+            Woken::Answer(outbox, answer) => upstream.answer(outbox, answer),
+            Woken::Connected(result) => upstream.connected(result),
+            Woken::Probed(result) => upstream.probed(&result),
+            Woken::Read(result) => upstream.read(result, &scratch),
+            Woken::Deadline => upstream.input(Input::Tick),
+            Woken::RetryRead => {
+                if let Some((_, job)) = upstream.retry_reads.pop_front() {
+                    upstream.job(job);
+                }
+            }
+            Woken::Look => upstream.look(),
+            Woken::Stop => {
+                upstream.stopping = true;
+                upstream.input(Input::Stop);
+            }
+        }
+    }
+}
+
 impl Upstream {
     /// Waits for whatever comes first. Every branch is cancel safe: progress is kept in `self`.
-    async fn wait(&mut self, scratch: &mut [u8], stopping: bool) -> Woken {
+    async fn wait(&mut self, scratch: &mut [u8]) -> Woken {
         let now = self.setup.clock.now().mono;
         let deadline = self.setup.bridge.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
-        let Self { setup, transport, connecting, probing, out, retry_read, .. } = self;
+        let stopping = self.stopping;
+        let looks = self.transport.is_some() && self.is_shown_too_long(self.setup.clock.now());
+        let Self { setup, transport, connecting, probing, out, retry_reads, look_at, .. } = self;
         let Setup { bridge, answers, stop, broker, .. } = setup;
         // A broker thread that is behind must not be buried: upstream waits.
         let room = broker.weight() < HANDOVER_BYTES_MAX / 2;
-        let retry_at = retry_read.map(|(at, ..)| at);
+        let retry_at = retry_reads.front().map(|(at, _)| *at);
         tokio::select! {
             () = bridge.bell.notified() => Woken::Bell,
-            Some(answer) = answers.recv() => Woken::Answer(answer),
+            Some((outbox, answer)) = answers.recv() => Woken::Answer(outbox, answer),
             result = maybe(connecting.as_mut()), if connecting.is_some() => Woken::Connected(result),
             result = maybe(probing.as_mut()), if probing.is_some() => Woken::Probed(result),
             result = turn(transport.as_mut(), out, scratch), if transport.is_some() && room => Woken::Read(result),
             () = broker.emptied(), if !room => Woken::Room,
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::Deadline,
             () = sleep_until(retry_at), if retry_at.is_some() => Woken::RetryRead,
+            () = tokio::time::sleep_until(*look_at), if looks => Woken::Look,
             _ = stop.wait_for(|stop| *stop), if !stopping => Woken::Stop,
         }
     }
@@ -165,28 +216,38 @@ impl Upstream {
         self.setup.bridge.machine.borrow_mut().handle(self.setup.clock.now(), input);
     }
 
-    fn answer(&mut self, answer: Answer) {
+    fn input_of(&self, stream: StreamNo, input: Input<'_>) {
+        self.setup.bridge.machine.borrow_mut().handle_of(self.setup.clock.now(), stream, input);
+    }
+
+    fn answer(&mut self, outbox: OutboxId, answer: Answer) {
+        let streams = (0..=StreamNo::MAX).zip(&self.setup.outboxes);
+        let of = streams.filter(|(_, one)| **one == outbox).map(|(stream, _)| stream).next();
+        let Some(stream) = of else { return };
         match answer {
             Answer::Committed { up_to, dropped } => {
-                self.input(Input::Committed { up_to });
-                self.dropped(dropped);
+                self.input_of(stream, Input::Committed { up_to });
+                self.dropped(stream, dropped);
             }
-            Answer::Full => self.input(Input::Full),
+            Answer::Full => self.input_of(stream, Input::Full),
             Answer::Purged { dropped } => {
-                self.input(Input::Purged);
-                self.dropped(dropped);
+                self.input_of(stream, Input::Purged);
+                self.dropped(stream, dropped);
             }
-            Answer::CommitFailed { error } => self.input(Input::CommitFailed { error: &error }),
-            Answer::Read { from, records } => self.input(Input::Read { from, records }),
-            Answer::ReadFailed { from, bytes_max } => {
-                self.retry_read = Some((tokio::time::Instant::now() + READ_RETRY, from, bytes_max));
+            Answer::CommitFailed { error } => self.input_of(stream, Input::CommitFailed { error: &error }),
+            Answer::Read { from, records } => self.input_of(stream, Input::Read { from, records }),
+            Answer::ReadBack { before, records } => {
+                self.input_of(stream, Input::ReadBack { before, records })
+            }
+            Answer::ReadFailed(job) => {
+                self.retry_reads.push_back((tokio::time::Instant::now() + READ_RETRY, job));
             }
         }
     }
 
-    fn dropped(&self, dropped: Option<Dropped>) {
+    fn dropped(&self, stream: StreamNo, dropped: Option<Dropped>) {
         if let Some(Dropped { up_to, records, bytes, expired, purged }) = dropped {
-            self.input(Input::Dropped { up_to, records, bytes, expired, purged });
+            self.input_of(stream, Input::Dropped { up_to, records, bytes, expired, purged });
         }
     }
 
@@ -194,6 +255,8 @@ impl Upstream {
         self.connecting = None;
         match result {
             Ok(transport) => {
+                self.bridge_certificates(|certificates| certificates.server.clone_from(&transport.server));
+                self.shown = self.setup.own.as_ref().and_then(|own| own.identity().cloned());
                 self.out.clear();
                 self.transport = Some(transport);
                 self.input(Input::Connected);
@@ -213,12 +276,63 @@ impl Upstream {
     }
 
     /// A connection to one of the addresses; the machine names none but those that it was told of.
-    fn opening(&self, address: usize) -> Option<Connecting> {
+    fn opening(&mut self, address: usize) -> Option<Connecting> {
         let target = self.setup.targets.get(address)?.clone();
-        Some(Box::pin(async move { dial::connect(&target).await }))
+        Some(self.dial(target))
+    }
+
+    fn dial(&mut self, target: Target) -> Connecting {
+        match self.read_own() {
+            Ok(own) => Box::pin(async move { dial::connect(&target, own).await }),
+            Err(error) => Box::pin(async move { Err(ConnectError::permanent(error)) }),
+        }
+    }
+
+    fn read_own(&mut self) -> Result<Option<Arc<CertifiedKey>>, String> {
+        let Some(own) = &mut self.setup.own else { return Ok(None) };
+        let read = own.read();
+        let client = own.identity().cloned().map(|identity| (identity, own.file()));
+        let client_error = own.error().cloned();
+        self.bridge_certificates(|certificates| {
+            (certificates.client, certificates.client_error) = (client, client_error);
+        });
+        read.map(Some)
+    }
+
+    fn bridge_certificates(&self, change: impl FnOnce(&mut Certificates)) {
+        change(&mut self.setup.bridge.certificates.borrow_mut());
+    }
+
+    fn is_shown_too_long(&self, now: Now) -> bool {
+        self.shown.as_ref().is_some_and(|shown| expiry::is_renewal_due(shown.begins, shown.ends, now.wall))
+    }
+
+    /// Our certificate is about to end: whether there is another by now.
+    fn look(&mut self) {
+        self.look_at = tokio::time::Instant::now() + LOOK;
+        // While it can't be read, there is none.
+        if self.read_own().is_err() {
+            return;
+        }
+        let ends = |identity: Option<&Identity>| identity.map(|identity| identity.ends);
+        if ends(self.setup.own.as_ref().and_then(OwnCertificate::identity)) > ends(self.shown.as_ref()) {
+            self.input(Input::Renew);
+        }
+    }
+
+    /// A connection to a server that upstream has named: all but the place as for the first address, so that the
+    /// transport is never a weaker one.
+    fn opening_to(&mut self, place: Place) -> Option<Connecting> {
+        let target = Target { host: place.host, port: place.port, ..self.setup.targets.first()?.clone() };
+        Some(self.dial(target))
     }
 
     fn read(&mut self, result: std::io::Result<usize>, scratch: &[u8]) {
+        #[cfg(test)]
+        if let Ok(bytes) = &result {
+            let bytes = scratch.get(..*bytes).unwrap_or_default();
+            crate::broker::broken::stub::strike(bytes, crate::broker::broken::stub::IN_LINK);
+        }
         match result {
             Ok(0) => self.lost("the upstream closed the connection"),
             Ok(bytes) => self.input(Input::Bytes(scratch.get(..bytes).unwrap_or_default())),
@@ -233,13 +347,23 @@ impl Upstream {
         self.input(Input::Closed { error });
     }
 
+    /// A panic has ended what was under way.
+    fn cut_short(&mut self) {
+        let error = "the link's work was cut short by a fault of this program";
+        match self.connecting.take() {
+            Some(_) => self.input(Input::ConnectFailed { error, permanent: false }),
+            None => self.lost(error),
+        }
+    }
+
     fn carry_out(&mut self) {
         loop {
-            let output = self.setup.bridge.machine.borrow_mut().poll_output();
-            let Some(output) = output else { return };
-            let outbox = self.setup.outbox;
+            let output = self.setup.bridge.machine.borrow_mut().poll_output_of();
+            let Some((stream, output)) = output else { return };
+            let Some(&outbox) = self.setup.outboxes.get(usize::from(stream)) else { continue };
             match output {
                 Output::Connect { address } => self.connecting = self.opening(address),
+                Output::ConnectTo(place) => self.connecting = self.opening_to(place),
                 Output::Probe { address } => self.probing = self.opening(address),
                 Output::Send(bytes) => self.out.push(&bytes),
                 Output::Announce(message) => self.setup.broker.force(ToBroker::Local(message)),
@@ -252,9 +376,12 @@ impl Upstream {
                 Output::Close => self.close(),
                 Output::Commit(records) => self.job(Job::Commit { outbox, records }),
                 Output::Read { from, bytes_max } => self.job(Job::Read { outbox, from, bytes_max }),
-                Output::Ack { up_to } => {
+                Output::ReadBack { before, bytes_max } => {
+                    self.job(Job::ReadBack { outbox, before, bytes_max });
+                }
+                Output::Ack { up_to, beyond } => {
                     let sync = *self.setup.stop.borrow();
-                    self.job(Job::Ack { outbox, up_to, sync });
+                    self.job(Job::Ack { outbox, up_to, beyond, sync });
                 }
                 Output::Keep { name, content } => self.job(Job::Keep { outbox, name, content }),
                 Output::Purge { before } => {
@@ -264,7 +391,7 @@ impl Upstream {
                 Output::Safe(tokens) => self.setup.broker.force(ToBroker::Safe(tokens)),
                 Output::Refused(tokens) => self.setup.broker.force(ToBroker::Refused(tokens)),
                 Output::Notice(notice) => {
-                    log(&self.setup.name, &notice);
+                    upstream_log::tell(&self.setup.name, &notice);
                     self.setup.changed.notify_one();
                 }
                 Output::Stopped => self.stopped = true,
@@ -311,45 +438,4 @@ async fn turn(
         Some(transport) => transport.turn(out, scratch).await,
         None => std::future::pending().await,
     }
-}
-
-fn log(name: &str, notice: &Notice) {
-    match notice {
-        Notice::Online { session_present, backlog, away } => {
-            let away_ms = away.map(|away| u64::try_from(away.as_millis()).unwrap_or(u64::MAX));
-            info!(upstream = name, session_present, backlog, away_ms, "upstream is online");
-        }
-        Notice::Offline { error } => warn!(upstream = name, error, "upstream is offline; readings are kept"),
-        Notice::Refused { error, retry_in } => {
-            let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
-            warn!(upstream = name, error, retry_ms, "no connection to upstream; readings are kept");
-        }
-        Notice::StoreFailing { error } => {
-            error!(upstream = name, error, "can't write to the store; readings are kept in memory only");
-        }
-        Notice::Rival { instance } => {
-            error!(
-                upstream = name,
-                instance, "another gateway publishes as this one; give each an id of its own"
-            );
-        }
-        Notice::NotSubscribed { filter, reason } => {
-            warn!(upstream = name, filter, reason, "upstream refuses a subscription");
-        }
-        Notice::Stray { topic, reason } => {
-            warn!(upstream = name, topic, reason, "messages from upstream are dropped and counted");
-        }
-        Notice::BytesUsedUp => {
-            error!(
-                upstream = name,
-                "the day's bytes are used up; until midnight UTC only status, health and what has high priority go"
-            );
-        }
-        Notice::StoreWorks => info!(upstream = name, "the store works again"),
-        Notice::Dropping { reason } => warn!(upstream = name, reason, "readings are being dropped"),
-        Notice::MessageRefused { topic, reason } => {
-            warn!(upstream = name, topic, reason, "upstream refused a message for good; it is dropped");
-        }
-    }
-    debug!(upstream = name, ?notice, "notice");
 }

@@ -251,6 +251,25 @@ impl<'a> Properties<'a> {
         }
     }
 
+    /// The same with so many seconds left to live (5.0, 3.3.2-6); `None` where they say so already, or nothing of it.
+    #[must_use]
+    pub fn with_seconds_left(self, seconds: u32) -> Option<PropertiesBuf> {
+        let said = self.number(PropertyId::MessageExpiryInterval)?;
+        if said == seconds {
+            return None;
+        }
+        let mut aged = PropertiesBuf::new();
+        for property in self.iter() {
+            aged.push(match property {
+                Property::U32(PropertyId::MessageExpiryInterval, _) => {
+                    Property::U32(PropertyId::MessageExpiryInterval, seconds)
+                }
+                other => other,
+            });
+        }
+        Some(aged)
+    }
+
     /// The value of a string property.
     #[must_use]
     pub fn string(self, id: PropertyId) -> Option<&'a str> {

@@ -6,12 +6,21 @@ use std::time::Duration;
 use regex::Regex;
 use rust_decimal::Decimal;
 
-/// A serial line.
+use super::bus::config::{PollConfig, Register};
+use super::cell::{Cell, Endian};
+use super::check::CheckConfig;
+use super::codec::{self, CodecKind};
+use super::modbus::rtu::LineRate;
+use crate::reading::Value;
+
+/// A serial line, or a connection to a Modbus TCP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
     /// Unique among the ports.
     pub name: Arc<str>,
-    /// Device file; a stable one under /dev/serial/by-id is best.
+    /// Default serial.
+    pub kind: PortKind,
+    /// Device file; a stable one under /dev/serial/by-id is best. Of a TCP port its host and port.
     pub path: String,
     /// Bits per second, 50 … 4,000,000. Default 9600.
     pub baud: u32,
@@ -27,6 +36,43 @@ pub struct PortConfig {
     pub dtr: Option<bool>,
     /// Level of RTS after opening; `None` leaves it.
     pub rts: Option<bool>,
+    /// What is sent comes back, as on two wires whose receiver isn't switched off. Default false.
+    pub echo: bool,
+    /// Silence before a request of a polled port. Default: 3.5 characters, 1.75 ms above 19200 baud.
+    pub gap: Option<Duration>,
+    /// RTS switches the transceiver. Default: the adapter does it by itself.
+    pub rs485: Option<Rs485>,
+}
+
+impl PortConfig {
+    /// How fast the line is.
+    #[must_use]
+    pub fn line_rate(&self) -> LineRate {
+        let parity = u32::from(self.parity != Parity::None);
+        let stop = if self.stop_bits == StopBits::Two { 2 } else { 1 };
+        LineRate { baud: self.baud, character_bits: 1 + self.data_bits.count() + parity + stop }
+    }
+}
+
+/// What a port is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortKind {
+    /// A serial line.
+    #[default]
+    Serial,
+    /// A connection to a Modbus TCP server.
+    Tcp,
+}
+
+/// How RTS switches an RS-485 transceiver; the kernel's driver does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rs485 {
+    /// RTS is active while sending; else while not sending.
+    pub rts_on_send: bool,
+    /// From RTS to the first bit, whole milliseconds.
+    pub delay_before: Duration,
+    /// From the last bit to RTS, whole milliseconds.
+    pub delay_after: Duration,
 }
 
 /// Data bits per character.
@@ -38,6 +84,19 @@ pub enum DataBits {
     Seven,
     #[default]
     Eight,
+}
+
+impl DataBits {
+    /// How many.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        match self {
+            Self::Five => 5,
+            Self::Six => 6,
+            Self::Seven => 7,
+            Self::Eight => 8,
+        }
+    }
 }
 
 /// Parity.
@@ -80,12 +139,16 @@ pub struct DeviceConfig {
     pub port: Arc<str>,
     /// How bytes become frames. Default: lines ended by LF or CR LF, 4 KiB at most.
     pub framing: FramingConfig,
+    /// How a frame proves that it is whole. Default: it doesn't.
+    pub check: Option<CheckConfig>,
     /// How a frame becomes values.
     pub decode: DecodeConfig,
     /// What to take from it.
     pub points: Points,
-    /// Without a good frame for this long the device is stale. Default 60 s.
+    /// Without a good frame for this long the device is stale. Default 60 s, of a polled device three cycles if longer.
     pub stale_after: Duration,
+    /// How it is asked; `None` of a device that sends by itself.
+    pub poll: Option<PollConfig>,
 }
 
 /// How bytes become frames.
@@ -97,6 +160,81 @@ pub enum FramingConfig {
         end: LineEnd,
         /// The longest line, without its end; a longer one is counted as bad and skipped to the next end.
         bytes_max: usize,
+    },
+    /// A fixed beginning, and a length that is known or told.
+    Packet {
+        /// The first bytes of each.
+        sync: Vec<u8>,
+        /// Where it ends.
+        length: PacketLength,
+        /// The last bytes of each; may be empty.
+        end: Vec<u8>,
+        /// The longest; what says that it is longer is none.
+        bytes_max: usize,
+    },
+    /// Bytes that silence ends.
+    Gap {
+        /// How much silence.
+        idle: Duration,
+        /// The longest frame; a longer one is counted as bad.
+        bytes_max: usize,
+    },
+    /// Text or bytes between two marks.
+    Telegram {
+        /// The first bytes.
+        start: Vec<u8>,
+        /// What ends it.
+        end: Vec<u8>,
+        /// Bytes behind the end that belong to it: a check.
+        tail: usize,
+        /// The longest; what is longer is none.
+        bytes_max: usize,
+    },
+    /// Between two flags, one of which may serve two frames; flags and escapes within are escaped.
+    Stuffed {
+        /// The flag.
+        flag: u8,
+        /// The escape.
+        escape: u8,
+        /// What the byte behind an escape is XORed with.
+        xor: u8,
+        /// The longest frame, without flags and escapes.
+        bytes_max: usize,
+    },
+    /// What the codec finds by itself, its check included.
+    Codec(CodecKind),
+}
+
+impl FramingConfig {
+    /// The longest frame.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        match self {
+            Self::Line { bytes_max, .. }
+            | Self::Packet { bytes_max, .. }
+            | Self::Gap { bytes_max, .. }
+            | Self::Telegram { bytes_max, .. }
+            | Self::Stuffed { bytes_max, .. } => *bytes_max,
+            Self::Codec(_) => codec::FRAME_BYTES_MAX,
+        }
+    }
+}
+
+/// Where a packet ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketLength {
+    /// All are of these many bytes.
+    Fixed(usize),
+    /// The packet says it.
+    Field {
+        /// The first byte of the field.
+        at: usize,
+        /// Its bytes, 1 or 2.
+        bytes: usize,
+        /// Which of them comes first.
+        endian: Endian,
+        /// Added to the field: the bytes of the packet that it doesn't count.
+        add: i32,
     },
 }
 
@@ -131,6 +269,18 @@ pub enum DecodeConfig {
     },
     /// A regular expression with named groups; `from` is a group. A line that doesn't match is a bad line.
     Regex(Regex),
+    /// Modbus registers and coils: the points say which. They come in answers, not in frames.
+    Registers,
+    /// Lines of an OBIS code and values in brackets, as meters print them; `from` is a code.
+    Obis,
+    /// Bytes; a point says `at` and what its cell is.
+    Binary {
+        /// Of numbers that don't say their own.
+        endian: Endian,
+    },
+    /// A protocol of its own; `from` is a field's name in field words, or the protocol's. The framing is
+    /// [`FramingConfig::Codec`] of the same.
+    Codec(CodecKind),
 }
 
 /// Which values of a frame become points.
@@ -150,12 +300,26 @@ pub struct PointConfig {
     pub name: Arc<str>,
     /// Where it stands in the frame (see [`DecodeConfig`]); the name by default.
     pub from: String,
-    /// What it is. Default number.
+    /// What its value is, before `map`. Default number; of a cell what the cell holds.
     pub kind: PointType,
+    /// How it stands in bytes, where the frame is binary.
+    pub cell: Option<Cell>,
+    /// The first byte of the cell: from 0, or from the frame's end where it is negative (-1 is the last byte).
+    pub at: i32,
+    /// Which Modbus register or coil it is.
+    pub register: Option<Register>,
     /// Multiplies a number, exactly (decimal). Default 1.
     pub scale: Decimal,
     /// Added after scaling, exactly (decimal). Default 0.
     pub offset: Decimal,
+    /// Digits behind the point that are left, after scaling; a half is rounded away from zero.
+    pub precision: Option<u8>,
+    /// Raw values, each with what it means. Without scale; a raw value that isn't here reads invalid. Empty: as it is.
+    pub map: Vec<(RawValue, Value)>,
+    /// Raw values that are none: the device's way to say that it can't measure. They read invalid.
+    pub invalid: Vec<RawValue>,
+    /// The point takes part in a reading only when this long has passed since it last did. Default: in each.
+    pub every: Option<Duration>,
     /// The unit by its SenML name: "Cel", "%RH", "hPa", "kg". For people and for discovery.
     pub unit: Option<Arc<str>>,
     /// Below it the quality is out_of_range. After scaling.
@@ -174,14 +338,30 @@ impl PointConfig {
             name: Arc::from(name),
             from: name.to_owned(),
             kind: PointType::default(),
+            cell: None,
+            at: 0,
+            register: None,
             scale: Decimal::ONE,
             offset: Decimal::ZERO,
+            precision: None,
+            map: Vec::new(),
+            invalid: Vec::new(),
+            every: None,
             unit: None,
             min: None,
             max: None,
             optional: false,
         }
     }
+}
+
+/// A value as the device sends it, before scaling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawValue {
+    /// A number, however it is written: 1 is 1.0 and 01, and a bit that is set.
+    Number(Decimal),
+    /// A word, exactly; `true` and `false` of a bit or of JSON too.
+    Word(String),
 }
 
 /// What a point's value is.

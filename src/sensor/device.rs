@@ -18,7 +18,11 @@ pub(super) struct Device {
     port: Arc<str>,
     decoder: Decoder,
     points: Points,
+    /// When each of the points is due that don't take part in every reading; `None` where it is now.
+    due: Vec<Option<Mono>>,
     bytes_max: usize,
+    /// A frame of this framing, or with this check, has its beginning.
+    proves_whole: bool,
     stale_after: Duration,
     boot: BootId,
     /// Of the last reading; the count is also the number of readings.
@@ -56,14 +60,26 @@ pub(super) enum Beginning {
 
 impl Device {
     pub(super) fn new(config: DeviceConfig, lane: usize, run: Run, boot: BootId) -> Self {
-        let FramingConfig::Line { bytes_max, .. } = config.framing;
+        let proves_whole = config.check.is_some()
+            || match &config.framing {
+                FramingConfig::Line { .. } | FramingConfig::Gap { .. } => false,
+                FramingConfig::Packet { .. }
+                | FramingConfig::Telegram { .. }
+                | FramingConfig::Stuffed { .. }
+                | FramingConfig::Codec(_) => true,
+            };
         Self {
             decoder: Decoder::new(&config.decode, &config.points),
             faults: Faults::new(config.name.clone()),
             name: config.name,
             port: config.port,
+            due: match &config.points {
+                Points::List(points) => vec![None; points.len()],
+                Points::All => Vec::new(),
+            },
             points: config.points,
-            bytes_max,
+            bytes_max: config.framing.bytes_max(),
+            proves_whole,
             stale_after: config.stale_after,
             boot,
             seq: Seq { run, number: 0 },
@@ -73,13 +89,19 @@ impl Device {
         }
     }
 
-    /// Takes a line if it is this device's.
-    pub(super) fn offer(&mut self, now: Now, line: &str, beginning: Beginning) -> Result<Reading, LineError> {
+    /// Takes a line if it is this device's. `None`: none of its points is due.
+    pub(super) fn offer(
+        &mut self,
+        now: Now,
+        line: &[u8],
+        beginning: Beginning,
+    ) -> Result<Option<Reading>, LineError> {
         if line.len() > self.bytes_max {
             return Err(LineError::TooLong { max: self.bytes_max });
         }
-        let samples = self.samples(line)?;
-        if beginning == Beginning::Unseen {
+        let known = self.last.as_ref().map(|reading| reading.samples.as_slice()).unwrap_or_default();
+        let mut samples = samples(&self.decoder, &self.points, known, line)?;
+        if beginning == Beginning::Unseen && !self.proves_whole {
             let is_whole = match self.decoder.wholeness(&self.points) {
                 Wholeness::Certain => true,
                 Wholeness::IfComplete => samples.iter().all(|sample| sample.quality != Quality::Invalid),
@@ -89,6 +111,12 @@ impl Device {
                 return Err(LineError::MaybeCut);
             }
         }
+        self.keep_due(now.mono, &mut samples);
+        Ok((!samples.is_empty()).then(|| self.reading(now, samples)))
+    }
+
+    /// The next reading, of these values.
+    pub(super) fn reading(&mut self, now: Now, samples: Vec<Sample>) -> Reading {
         self.seq.number = self.seq.number.saturating_add(1);
         let reading = Reading {
             device: self.name.clone(),
@@ -100,39 +128,27 @@ impl Device {
             samples,
         };
         self.last = Some(reading.clone());
-        Ok(reading)
+        reading
     }
 
-    fn samples(&self, line: &str) -> Result<Vec<Sample>, LineError> {
-        let Points::List(points) = &self.points else { return self.all_samples(line) };
-        let raws = self.decoder.pick(line)?;
-        // An expression that matches has said whose line it is; its groups need not all take part.
-        let is_claimed = matches!(self.decoder, Decoder::Regex(_));
-        if !is_claimed && raws.iter().all(|raw| *raw == Raw::Missing) {
-            return Err(LineError::NoPoint);
+    /// Leaves out the points that took part in a reading less than their `every` ago. The next time counts from
+    /// when it was due, so that the pace holds however the frames fall.
+    fn keep_due(&mut self, now: Mono, samples: &mut Vec<Sample>) {
+        let Points::List(points) = &self.points else { return };
+        if points.iter().all(|point| point.every.is_none()) {
+            return;
         }
-        let read = points.iter().zip(&raws).filter_map(|(point, raw)| point::sample(point, raw));
-        let samples: Vec<Sample> = read.collect();
-        if !self.decoder.names_fields() && samples.iter().all(|sample| sample.value.is_none()) {
-            return Err(LineError::NoValue);
-        }
-        Ok(samples)
-    }
-
-    fn all_samples(&self, line: &str) -> Result<Vec<Sample>, LineError> {
-        let fields = self.decoder.all(line)?;
-        if fields.is_empty() {
-            return Err(LineError::NoPoint);
-        }
-        let known = self.last.as_ref().map(|reading| reading.samples.as_slice()).unwrap_or_default();
-        let sample = |(index, (name, raw)): (usize, &(_, Raw<'_>))| {
-            let name: &str = std::borrow::Cow::as_ref(name);
-            // Most lines have the keys of the line before: share their names.
-            let same = known.get(index).filter(|sample| *sample.point == *name);
-            let name = same.map_or_else(|| Arc::from(name), |sample| sample.point.clone());
-            point::guess(name, raw)
-        };
-        Ok(fields.iter().enumerate().map(sample).collect())
+        samples.retain(|sample| {
+            let Some(index) = points.iter().position(|point| point.name == sample.point) else { return true };
+            let every = points.get(index).and_then(|point| point.every);
+            let (Some(every), Some(due)) = (every, self.due.get_mut(index)) else { return true };
+            if due.is_some_and(|due| now < due) {
+                return false;
+            }
+            let next = due.map_or(now + every, |due| due + every);
+            *due = Some(if next <= now { now + every } else { next });
+            true
+        });
     }
 
     /// The port opened: the wait for the first line begins.
@@ -194,4 +210,44 @@ impl Device {
             waiting: matches!(self.freshness, Freshness::Waiting(_)),
         }
     }
+}
+
+/// The values of a frame. `known` are those of the frame before, whose names are shared.
+pub(super) fn samples(
+    decoder: &Decoder,
+    points: &Points,
+    known: &[Sample],
+    line: &[u8],
+) -> Result<Vec<Sample>, LineError> {
+    let Points::List(points) = points else { return all_samples(decoder, known, line) };
+    let raws = decoder.pick(line)?;
+    // An expression that matches has said whose line it is; its groups need not all take part.
+    let is_claimed = matches!(decoder, Decoder::Regex(_));
+    // One of several kinds of frames, each with some of the values: what isn't in it is no fault.
+    let is_partial = decoder.is_partial();
+    if !is_claimed && !is_partial && raws.iter().all(|raw| *raw == Raw::Missing) {
+        return Err(LineError::NoPoint);
+    }
+    let present = points.iter().zip(&raws).filter(|(_, raw)| !is_partial || **raw != Raw::Missing);
+    let read = present.filter_map(|(point, raw)| point::sample(point, raw));
+    let samples: Vec<Sample> = read.collect();
+    if !decoder.names_fields() && samples.iter().all(|sample| sample.value.is_none()) {
+        return Err(LineError::NoValue);
+    }
+    Ok(samples)
+}
+
+fn all_samples(decoder: &Decoder, known: &[Sample], line: &[u8]) -> Result<Vec<Sample>, LineError> {
+    let fields = decoder.all(line)?;
+    if fields.is_empty() && !decoder.is_partial() {
+        return Err(LineError::NoPoint);
+    }
+    let sample = |(index, (name, raw)): (usize, &(_, Raw<'_>))| {
+        let name: &str = std::borrow::Cow::as_ref(name);
+        // Most lines have the keys of the line before: share their names.
+        let same = known.get(index).filter(|sample| *sample.point == *name);
+        let name = same.map_or_else(|| Arc::from(name), |sample| sample.point.clone());
+        point::guess(name, raw)
+    };
+    Ok(fields.iter().enumerate().map(sample).collect())
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check::CheckFailure;
+use super::codec::Fault;
 use super::port::Notice;
 use crate::time::Mono;
 
@@ -73,6 +75,15 @@ pub(super) enum LineError {
         /// The bound.
         max: usize,
     },
+    /// Its check is wrong.
+    Check(CheckFailure),
+    /// What its protocol's codec finds wrong.
+    Codec(Fault),
+    /// Bytes that are no frame.
+    NoFrame {
+        /// How many.
+        bytes: usize,
+    },
     /// A NUL inside of it.
     Nul {
         /// Bytes before it.
@@ -99,6 +110,8 @@ pub(super) enum LineError {
     },
     /// The regular expression doesn't match.
     NoMatch,
+    /// No line of it has an OBIS code and a value in brackets.
+    NoObis,
     /// None of the device's points is in it.
     NoPoint,
     /// Columns, but none of the device's points has a value in them.
@@ -113,6 +126,16 @@ impl fmt::Display for LineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong { max } => write!(f, "longer than {max} bytes (is the line end right?)"),
+            Self::Check(CheckFailure { kind, computed, found: Some(found) }) => {
+                write!(f, "check {}: computed {computed:x}, found {found:x}", kind.name())
+            }
+            Self::Check(CheckFailure { kind, found: None, .. }) => {
+                write!(f, "check {}: it has none", kind.name())
+            }
+            Self::Codec(fault) => fault.fmt(f),
+            Self::NoFrame { bytes } => {
+                write!(f, "{bytes} bytes that are no frame (are baud rate, parity and framing right?)")
+            }
             Self::Nul { at } => write!(f, "a NUL after {at} bytes"),
             Self::NotUtf8 { at } => {
                 write!(f, "not text after {at} bytes (are baud rate and parity right?)")
@@ -121,6 +144,7 @@ impl fmt::Display for LineError {
             Self::NotAnObject => f.write_str("JSON, but not an object"),
             Self::NoPair { pair } => write!(f, "no key and value with \"{pair}\" between them"),
             Self::NoMatch => f.write_str("the pattern doesn't match"),
+            Self::NoObis => f.write_str("no line has an OBIS code and a value in brackets"),
             Self::NoPoint => f.write_str("none of the device's points is in it"),
             Self::NoValue => f.write_str("none of the device's columns is a value"),
             Self::NoTaker => f.write_str("none of the port's devices takes it"),

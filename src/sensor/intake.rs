@@ -1,10 +1,10 @@
 //! A port's lines to its devices: who takes a line, and whose fault a bad one is.
 
 use std::collections::VecDeque;
-use std::str;
 use std::sync::Arc;
 
 use super::config::DeviceConfig;
+use super::decode::trim_nuls;
 use super::device::{Beginning, Device};
 use super::fault::{Faults, LineError};
 use super::framing::{Frame, Framer};
@@ -41,9 +41,9 @@ impl Intake {
         let mut framers: Vec<Framer> = Vec::new();
         let mut devices = Vec::with_capacity(configs.len());
         for config in configs {
-            let lane = framers.iter_mut().position(|framer| framer.widen(&config.framing));
+            let lane = framers.iter_mut().position(|framer| framer.widen(&config.framing, config.check));
             let lane = lane.unwrap_or_else(|| {
-                framers.push(Framer::new(&config.framing));
+                framers.push(Framer::new(&config.framing, config.check));
                 framers.len().saturating_sub(1)
             });
             devices.push(Device::new(config, lane, run, boot));
@@ -64,7 +64,8 @@ impl Intake {
         self.faults.total()
     }
 
-    /// Takes what a framer found. False if it was an empty line, which is no line.
+    /// Takes what a framer found. False if it was an empty line, which is no line, or what was under way when the port
+    /// opened.
     pub(super) fn frame(
         &mut self,
         now: Now,
@@ -74,22 +75,25 @@ impl Intake {
         bytes_max: usize,
         outputs: &mut VecDeque<Output>,
     ) -> bool {
-        let bytes = match frame {
-            Frame::Line(bytes) => trim_nuls(bytes),
+        let (bytes, error) = match frame {
+            Frame::Line(bytes) => match trim_nuls(bytes) {
+                line if line.trim_ascii().is_empty() => return false,
+                line => (line, self.offer(now, lane, line, place, outputs)),
+            },
+            Frame::Packet(bytes) => (bytes, self.offer(now, lane, bytes, place, outputs)),
+            Frame::BadCheck { frame, failure } => (frame, Err(LineError::Check(failure))),
+            Frame::Fault { bytes, fault } => (bytes, Err(LineError::Codec(fault))),
+            Frame::Skipped { expected: true, .. } => return false,
+            Frame::Skipped { bytes, expected: false } => {
+                self.blame(now.mono, &LineError::NoFrame { bytes: bytes.len() }, bytes, outputs);
+                return true;
+            }
             Frame::TooLong { start } => {
                 self.blame(now.mono, &LineError::TooLong { max: bytes_max }, start, outputs);
                 return true;
             }
         };
-        let error = match text(bytes) {
-            Ok(line) if line.trim().is_empty() => return false,
-            Ok(line) => match self.offer(now, lane, line, place, outputs) {
-                Ok(()) => return true,
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        if place == Place::Later {
+        if let (Err(error), Place::Later) = (error, place) {
             self.blame(now.mono, &error, bytes, outputs);
         }
         true
@@ -100,7 +104,7 @@ impl Intake {
         &mut self,
         now: Now,
         lane: usize,
-        line: &str,
+        line: &[u8],
         place: Place,
         outputs: &mut VecDeque<Output>,
     ) -> Result<(), LineError> {
@@ -116,7 +120,7 @@ impl Intake {
                     taken = true;
                     let notices = [device.faults.good(now.mono), device.freshen(now.mono)];
                     outputs.extend(notices.into_iter().flatten().map(Output::Notice));
-                    outputs.push_back(Output::Reading(reading));
+                    outputs.extend(reading.map(Output::Reading));
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
@@ -134,7 +138,12 @@ impl Intake {
             _ => {
                 // What the first of several missed in it would mislead.
                 let told = match error {
-                    LineError::TooLong { .. } | LineError::Nul { .. } | LineError::NotUtf8 { .. } => error,
+                    LineError::TooLong { .. }
+                    | LineError::Check(_)
+                    | LineError::Codec(_)
+                    | LineError::NoFrame { .. }
+                    | LineError::Nul { .. }
+                    | LineError::NotUtf8 { .. } => error,
                     _ => &LineError::NoTaker,
                 };
                 self.faults.bad(now, told, line)
@@ -156,18 +165,4 @@ impl Intake {
             outputs.extend(device.tick(now).map(Output::Notice));
         }
     }
-}
-
-/// Noise at switch-on reads as NULs around the first line.
-fn trim_nuls(bytes: &[u8]) -> &[u8] {
-    let Some(start) = bytes.iter().position(|&byte| byte != 0) else { return &[] };
-    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
-    bytes.get(start..end).unwrap_or_default()
-}
-
-fn text(bytes: &[u8]) -> Result<&str, LineError> {
-    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
-        return Err(LineError::Nul { at });
-    }
-    str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })
 }

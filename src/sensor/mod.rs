@@ -1,12 +1,18 @@
 //! Bytes of a sensor to readings: framing, decoding, scaling. Pure: no port, no clock, no message, no topic.
-//! One [`Port`] machine per serial line; the shell in `io/serial` opens the line and feeds it.
+//! One [`Port`] machine per line whose devices send by themselves, one [`Bus`] machine per line whose devices are asked; the
+//! shells in `io/serial` and `io/bus` open the line and feed it.
 //!
 //! ```text
-//! bytes ─ framing ─ line ─ intake ─┬─ device ─ decode ─ raw fields ─ point ─ values ─ Reading
-//!                                  └─ device …          (a line that none takes: fault)
+//! bytes ─ framing, check ─ frame ─ intake ─┬─ device ─ decode ─ raw fields ─ point ─ values ─ Reading
+//!                                          └─ device …         (a frame that none takes: fault)
 //! ```
 
+pub mod bus;
+pub mod cell;
+pub mod check;
+pub mod codec;
 pub mod config;
+pub mod modbus;
 pub mod port;
 
 mod decode;
@@ -16,9 +22,17 @@ mod framing;
 mod intake;
 mod point;
 mod reopen;
+mod trial;
 
+pub use bus::Bus;
+pub use bus::config::{Ask, PollConfig, Register};
+pub use cell::{BCD_BYTES_MAX, CELL_BYTES_MAX, Cell, CellType, EncodeError, Endian, WordOrder};
+pub use check::{CheckConfig, CheckKind};
+pub use codec::CodecKind;
 pub use config::{
-    DataBits, DecodeConfig, DeviceConfig, FlowControl, FramingConfig, LineEnd, Parity, PointConfig,
-    PointType, Points, PortConfig, StopBits,
+    DataBits, DecodeConfig, DeviceConfig, FlowControl, FramingConfig, LineEnd, PacketLength, Parity,
+    PointConfig, PointType, Points, PortConfig, PortKind, RawValue, Rs485, StopBits,
 };
+pub use decode::is_obis_code;
 pub use port::{DeviceStatus, Input, Notice, Output, Port, PortState, PortStatus};
+pub use trial::{Piece, Trial};

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
+use rust_decimal::{Decimal, RoundingStrategy};
 
-use super::config::{PointConfig, PointType};
+use super::config::{PointConfig, PointType, RawValue};
 use super::decode::Raw;
 use crate::reading::{Quality, Sample, Value};
 
@@ -44,14 +44,55 @@ pub(super) fn sample(point: &PointConfig, raw: &Raw<'_>) -> Option<Sample> {
     if point.optional && matches!(raw, Raw::Missing | Raw::Null) {
         return None;
     }
-    let value = match point.kind {
+    let value = if point.invalid.iter().any(|known| is_same(known, raw)) {
+        None
+    } else if point.map.is_empty() {
+        read(point, raw)
+    } else {
+        point.map.iter().find(|(known, _)| is_same(known, raw)).map(|(_, meaning)| meaning.clone())
+    };
+    let quality = quality(point, value.as_ref());
+    Some(Sample { point: point.name.clone(), value, quality })
+}
+
+fn read(point: &PointConfig, raw: &Raw<'_>) -> Option<Value> {
+    match point.kind {
         PointType::Number => text(raw).and_then(|text| number(&text, point)).map(Value::Number),
         PointType::Integer => text(raw).and_then(|text| integer(&text, point)).map(Value::Integer),
         PointType::Bool => boolean(raw).map(Value::Bool),
         PointType::Text => words(raw).map(Value::Text),
+    }
+}
+
+/// Whether the device sent this.
+fn is_same(known: &RawValue, raw: &Raw<'_>) -> bool {
+    match (known, raw) {
+        (RawValue::Number(number), Raw::Decimal(sent)) => number == sent,
+        (RawValue::Number(number), Raw::Bool(sent)) => *number == Decimal::from(u8::from(*sent)),
+        (RawValue::Number(number), _) => text(raw).and_then(|text| decimal(&text)) == Some(*number),
+        (RawValue::Word(word), _) => words(raw).is_some_and(|sent| sent == *word),
+    }
+}
+
+/// The value that a device must get so that the point reads `value`: without offset and scale. `None` where that
+/// is no value of this point, or `map` has no raw value for it.
+#[cfg_attr(not(test), expect(dead_code, reason = "for points that are written"))]
+pub(super) fn raw_of(point: &PointConfig, value: &Value) -> Option<Raw<'static>> {
+    if !point.map.is_empty() {
+        let (raw, _) = point.map.iter().find(|(_, meaning)| meaning == value)?;
+        return Some(match raw {
+            RawValue::Number(number) => Raw::Decimal(*number),
+            RawValue::Word(word) => Raw::String(Cow::Owned(word.clone())),
+        });
+    }
+    let number = match value {
+        Value::Bool(flag) => return Some(Raw::Bool(*flag)),
+        Value::Text(text) => return Some(Raw::String(Cow::Owned(text.clone()))),
+        Value::Number(number) if !number.is_finite() => return None,
+        Value::Number(number) => decimal(&format!("{number:e}"))?,
+        Value::Integer(number) => Decimal::from(*number),
     };
-    let quality = quality(point, value.as_ref());
-    Some(Sample { point: point.name.clone(), value, quality })
+    Some(Raw::Decimal(number.checked_sub(point.offset)?.checked_div(point.scale)?))
 }
 
 /// A field of a device with `points = "*"`: what looks like a number is one.
@@ -63,6 +104,7 @@ pub(super) fn guess(name: Arc<str>, raw: &Raw<'_>) -> Sample {
         Raw::String(_) => words(raw).map(Value::Text),
         Raw::Word(word) if is_no_number(word) => None,
         Raw::Word(word) => plain_number(word).or_else(|| words(raw).map(Value::Text)),
+        Raw::Decimal(_) | Raw::Float(_) => text(raw).and_then(|text| plain_number(&text)),
     };
     let quality = if value.is_some() { Quality::Good } else { Quality::Invalid };
     Sample { point: name, value, quality }
@@ -85,6 +127,9 @@ fn text<'a>(raw: &'a Raw<'_>) -> Option<Cow<'a, str>> {
     let text = match raw {
         Raw::Number(text) | Raw::Word(text) => text,
         Raw::String(text) => text.as_ref(),
+        Raw::Decimal(number) => return Some(Cow::Owned(number.normalize().to_string())),
+        // With an exponent: 1e300 has three hundred digits.
+        Raw::Float(number) => return number.is_finite().then(|| Cow::Owned(format!("{number:e}"))),
         Raw::Missing | Raw::Null | Raw::Bool(_) | Raw::Nested => return None,
     };
     let text = if text.contains([' ', '\t']) {
@@ -104,6 +149,12 @@ fn is_decimal(text: &str) -> bool {
 
 fn number(text: &str, point: &PointConfig) -> Option<f64> {
     let raw: f64 = text.parse().ok()?;
+    if let Some(places) = point.precision
+        && let Some(exact) = scaled(text, point)
+    {
+        let rounded = exact.round_dp_with_strategy(places.into(), RoundingStrategy::MidpointAwayFromZero);
+        return Some(nearest(rounded)? + 0.0);
+    }
     let number = if point.scale == Decimal::ONE && point.offset.is_zero() {
         raw
     } else {
@@ -127,15 +178,15 @@ fn integer(text: &str, point: &PointConfig) -> Option<i64> {
 
 /// Exactly `text × scale + offset`; `None` where a decimal of 28 digits can't hold it well.
 fn scaled(text: &str, point: &PointConfig) -> Option<Decimal> {
-    let raw = if text.contains(['e', 'E']) {
-        Decimal::from_scientific(text).ok()?
-    } else {
-        Decimal::from_str(text).ok()?
-    };
+    let raw = decimal(text)?;
     let product = raw.checked_mul(point.scale)?;
     // 28 places leave such a small product few digits.
     let is_coarse = !raw.is_zero() && product.abs() < Decimal::new(1, 12);
     if is_coarse { None } else { product.checked_add(point.offset) }
+}
+
+fn decimal(text: &str) -> Option<Decimal> {
+    if text.contains(['e', 'E']) { Decimal::from_scientific(text).ok() } else { Decimal::from_str(text).ok() }
 }
 
 /// The nearest f64: through its text, since the direct conversion may be a digit off.
@@ -148,7 +199,10 @@ fn boolean(raw: &Raw<'_>) -> Option<bool> {
         Raw::Bool(value) => return Some(*value),
         Raw::Number(text) | Raw::Word(text) => text.trim(),
         Raw::String(text) => text.trim(),
-        Raw::Missing | Raw::Null | Raw::Nested => return None,
+        Raw::Decimal(number) => {
+            return if number.is_zero() { Some(false) } else { (*number == Decimal::ONE).then_some(true) };
+        }
+        Raw::Missing | Raw::Null | Raw::Nested | Raw::Float(_) => return None,
     };
     BOOLS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, value)| *value)
 }
@@ -159,6 +213,7 @@ fn words(raw: &Raw<'_>) -> Option<String> {
         Raw::Bool(false) => "false",
         Raw::Number(text) | Raw::Word(text) => text.trim(),
         Raw::String(text) => text.trim(),
+        Raw::Decimal(_) | Raw::Float(_) => return text(raw).map(Cow::into_owned),
         Raw::Missing | Raw::Null | Raw::Nested => return None,
     };
     (text.len() <= TEXT_BYTES_MAX).then(|| text.to_owned())

@@ -212,6 +212,7 @@ impl Port {
     /// Takes one input. What doesn't fit the state (bytes of a port that is not open) is ignored. The outputs are to be
     /// taken before the next input.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.silence(now);
         self.intake.tick(now.mono, &mut self.outputs);
         match (self.state, input) {
             (State::Opening, Input::Opened) => self.opened(now.mono),
@@ -245,7 +246,8 @@ impl Port {
             State::Down { until } => Some(until),
             State::Opening | State::Open => None,
         };
-        self.intake.devices().iter().filter_map(Device::deadline).chain(reopen).min()
+        let silence = self.lanes.iter().filter_map(|lane| lane.framer.deadline());
+        self.intake.devices().iter().filter_map(Device::deadline).chain(reopen).chain(silence).min()
     }
 
     /// A snapshot.
@@ -302,7 +304,21 @@ impl Port {
         for (index, Lane { framer, place }) in lanes.iter_mut().enumerate() {
             let place = place.get_or_insert(Place::First(beginning));
             let bytes_max = framer.bytes_max();
-            framer.push(bytes, |frame| {
+            framer.push(now.mono, bytes, |frame| {
+                if intake.frame(now, index, frame, *place, bytes_max, outputs) {
+                    *place = Place::Later;
+                }
+            });
+        }
+    }
+
+    /// Takes the frames that silence has ended.
+    fn silence(&mut self, now: Now) {
+        let Self { intake, lanes, outputs, .. } = self;
+        for (index, Lane { framer, place }) in lanes.iter_mut().enumerate() {
+            let Some(place) = place else { continue };
+            let bytes_max = framer.bytes_max();
+            framer.tick(now.mono, |frame| {
                 if intake.frame(now, index, frame, *place, bytes_max, outputs) {
                     *place = Place::Later;
                 }

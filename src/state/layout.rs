@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Key, Outbound, Span, Stored, StoredSession, Value};
+use super::{Home, Key, Outbound, Span, Stored, StoredSession, Value};
 use crate::message::Message;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{PacketId, QoS, RetainHandling, SubscribeOptions};
@@ -31,6 +31,9 @@ const FLAG_EXPIRES: u8 = 2;
 const FLAG_CONNECTED: u8 = 4;
 const FLAG_WILL: u8 = 8;
 const FLAG_ENDS: u8 = 16;
+const FLAG_HOME: u8 = 32;
+const FLAG_OWN_USERS: u8 = 64;
+const FLAG_UNKNOWN: u8 = 128;
 
 const FLAG_RETAIN: u8 = 0b100;
 
@@ -211,10 +214,15 @@ fn put_session(out: &mut Vec<u8>, session: &StoredSession) {
             | flag(session.expiry.is_some(), FLAG_EXPIRES)
             | flag(session.connected, FLAG_CONNECTED)
             | flag(session.will.is_some(), FLAG_WILL)
-            | flag(session.ends.is_some(), FLAG_ENDS),
+            | flag(session.ends.is_some(), FLAG_ENDS)
+            | flag(session.home.is_some(), FLAG_HOME)
+            | flag(session.home.as_ref().is_some_and(|home| home.own_users), FLAG_OWN_USERS),
     );
     if let Some(user_name) = &session.user_name {
         put_bytes(out, user_name.as_bytes());
+    }
+    if let Some(home) = &session.home {
+        put_bytes(out, home.listener.as_bytes());
     }
     if let Some(expiry) = session.expiry {
         put_varint(out, u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX));
@@ -299,11 +307,16 @@ fn session(cursor: &mut Cursor<'_>, whole: &Bytes) -> Result<StoredSession, Reco
     let serial = cursor.varint()?;
     let client_id = Arc::from(cursor.text()?);
     let flags = cursor.u8()?;
-    if flags & !(FLAG_USER | FLAG_EXPIRES | FLAG_CONNECTED | FLAG_WILL | FLAG_ENDS) != 0 {
+    if flags & FLAG_UNKNOWN != 0 {
         return Err(RecordError::Damaged("unknown flags"));
     }
     let has = |flag: u8| flags & flag != 0;
     let user_name = if has(FLAG_USER) { Some(Arc::from(cursor.text()?)) } else { None };
+    let home = if has(FLAG_HOME) {
+        Some(Home { listener: Arc::from(cursor.text()?), own_users: has(FLAG_OWN_USERS) })
+    } else {
+        None
+    };
     let expiry = if has(FLAG_EXPIRES) { Some(Duration::from_millis(cursor.varint()?)) } else { None };
     let ends = if has(FLAG_ENDS) { Some(span(cursor)?) } else { None };
     let sent = cursor.varint()?;
@@ -314,7 +327,7 @@ fn session(cursor: &mut Cursor<'_>, whole: &Bytes) -> Result<StoredSession, Reco
         None
     };
     let connected = has(FLAG_CONNECTED);
-    Ok(StoredSession { serial, client_id, user_name, expiry, connected, ends, sent, will })
+    Ok(StoredSession { serial, client_id, user_name, home, expiry, connected, ends, sent, will })
 }
 
 fn outbound(cursor: &mut Cursor<'_>, whole: &Bytes) -> Result<Outbound, RecordError> {

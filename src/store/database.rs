@@ -147,6 +147,27 @@ impl Database {
         })
     }
 
+    /// Shows segments from this number on downwards, until `visit` breaks.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub(super) fn for_each_back(
+        &mut self,
+        segment_no: u64,
+        mut visit: impl FnMut(u64, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Trouble> {
+        self.call("read", |db| {
+            for entry in db.range(..=segment_no.to_be_bytes()).rev() {
+                let (key, value) = entry?;
+                let Ok(key) = <[u8; 8]>::try_from(key.as_ref()) else { continue };
+                if visit(u64::from_be_bytes(key), &value).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Makes all of these changes or, should a crash come in between, none of them: keys with their values, or
     /// without one to be removed. They are safe after [`Self::commit`].
     ///

@@ -1,15 +1,19 @@
 //! One generation of an outbox: a small database of segments and a summary beside it. Appends, reads, checks itself.
 //! Which generation is written, read or dropped is the outbox's decision.
 
+mod back;
+
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::database::Database;
+use super::done::Done;
 use super::error::{StoreError, Trouble};
 use super::segment::{self, Packer};
 use super::summary::{self, Summary, Tally};
 use super::sync;
 use super::walk::{Damage, Walk, Walked};
+use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 
@@ -43,6 +47,8 @@ pub(super) struct Generation {
     disk_bytes: u64,
     /// The last record that was read, and the segment that it begins in: reading goes on there.
     hint: Option<(RecordNo, u64)>,
+    /// Where reading backwards goes on: below this record, in this segment or one before.
+    back_hint: Option<(RecordNo, u64)>,
 }
 
 /// Records that wait, and since when.
@@ -138,6 +144,7 @@ impl Generation {
             db: None,
             disk_bytes: 0,
             hint: None,
+            back_hint: None,
         }
     }
 
@@ -292,17 +299,18 @@ impl Generation {
         self.db.is_some()
     }
 
-    /// What it holds behind `acked`.
+    /// What it holds that is not done.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub(super) fn behind(&mut self, acked: RecordNo) -> Result<Backlog, Trouble> {
-        if self.tally.last <= acked {
+    pub(super) fn behind(&mut self, done: &Done) -> Result<Backlog, Trouble> {
+        if done.covers(self.tally.first, self.tally.last) {
             return Ok(Backlog::default());
         }
-        if self.tally.first > acked {
+        if !done.touches(self.tally.first, self.tally.last) {
             return Ok(self.live);
         }
+        let acked = done.acked;
         self.open()?;
         let mut backlog = Backlog::default();
         let end = self.end;
@@ -310,7 +318,7 @@ impl Generation {
         let mut walk = Walk::from_segment(start);
         self.db()?.for_each_from(start, |key, stored| {
             walk.segment(key, stored, &mut |walked| {
-                if walked.record.no > acked && walked.record.no < end {
+                if !done.contains(walked.record.no) && walked.record.no < end {
                     backlog.count(walked.record.bytes.len(), walked.committed_at);
                 }
                 ControlFlow::Continue(())
@@ -329,11 +337,16 @@ impl Generation {
         self.live.records
     }
 
-    /// How many records it holds behind `acked`, without unpacking more than one segment.
+    /// How many records it holds that are not done; where none is done out of turn, without unpacking more than one
+    /// segment.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub(super) fn waiting(&mut self, acked: RecordNo) -> Result<u64, Trouble> {
+    pub(super) fn waiting(&mut self, done: &Done) -> Result<u64, Trouble> {
+        let acked = done.acked;
+        if done.beyond.overlaps(self.tally.first.0, self.tally.last.0) {
+            return self.behind(done).map(|backlog| backlog.records);
+        }
         if self.tally.last <= acked {
             return Ok(0);
         }
@@ -408,38 +421,45 @@ impl Generation {
         })
     }
 
-    /// What damage would take if it took the whole generation: records behind `acked`, as far as can be told
+    /// What damage would take if it took the whole generation: records that are not done, as far as can be told
     /// without looking.
-    pub(super) fn whole(&self, acked: RecordNo) -> Damage {
-        let behind = self.tally.last.0.saturating_sub(acked.0);
+    pub(super) fn whole(&self, done: &Done) -> Damage {
+        let behind = done.open_within(self.tally.first, self.tally.last);
         Damage {
             segments: self.tally.segments.saturating_sub(self.known.segments).max(1),
             records: self.live.records.max(self.tally.records.saturating_sub(self.known.records)).min(behind),
         }
     }
 
-    /// Reads records from `from` on into `out`, until `room` bytes are used up.
+    /// Reads records from `from` on into `out`, until `room` bytes are used up, or it comes to some that are done out of
+    /// turn: then it tells what follows them.
     ///
     /// # Errors
     /// [`Trouble`]: what was read so far is in `out`, and is good.
     pub(super) fn read(
         &mut self,
         from: RecordNo,
+        beyond: &Ranges,
         room: &mut usize,
         out: &mut Vec<StoredRecord>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<Option<RecordNo>, Trouble> {
         let start = match self.hint {
             Some((no, segment_no)) if no.next() == from => segment_no,
             _ => self.seek(from)?,
         };
         let (mut next, end) = (from, self.end);
         let mut hint = self.hint;
+        let mut skip = None;
         let mut walk = Walk::from_segment(start);
         let walked = self.db()?.for_each_from(start, |key, stored| {
             walk.segment(key, stored, &mut |walked| {
                 let no = walked.record.no;
                 if no < next || no >= end {
                     return ControlFlow::Continue(());
+                }
+                if let Some((_, last)) = beyond.around(no.0) {
+                    skip = Some(RecordNo(last).next());
+                    return ControlFlow::Break(());
                 }
                 next = no.next();
                 hint = Some((no, walked.segment_no));
@@ -449,7 +469,7 @@ impl Generation {
             })
         });
         self.hint = hint;
-        walked
+        walked.map(|()| skip)
     }
 
     /// The first segment that may hold `from` or a later record.

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::database::{DATA_FILE, Database};
+use super::done::{BeyondFile, Done};
 use super::error::{StoreError, Trouble};
 use super::generation::{Backlog, Generation, Named, parse_name};
 use super::lock::{self, DirLock};
@@ -15,6 +16,7 @@ use super::summary::{self, Summary, Tally};
 use super::sync;
 use super::walk::{Damage, Walk};
 use super::{OUTBOX_PREFIX, directory_name};
+use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 
@@ -109,7 +111,8 @@ impl Inspection {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn report(&self, name: &str, outbox: &Path) -> Result<Report, StoreError> {
-        let acked = CursorFile::peek(outbox)?;
+        let done = done(outbox)?;
+        let acked = done.acked;
         let mut report = Report { name: name.to_owned(), acked, last: acked, ..Report::default() };
         report.disk_bytes = sync::disk_bytes(outbox);
         for path in quarantined(outbox)? {
@@ -122,13 +125,13 @@ impl Inspection {
             let (mut generation, summary) = Generation::found(outbox, number);
             let opened =
                 if matches!(summary, Summary::Sealed(_)) { Ok(Damage::default()) } else { generation.open() };
-            match opened.and_then(|damage| generation.behind(acked).map(|behind| (damage, behind))) {
+            match opened.and_then(|damage| generation.behind(&done).map(|behind| (damage, behind))) {
                 Ok((damage, behind)) => {
                     report.damage.add(damage);
                     backlog.add(behind);
                 }
                 Err(Trouble::Unavailable(error)) => return Err(error),
-                Err(Trouble::Damaged(_)) => report.damage.add(generation.whole(acked)),
+                Err(Trouble::Damaged(_)) => report.damage.add(generation.whole(&done)),
             }
             report.last = report.last.max(generation.tally.last);
             generation.close();
@@ -162,6 +165,24 @@ pub fn generations(outbox: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(numbers(outbox)?.into_iter().map(|number| Generation::found(outbox, number).0.path()).collect())
 }
 
+/// The generations that stand right before something that is acknowledged out of turn: there reading backwards may have
+/// been when the store was left.
+pub(super) fn before_done(outbox: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let beyond = acked_beyond(outbox)?;
+    let mut found = Vec::new();
+    if beyond.is_empty() {
+        return Ok(found);
+    }
+    for number in numbers(outbox)? {
+        let (generation, _) = Generation::found(outbox, number);
+        let (first, last) = (generation.tally.first.0, generation.tally.last.0);
+        if beyond.iter().any(|(begin, _)| (first..=last).contains(&begin.saturating_sub(1))) {
+            found.push(generation.path());
+        }
+    }
+    Ok(found)
+}
+
 /// What was set aside in an outbox, oldest first.
 ///
 /// # Errors
@@ -185,7 +206,21 @@ fn numbers(outbox: &Path) -> Result<Vec<u64>, StoreError> {
 /// # Errors
 /// [`StoreError::Io`].
 pub fn acked(outbox: &Path) -> Result<RecordNo, StoreError> {
-    CursorFile::peek(outbox)
+    Ok(done(outbox)?.acked)
+}
+
+/// What is acknowledged behind that.
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn acked_beyond(outbox: &Path) -> Result<Ranges, StoreError> {
+    Ok(done(outbox)?.beyond)
+}
+
+fn done(outbox: &Path) -> Result<Done, StoreError> {
+    let mut done = Done { acked: CursorFile::peek(outbox)?, ..Done::default() };
+    done.add(&BeyondFile::open(outbox)?.persisted);
+    Ok(done)
 }
 
 /// Looks at every byte of a generation, wherever it lies.

@@ -8,7 +8,7 @@
 //! | records of a [`Store::commit`] that has returned | yes | yes |
 //! | records of a commit that had not returned | some, in order, whole | some, in order, whole |
 //! | [`Run`] and instance, once [`Store::open`] has returned | yes | yes |
-//! | the cursor of [`Store::ack`] | as of the last second, or of the last `sync` | the same |
+//! | the cursor of [`Store::ack`], and what is acknowledged behind it | as of the last second, or of the last `sync` | the same |
 //! | changes of a [`Store::commit_state`] that has returned | yes | yes |
 //! | changes of one that had not returned | all of them or none | the same |
 //! | a deleted generation | stays deleted, and the cursor is behind it | the same |
@@ -23,7 +23,9 @@
 //!            running, suspect                  how the last run ended: see `unclean.rs`
 //!            ballast                           given up where the disk is full: see `space.rs`
 //!            meta                              instance and start counter, in two slots
+//!            outbox-<upstream>/…                the default stream's; outbox-<upstream>%2F<stream>/… another one's:
 //!            outbox-<name>/cursor              what upstream has acknowledged, in two slots
+//!                          beyond              what it has acknowledged out of turn behind that, in two slots
 //!                          size                what it may take where nobody said, in two slots
 //!                          gen-<number>/       a sled database of segments; the newest is written, the oldest read
 //!                          gen-<number>.summary   what is in it, once it is sealed
@@ -40,6 +42,7 @@
 
 pub mod bounds;
 mod database;
+mod done;
 mod error;
 mod generation;
 pub mod inspect;
@@ -71,6 +74,7 @@ pub use unclean::{Suspect, mark_suspect};
 pub use walk::Damage;
 
 use crate::message::OutboxId;
+use crate::ranges::Ranges;
 use crate::reading::Run;
 use crate::record::{RecordNo, StoredRecord};
 use crate::state::Change;
@@ -90,9 +94,11 @@ pub struct Config {
 pub struct OutboxState {
     /// Everything up to here is acknowledged upstream, or was dropped.
     pub acked: RecordNo,
-    /// The last record on disk; `acked` if there is none behind it.
+    /// And these behind it.
+    pub beyond: Ranges,
+    /// The last record on disk, or that is done; `acked` if there is none behind it.
     pub last: RecordNo,
-    /// Records behind `acked`.
+    /// Records on disk that are neither.
     pub records: u64,
     /// Their bytes, as records.
     pub bytes: u64,
@@ -394,7 +400,22 @@ impl Store {
         self.with_ballast(|store| store.outbox(id)?.read(from, bytes_max, now))
     }
 
-    /// The same without what is acknowledged already.
+    /// Records below `before` that are not acknowledged, the newest first, about `bytes_max` bytes of them but at least one
+    /// if there is one.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn read_back(
+        &mut self,
+        id: OutboxId,
+        before: RecordNo,
+        bytes_max: usize,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let now = self.now;
+        self.with_ballast(|store| store.outbox(id)?.read_back(before, bytes_max, now))
+    }
+
+    /// The same as [`Self::read`] without what is acknowledged already.
     ///
     /// # Errors
     /// See [`StoreError`].
@@ -420,8 +441,24 @@ impl Store {
         now: Timestamp,
         sync: bool,
     ) -> Result<(), StoreError> {
+        self.ack_beyond(id, up_to, &Ranges::default(), now, sync)
+    }
+
+    /// The same, and what is acknowledged out of turn behind it. Of this the largest ranges are persisted, as many as
+    /// [`crate::ranges::STORED_RANGES_MAX`].
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn ack_beyond(
+        &mut self,
+        id: OutboxId,
+        up_to: RecordNo,
+        beyond: &Ranges,
+        now: Timestamp,
+        sync: bool,
+    ) -> Result<(), StoreError> {
         self.now = now;
-        self.with_ballast(|store| store.outbox(id)?.ack(up_to, now, sync))
+        self.with_ballast(|store| store.outbox(id)?.ack(up_to, beyond, now, sync))
     }
 
     /// Puts a small fact beside an outbox, synced; `name` becomes a part of a file's name.

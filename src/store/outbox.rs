@@ -1,6 +1,7 @@
 //! One outbox: a series of generations, the newest written, the oldest read, and a cursor. Decides which generation
 //! is made, opened, sealed, dropped, deleted or set aside. What a generation looks like is not its concern.
 
+mod back;
 mod damage;
 mod limits;
 mod look;
@@ -9,6 +10,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use super::bounds::{self, Alarm, Bounds, Full};
+use super::done::{BeyondFile, Done};
 use super::error::{StoreError, Trouble};
 use super::generation::{Backlog, Generation, Named, parse_name};
 use super::meta::{Cursor, CursorFile};
@@ -19,6 +21,7 @@ use super::summary::Summary;
 use super::sync;
 use super::walk::Damage;
 use super::{Dropped, OutboxState};
+use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
 use limits::Why;
@@ -52,7 +55,8 @@ pub(super) struct Outbox {
     bytes_max: u64,
     cursor: CursorFile,
     cursor_written: Timestamp,
-    acked: RecordNo,
+    beyond: BeyondFile,
+    done: Done,
     /// The last record that was given to it, ever, as far as is known.
     last: RecordNo,
     /// Oldest first. All but the last one are sealed.
@@ -87,7 +91,11 @@ impl Outbox {
     ) -> Result<(Self, OutboxState), StoreError> {
         sync::create_dir(dir)?;
         let cursor = CursorFile::open(dir)?;
-        let acked = cursor.persisted.acked;
+        let beyond = BeyondFile::open(dir)?;
+        let mut done = Done { acked: cursor.persisted.acked, ..Done::default() };
+        done.add(&beyond.persisted);
+        // Numbers that were done out of turn must not be given again, even if no record had to be written under them.
+        let last = beyond.persisted.last().unwrap_or_default().max(done.acked);
         let bytes_max = match bounds.bytes_max {
             Some(bytes) => bytes,
             None => first_size(dir, bytes_default)?,
@@ -98,8 +106,9 @@ impl Outbox {
             bytes_max,
             cursor,
             cursor_written: now,
-            acked,
-            last: acked,
+            beyond,
+            done,
+            last,
             generations: VecDeque::new(),
             reading: None,
             next_number: 1,
@@ -118,7 +127,8 @@ impl Outbox {
         outbox.close_unused();
         outbox.look_at_alarm();
         let state = OutboxState {
-            acked,
+            acked: outbox.done.acked,
+            beyond: outbox.done.beyond.clone(),
             last: outbox.last,
             records: backlog.records,
             bytes: backlog.bytes,
@@ -185,9 +195,9 @@ impl Outbox {
     /// A summary whose generation is not there: it was being deleted, or it is lost.
     fn note_missing(&mut self, number: u64) {
         let (generation, _) = Generation::found(&self.dir, number);
-        if generation.tally.last > self.acked {
+        if !self.done.covers(generation.tally.first, generation.tally.last) {
             self.last = self.last.max(generation.tally.last);
-            self.note(generation.whole(self.acked), &generation);
+            self.note(generation.whole(&self.done), &generation);
         }
     }
 
@@ -322,6 +332,9 @@ impl Outbox {
         let (mut out, mut next, mut room) = (Vec::new(), from, bytes_max.max(1));
         let mut index = 0;
         while room > 0 {
+            if let Some((_, last)) = self.done.beyond.around(next.0) {
+                next = RecordNo(last).next();
+            }
             let Some(generation) = self.generations.get_mut(index) else { break };
             if generation.tally.records == 0 || generation.tally.last < next {
                 index += 1;
@@ -329,13 +342,19 @@ impl Outbox {
             }
             let number = generation.number;
             let opened = generation.open();
-            let read = opened.and_then(|damage| generation.read(next, &mut room, &mut out).map(|()| damage));
-            next = out.last().map_or(next, |record: &StoredRecord| record.no.next());
+            let read = opened.and_then(|damage| {
+                let skip = generation.read(next, &self.done.beyond, &mut room, &mut out)?;
+                Ok((damage, skip))
+            });
+            next = out.last().map_or(next, |record: &StoredRecord| record.no.next().max(next));
             match read {
-                Ok(damage) => {
+                Ok((damage, skip)) => {
                     self.reading = Some(number);
                     self.note_at(damage, index);
-                    index += 1;
+                    match skip {
+                        Some(further) => next = next.max(further),
+                        None => index += 1,
+                    }
                 }
                 Err(Trouble::Unavailable(error)) if out.is_empty() => return Err(error),
                 Err(Trouble::Unavailable(_)) => break,
@@ -346,12 +365,19 @@ impl Outbox {
         Ok(out)
     }
 
-    /// Moves the cursor.
+    /// Moves the cursor, and notes what is done behind it.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(super) fn ack(&mut self, up_to: RecordNo, now: Timestamp, sync: bool) -> Result<(), StoreError> {
-        self.acked = self.acked.max(up_to);
+    pub(super) fn ack(
+        &mut self,
+        up_to: RecordNo,
+        beyond: &Ranges,
+        now: Timestamp,
+        sync: bool,
+    ) -> Result<(), StoreError> {
+        self.done.up_to(up_to);
+        self.done.add(beyond);
         let since = now.as_millis().abs_diff(self.cursor_written.as_millis());
         if sync || since >= CURSOR_EVERY_MS {
             self.write_cursor(now)?;
@@ -362,14 +388,16 @@ impl Outbox {
     }
 
     fn write_cursor(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let mut cursor = Cursor { acked: self.acked, ..Cursor::default() };
+        let mut cursor = Cursor { acked: self.done.acked, ..Cursor::default() };
         if let Some(newest) = self.generations.back().filter(|newest| !newest.sealed) {
             cursor.generation = newest.number;
             cursor.last = newest.tally.last;
             cursor.records = newest.tally.records;
             cursor.segments = newest.tally.segments;
         }
+        // In this order: what the cursor has come to cover leaves the other file after that.
         self.cursor.write(cursor)?;
+        self.beyond.write(&self.dir, &self.done.beyond)?;
         self.cursor_written = now;
         Ok(())
     }
@@ -380,12 +408,12 @@ impl Outbox {
             let newest_kept = self.generations.len() == 1
                 && !oldest.sealed
                 && oldest.disk_bytes() <= KEPT_DRAINED_BYTES_MAX;
-            if oldest.tally.last > self.acked || newest_kept {
+            if oldest.tally.last > self.done.acked || newest_kept {
                 break;
             }
             self.remove_oldest(now)?;
         }
-        Ok(())
+        self.remove_done_beyond(now)
     }
 
     /// Deletes the oldest generation. The cursor is persisted before: it must never point into what is gone.
@@ -419,7 +447,7 @@ impl Outbox {
             if only && (coming == 0 || oldest.disk_bytes() < self.bytes_max / 2) {
                 break;
             }
-            let is_drained = oldest.tally.last <= self.acked;
+            let is_drained = oldest.tally.last <= self.done.acked;
             if self.bounds.full == Full::Refuse && !is_drained {
                 if coming == 0 {
                     break;
@@ -436,21 +464,20 @@ impl Outbox {
     }
 
     fn drop_oldest(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let acked = self.acked;
         let Some(oldest) = self.generations.front_mut() else { return Ok(()) };
         if !oldest.sealed {
             oldest.seal()?;
         }
         let up_to = oldest.tally.last;
-        let lost = match oldest.behind(acked) {
+        let lost = match oldest.behind(&self.done) {
             Ok(backlog) => backlog,
             Err(Trouble::Unavailable(error)) => return Err(error),
             Err(Trouble::Damaged(_)) => {
-                Backlog { records: oldest.whole(acked).records, ..Backlog::default() }
+                Backlog { records: oldest.whole(&self.done).records, ..Backlog::default() }
             }
         };
         // What is gone needs no acknowledgement: the cursor passes it.
-        self.acked = self.acked.max(up_to);
+        self.done.up_to(up_to);
         self.remove_oldest(now)?;
         self.note_dropped(up_to, lost, Why::Full);
         Ok(())
@@ -461,9 +488,12 @@ impl Outbox {
         let mut backlog = Backlog::default();
         let mut index = 0;
         while let Some(generation) = self.generations.get_mut(index) {
-            let opened =
-                if generation.tally.first <= self.acked { generation.open() } else { Ok(Damage::default()) };
-            match opened.and_then(|damage| generation.behind(self.acked).map(|behind| (damage, behind))) {
+            let opened = if generation.tally.first <= self.done.acked {
+                generation.open()
+            } else {
+                Ok(Damage::default())
+            };
+            match opened.and_then(|damage| generation.behind(&self.done).map(|behind| (damage, behind))) {
                 Ok((damage, behind)) => {
                     self.note_at(damage, index);
                     backlog.add(behind);

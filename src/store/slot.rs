@@ -18,8 +18,17 @@ const SLOT_STEP: u64 = 4096;
 /// A slot is one sector, at most.
 const SLOT_BYTES: usize = 512;
 
-/// The value, at most: what a sector leaves beside magic, counter, length and checksum.
-pub(super) const VALUE_BYTES_MAX: usize = SLOT_BYTES - 24;
+/// What magic, counter, length and checksum take of a slot.
+const FRAME_BYTES: usize = 24;
+
+/// The value, at most: what a sector leaves.
+pub(super) const VALUE_BYTES_MAX: usize = SLOT_BYTES - FRAME_BYTES;
+
+/// A larger slot is a whole block. A torn write of it is noticed by its checksum.
+const BLOCK_BYTES: usize = 4096;
+
+/// The value of a larger slot, at most.
+pub(super) const BLOCK_VALUE_BYTES_MAX: usize = BLOCK_BYTES - FRAME_BYTES;
 
 const MAGIC: u32 = 0x4647_5331;
 
@@ -28,6 +37,7 @@ const MAGIC: u32 = 0x4647_5331;
 pub(super) struct SlotFile {
     path: PathBuf,
     file: File,
+    slot_bytes: usize,
     /// The counter of the newest slot; even ones lie in the first slot.
     counter: u64,
 }
@@ -38,15 +48,27 @@ impl SlotFile {
     /// # Errors
     /// [`StoreError::Io`].
     pub(super) fn create(dir: &Path, name: &str, value: &[u8]) -> Result<Self, StoreError> {
+        Self::create_sized(dir, name, value, SLOT_BYTES)
+    }
+
+    /// The same with slots of a block each.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn create_block(dir: &Path, name: &str, value: &[u8]) -> Result<Self, StoreError> {
+        Self::create_sized(dir, name, value, BLOCK_BYTES)
+    }
+
+    fn create_sized(dir: &Path, name: &str, value: &[u8], slot_bytes: usize) -> Result<Self, StoreError> {
         let path = dir.join(name);
         let step = usize::try_from(SLOT_STEP).unwrap_or(usize::MAX);
-        let mut content = slot(0, value);
+        let mut content = slot(0, value, slot_bytes);
         content.resize(step, 0);
-        content.extend(slot(1, value));
+        content.extend(slot(1, value, slot_bytes));
         content.resize(step.saturating_mul(2), 0);
         sync::replace_file(dir, name, &content)?;
         sync::sync(dir)?;
-        Ok(Self { file: sync::open_file(&path)?, path, counter: 1 })
+        Ok(Self { file: sync::open_file(&path)?, path, slot_bytes, counter: 1 })
     }
 
     /// The file at `dir/name` and its value; `None` if there is no such file or both slots are damaged.
@@ -54,6 +76,18 @@ impl SlotFile {
     /// # Errors
     /// [`StoreError::Io`].
     pub(super) fn open(dir: &Path, name: &str) -> Result<Option<(Self, Vec<u8>)>, StoreError> {
+        Self::open_sized(dir, name, SLOT_BYTES)
+    }
+
+    /// The same with slots of a block each.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn open_block(dir: &Path, name: &str) -> Result<Option<(Self, Vec<u8>)>, StoreError> {
+        Self::open_sized(dir, name, BLOCK_BYTES)
+    }
+
+    fn open_sized(dir: &Path, name: &str, slot_bytes: usize) -> Result<Option<(Self, Vec<u8>)>, StoreError> {
         let path = dir.join(name);
         if !path.exists() {
             return Ok(None);
@@ -62,12 +96,12 @@ impl SlotFile {
         let newest = [0, SLOT_STEP]
             .into_iter()
             .filter_map(|at| {
-                let mut bytes = [0; SLOT_BYTES];
+                let mut bytes = vec![0; slot_bytes];
                 file.read_exact_at(&mut bytes, at).ok()?;
                 parse(&bytes)
             })
             .max_by_key(|(counter, _)| *counter);
-        Ok(newest.map(|(counter, value)| (Self { path, file, counter }, value)))
+        Ok(newest.map(|(counter, value)| (Self { path, file, slot_bytes, counter }, value)))
     }
 
     /// Overwrites the older slot, and syncs it.
@@ -78,7 +112,7 @@ impl SlotFile {
         let counter = self.counter.wrapping_add(1);
         let at = if counter.is_multiple_of(2) { 0 } else { SLOT_STEP };
         self.file
-            .write_all_at(&slot(counter, value), at)
+            .write_all_at(&slot(counter, value, self.slot_bytes), at)
             .and_then(|()| self.file.sync_data())
             .map_err(StoreError::io("write", &self.path))?;
         self.counter = counter;
@@ -86,20 +120,20 @@ impl SlotFile {
     }
 }
 
-/// One sector: magic, length, counter, value, zeros, checksum over all before.
-fn slot(counter: u64, value: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(SLOT_BYTES);
+/// One slot: magic, length, counter, value, zeros, checksum over all before.
+fn slot(counter: u64, value: &[u8], slot_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(slot_bytes);
     bytes.extend_from_slice(&MAGIC.to_be_bytes());
     bytes.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(&counter.to_be_bytes());
     bytes.extend_from_slice(value);
-    bytes.resize(SLOT_BYTES - 4, 0);
+    bytes.resize(slot_bytes - 4, 0);
     let crc = crc32c(&[&bytes]);
     bytes.extend_from_slice(&crc.to_be_bytes());
     bytes
 }
 
-fn parse(bytes: &[u8; SLOT_BYTES]) -> Option<(u64, Vec<u8>)> {
+fn parse(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     let (content, crc) = bytes.split_last_chunk::<4>()?;
     if crc32c(&[content]) != u32::from_be_bytes(*crc) {
         return None;

@@ -72,13 +72,20 @@ pub(super) fn clear_suspect(dir: &Path) {
     let _ = sync::remove(&dir.join(SUSPECT));
 }
 
-/// What may have been open: of each outbox the generation that was written and the one that was read, and the state.
+/// What may have been open: of each outbox the generation that was written and those that may have been read, and the
+/// state. Read is the oldest, or, where the newest go first, what stands before something that is done.
 pub(super) fn suspects(dir: &Path) -> Result<Vec<Suspect>, StoreError> {
     let mut suspects = Vec::new();
     for (_, outbox) in inspect::outboxes(dir)? {
         let generations = inspect::generations(&outbox)?;
         let oldest = generations.first().filter(|_| generations.len() > 1);
-        suspects.extend(oldest.into_iter().chain(generations.last()).cloned().map(Suspect::Generation));
+        let mut open: Vec<PathBuf> = oldest.into_iter().chain(generations.last()).cloned().collect();
+        for path in inspect::before_done(&outbox)? {
+            if !open.contains(&path) {
+                open.push(path);
+            }
+        }
+        suspects.extend(open.into_iter().map(Suspect::Generation));
     }
     suspects.extend(state::current(dir).map(Suspect::State));
     Ok(suspects)

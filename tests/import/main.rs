@@ -256,6 +256,43 @@ fn the_local_door_stays_open_and_the_networks_has_rules() {
     );
 }
 
+#[test]
+fn each_listener_keeps_its_own_users_and_its_own_rules() {
+    let sides = both("two-halls", &[("anna", "north")], NO_MATTER, 0, &[]);
+    lets_in(
+        &sides,
+        &[
+            (0, "-u anna -P north", true),
+            (0, "-u anna -P south", false),
+            (0, "-u bert -P b", false),
+            (0, "", false),
+            (1, "-u anna -P south", true),
+            (1, "-u anna -P north", false),
+            (1, "-u bert -P b", true),
+            (1, "", false),
+        ],
+    );
+    delivers(
+        &sides,
+        0,
+        "-u anna -P north -t #",
+        &[(1, "-u bert -P b -i else", "south/bert/0"), (0, "-u anna -P north", "north/1")],
+        &["north/1 1 q1"],
+    );
+    // The user name takes the place of the identifier, also in the rules.
+    delivers(
+        &sides,
+        1,
+        "-u anna -P south -t #",
+        &[
+            (0, "-u anna -P north", "north/0"),
+            (1, "-u bert -P b -i cleo", "south/cleo/1"),
+            (1, "-u bert -P b -i else", "south/bert/2"),
+        ],
+        &["south/bert/2 2 q1"],
+    );
+}
+
 /// Waits until the bridge of each side is connected upstream, and subscribed to what it takes from there.
 fn bridged(sides: &[Side], parts: &[&str]) {
     for side in sides {

@@ -45,6 +45,24 @@ fn doors(config: &str) -> Vec<(String, bool, bool)> {
 }
 
 #[test]
+fn what_a_listener_offers_and_how_it_names_its_clients_is_carried_over() {
+    let (code, config, told) = import(
+        "listener 1 127.0.0.1\nallow_anonymous true\nmax_qos 1\nuse_username_as_clientid true\n\
+         listener 2 127.0.0.1\nmax_qos 2\nuse_username_as_clientid false\nretain_available false\n",
+    );
+    assert_eq!(code, 0, "{told}");
+    let read: toml::Table = toml::from_str(&config).unwrap();
+    let listeners = read["broker"]["listener"].as_array().unwrap();
+    let number = |at: usize| listeners[at].get("max_qos").and_then(toml::Value::as_integer);
+    let flag = |at: usize, key: &str| listeners[at].get(key).and_then(toml::Value::as_bool);
+    assert_eq!((number(0), number(1)), (Some(1), None), "{config}");
+    for (at, named) in [(0, Some(true)), (1, None)] {
+        assert_eq!(flag(at, "client_id_from_user"), named, "{config}");
+        assert_eq!(flag(at, "retain_available"), Some(false), "{config}");
+    }
+}
+
+#[test]
 fn no_config_opens_more_than_mosquitto_would() {
     let closed = ("127.0.0.1:1883", false, false);
     for (text, expected) in [
@@ -68,11 +86,11 @@ fn no_config_opens_more_than_mosquitto_would() {
              listener 2 127.0.0.1\nallow_anonymous true\n",
             vec![("127.0.0.1:1", false, false), ("127.0.0.1:2", true, true)],
         ),
-        // Its users are others, or there are none: it stays closed.
+        // Its users are others, or there are none: then it stays closed.
         (
             "per_listener_settings true\nlistener 1 127.0.0.1\npassword_file /p\nlistener 2 127.0.0.1\n\
              password_file /q\nlistener 3 127.0.0.1\n",
-            vec![("127.0.0.1:1", false, false)],
+            vec![("127.0.0.1:1", false, false), ("127.0.0.1:2", false, false)],
         ),
         ("listener 1 127.0.0.1\nallow_anonymous true\nmount_point a/\n", vec![closed]),
         ("listener 1 127.0.0.1\nallow_anonymous true\nbind_interface eth0\n", vec![closed]),
@@ -159,6 +177,10 @@ fn bridges_that_would_send_other_things_are_left_out_with_their_reason() {
         ),
         ("address h\ntopic a out\nremote_password hush\n", "it has a password and no user name"),
         (
+            "address h\ntopic a out\nremote_clientid {a}\n",
+            "a brace in remote_clientid (m.conf:6) begins a placeholder",
+        ),
+        (
             "address h\ntopic a out\nbridge_certfile /c\nbridge_keyfile /k\n",
             "bridge_certfile needs bridge_cafile",
         ),
@@ -188,6 +210,31 @@ fn bridges_that_would_send_other_things_are_left_out_with_their_reason() {
         upstream["map"].as_array().unwrap().iter().map(|map| map["filter"].as_str().unwrap()).collect();
     assert_eq!(filters, ["a", "a", "x y"]);
     check(&config).unwrap();
+}
+
+#[test]
+fn a_bridge_is_connected_when_mosquitto_would_connect_it() {
+    let bridge = "listener 1 127.0.0.1\nallow_anonymous true\nconnection c\naddress h\ntopic a out\n";
+    for (lines, start, threshold, idle) in [
+        ("", None, None, None),
+        ("start_type automatic\n", Some("automatic"), None, None),
+        ("start_type once\n", Some("once"), None, None),
+        // More than the threshold, which is 10.
+        ("start_type lazy\n", Some("lazy"), Some(11), None),
+        ("start_type lazy\nthreshold 4\nidle_timeout 90\n", Some("lazy"), Some(5), Some("90s")),
+        ("start_type lazy\nthreshold 0\nidle_timeout 0\n", Some("lazy"), Some(1), Some("1s")),
+        ("threshold 4\nidle_timeout 90\n", None, None, None),
+        ("start_type manual\n", None, None, None),
+    ] {
+        let (_, config, told) = import(&format!("{bridge}{lines}"));
+        let read: toml::Table = toml::from_str(&config).unwrap();
+        let upstream = &read["upstream"][0];
+        let text = |key: &str| upstream.get(key).map(|value| value.as_str().unwrap());
+        let count = upstream.get("threshold").map(|value| value.as_integer().unwrap());
+        assert_eq!((text("start"), count, text("idle_timeout")), (start, threshold, idle), "{lines}");
+        check(&config).unwrap();
+        assert_eq!(told.contains("neither automatic nor lazy nor once"), lines.contains("manual"), "{told}");
+    }
 }
 
 #[test]

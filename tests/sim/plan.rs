@@ -1,5 +1,6 @@
 //! What goes wrong under a seed.
 
+use fieldgate::bridge::{DrainOrder, Priority};
 use fieldgate::mqtt::Version;
 
 /// What the models do wrong on purpose, to see whether the simulation notices.
@@ -52,6 +53,10 @@ pub struct Plan {
     pub lan_cuts: bool,
     /// Upstream sends orders.
     pub orders: bool,
+    /// How a backlog goes out.
+    pub drain: DrainOrder,
+    /// What the LAN publishes goes into a stream of its own, of this priority.
+    pub stream: Option<Priority>,
 }
 
 impl Plan {
@@ -78,6 +83,18 @@ impl Plan {
             clock_steps: one_in(3),
             lan_cuts: !one_in(4),
             orders: one_in(2),
+            // A fault is looked for where the order is that of coming.
+            drain: match (one_in(3), one_in(4)) {
+                _ if fault != Fault::None => DrainOrder::OldestFirst,
+                (true, _) => DrainOrder::NewestFirst,
+                (false, true) => DrainOrder::Interleave,
+                (false, false) => DrainOrder::OldestFirst,
+            },
+            stream: match one_in(3) {
+                false => None,
+                true if one_in(2) => Some(Priority::Normal),
+                true => Some(if one_in(2) { Priority::High } else { Priority::Low }),
+            },
         }
     }
 

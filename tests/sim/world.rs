@@ -106,7 +106,7 @@ impl World {
             order: 0,
             broker: Broker::new(broker_config(), seed),
             out: Out::default(),
-            bridge: Bridge::new(bridge_config(plan.version, 0), Backlog::default(), seed, now),
+            bridge: Bridge::new(bridge_config(&plan, 0), Backlog::default(), seed, now),
             plan,
             disk: Disk::default(),
             link: LinkModel::default(),
@@ -131,7 +131,7 @@ impl World {
     }
 
     pub fn bridge_config(&self) -> bridge::Config {
-        bridge_config(self.plan.version, self.life)
+        bridge_config(&self.plan, self.life)
     }
 
     pub fn now(&self) -> Now {
@@ -370,7 +370,7 @@ impl World {
             self.boot_at = self.time;
         }
         let now = self.now();
-        self.bridge = Bridge::new(self.bridge_config(), backlog, self.seed + self.life, now);
+        self.bridge = Bridge::with_streams(self.bridge_config(), backlog, self.seed + self.life, now);
         self.broker = Broker::new(broker_config(), self.seed + self.life);
         self.broker.restore(self.disk.state.clone().into_iter().collect(), now);
         self.conns.clear();

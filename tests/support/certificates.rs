@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use super::Process;
 
@@ -65,6 +66,17 @@ impl Certificates {
         self.issue_any(file, &format!("/CN={common_name}"), name, "clientAuth", "-days 1")
     }
 
+    /// A client's certificate that is a day old, and ends in so many hours.
+    pub fn issue_client_for_hours(&self, file: &str, common_name: &str, hours: u64) -> Issued {
+        let now = SystemTime::now();
+        let validity = format!(
+            "-startdate {} -enddate {}",
+            openssl_time(now - Duration::from_secs(86_400)),
+            openssl_time(now + Duration::from_secs(hours * 3_600))
+        );
+        self.issue_any(file, &format!("/CN={common_name}"), "DNS:device", "clientAuth", &validity)
+    }
+
     /// Revokes one; the list is in [`Self::revocation_list`] from then on.
     pub fn revoke(&self, issued: &Issued) {
         let certificate = issued.certificate.display().to_string();
@@ -125,4 +137,12 @@ impl Certificates {
         command.current_dir(&self.dir).args(arguments.split_whitespace()).args(more);
         Process::run_well("openssl", &mut command);
     }
+}
+
+/// As openssl takes it: 20261121170000Z.
+fn openssl_time(time: SystemTime) -> String {
+    let millis = time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let text = fieldgate::time::Timestamp::from_millis(i64::try_from(millis).unwrap()).to_string();
+    let digits: String = text.chars().take(19).filter(char::is_ascii_digit).collect();
+    digits + "Z"
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part of the harness")]
 
+mod bus_line;
 mod certificates;
 mod gateway;
 mod mosquitto;
@@ -18,6 +19,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub use bus_line::{BusLine, Habit};
 pub use certificates::{Certificates, Issued};
 pub use gateway::{Gateway, fieldgate, find, json_device, upstream};
 pub use mosquitto::{Mosquitto, Received, Tap, client, program, publish, publish_with, received};

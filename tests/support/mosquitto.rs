@@ -72,6 +72,10 @@ impl Mosquitto {
         std::fs::remove_file(&self.database).expect("a stopped mosquitto has kept its sessions");
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("mosquitto runs").pid()
+    }
+
     /// What it has logged since it was started.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::text).unwrap_or_default()

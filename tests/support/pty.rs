@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, QueueSelector, ioctl_tiocnxcl, tcflush, tcgetattr, tcsetattr};
 
 use super::PATIENCE;
 
@@ -77,12 +77,22 @@ impl Pty {
 
     /// What was written to it, or echoed, since the last time.
     pub fn shown(&self) -> String {
+        String::from_utf8_lossy(&self.taken()).into_owned()
+    }
+
+    /// The same, as bytes.
+    pub fn taken(&self) -> Vec<u8> {
         let mut bytes = [0; 4096];
         let mut all = Vec::new();
         while let Ok(read) = (&*self.master).read(&mut bytes) {
             all.extend_from_slice(&bytes[..read]);
         }
-        String::from_utf8_lossy(&all).into_owned()
+        all
+    }
+
+    /// Throws away what was written and nobody has read.
+    pub fn forget(&self) {
+        tcflush(&*self.slave, QueueSelector::IFlush).unwrap();
     }
 
     /// Writes a line.

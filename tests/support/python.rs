@@ -1,17 +1,19 @@
-//! Python scripts with paho-mqtt, the client library that most people at the other end use.
+//! Python scripts with paho-mqtt, the client library that most people at the other end use, and with pymodbus.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Process;
 
-/// A Python with one generation of paho-mqtt.
+/// A Python with one generation of paho-mqtt, or with pymodbus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Python {
     /// paho-mqtt 1.6.1: the old `Client(client_id)`.
     Paho1,
     /// paho-mqtt 2.
     Paho2,
+    /// pymodbus 3: Modbus slaves.
+    Pymodbus,
 }
 
 impl Python {
@@ -20,6 +22,7 @@ impl Python {
         match self {
             Self::Paho1 => ("paho1", "venv-paho1"),
             Self::Paho2 => ("paho2", "venv-paho2"),
+            Self::Pymodbus => ("pymodbus", "venv-pymodbus"),
         }
     }
 

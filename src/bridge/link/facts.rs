@@ -53,6 +53,8 @@ impl Link {
             State::Waiting { .. } => LinkState::Waiting,
             State::Opening { .. } | State::Greeting { .. } => LinkState::Connecting,
             State::Online { .. } => LinkState::Online,
+            State::Idle => LinkState::Idle,
+            State::Ended => LinkState::Ended,
             State::Stopped => LinkState::Stopped,
         }
     }

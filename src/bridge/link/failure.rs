@@ -16,6 +16,8 @@ pub(super) struct Failure {
     pub(super) cut: Cut,
     /// It is no failure: another address is better.
     pub(super) moves: bool,
+    /// Upstream has named another server, which is tried next.
+    pub(super) redirected: bool,
     /// Another client has our session now.
     pub(super) taken_over: bool,
     /// The transport is still open.
@@ -31,9 +33,15 @@ impl Failure {
             farewell: None,
             cut: Cut::Ours,
             moves: false,
+            redirected: false,
             taken_over: false,
             close: true,
         }
+    }
+
+    /// Whether the connection is only moved.
+    pub(super) const fn goes_on(&self) -> bool {
+        self.moves || self.redirected
     }
 
     pub(super) fn theirs(words: impl Into<String>, reason: ReasonCode) -> Self {

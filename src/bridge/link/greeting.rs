@@ -21,11 +21,17 @@ pub(in crate::bridge) struct Limits {
     pub(in crate::bridge) packet_bytes_max: usize,
     pub(in crate::bridge) qos_max: QoS,
     pub(in crate::bridge) retain: bool,
+    pub(in crate::bridge) topic_alias_max: u16,
 }
 
 impl Limits {
-    pub(super) const NONE: Self =
-        Self { receive_max: u16::MAX, packet_bytes_max: usize::MAX, qos_max: QoS::ExactlyOnce, retain: true };
+    pub(super) const NONE: Self = Self {
+        receive_max: u16::MAX,
+        packet_bytes_max: usize::MAX,
+        qos_max: QoS::ExactlyOnce,
+        retain: true,
+        topic_alias_max: 0,
+    };
 }
 
 impl Link {
@@ -81,6 +87,9 @@ impl Link {
                 ReasonCode::QoSNotSupported if self.limits.qos_max > QoS::AtMostOnce => {
                     self.limits.qos_max = QoS::AtMostOnce;
                 }
+                reason @ (ReasonCode::UseAnotherServer | ReasonCode::ServerMoved) => {
+                    return Err(self.sent_elsewhere(reason, properties));
+                }
                 reason => {
                     if reason == ReasonCode::UnsupportedProtocolVersion && self.as_bridge() {
                         self.doubt_bridge(true);
@@ -110,6 +119,8 @@ impl Link {
                 None => QoS::ExactlyOnce,
             },
             retain: number(PropertyId::RetainAvailable) != Some(0),
+            // 5.0, 3.2.2.3.8: without it, none.
+            topic_alias_max: small(number(PropertyId::TopicAliasMaximum)).unwrap_or(0),
         };
         // 5.0, 3.1.2-21: the server's keep alive replaces ours.
         self.keep_alive = small(number(PropertyId::ServerKeepAlive))
@@ -119,7 +130,9 @@ impl Link {
         self.error = None;
         self.told.clear();
         self.backoff.accepted();
-        self.route.online(now.mono);
+        if !self.is_elsewhere() {
+            self.route.online(now.mono);
+        }
         // A session after a clean start is none of ours (3.2.2-2): nothing is resumed from it.
         events.push(Event::Online { session_present: connack.session_present && !clean });
         Ok(())

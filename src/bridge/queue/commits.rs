@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{COMMIT_RETRY, Committing, FULL_LOOK, Queue, RECORD_OVERHEAD_BYTES, Tally};
+use super::{COMMIT_RETRY, Committing, FULL_LOOK, Queue, RECORD_OVERHEAD_BYTES};
 use crate::bridge::backoff::doubled;
 use crate::bridge::outputs::Outputs;
 use crate::bridge::words::{Notice, Output};
@@ -56,14 +56,8 @@ impl Queue {
             batch.push(StoredRecord { no: RecordNo(no), bytes: stored });
         }
         let up_to = batch.last()?.no.0;
-        self.committing = Some(Committing {
-            since: now.mono,
-            up_to,
-            bytes,
-            delivered: 0,
-            done: Tally::default(),
-            done_before: self.done_on_disk,
-        });
+        self.committing =
+            Some(Committing { since: now.mono, up_to, bytes, delivered: 0, told: self.done_log.mark() });
         self.uncommitted_bytes = 0;
         Some(Output::Commit(batch))
     }
@@ -73,8 +67,7 @@ impl Queue {
             return;
         };
         self.ack_due |= self.acked > self.committed;
-        self.done_at_commit = committing.done_before;
-        self.done_on_disk = self.done_on_disk.plus(committing.done);
+        self.done_log.told(committing.told);
         self.committed = committing.up_to;
         let waiting = self.tokens.split_off(&(committing.up_to + 1));
         for no in std::mem::replace(&mut self.tokens, waiting) {
@@ -94,7 +87,7 @@ impl Queue {
     pub(in crate::bridge) fn commit_failed(&mut self, now: Mono, error: &str, out: &mut Outputs) {
         let Some(committing) = self.committing.take() else { return };
         self.elided += committing.delivered;
-        self.ahead.not_written(self.committed);
+        self.done_log.not_written(self.committed);
         self.uncommitted_bytes += committing.bytes;
         self.retry_at = Some(now + doubled(COMMIT_RETRY.0, self.failures, COMMIT_RETRY.1));
         self.failures = self.failures.saturating_add(1);
@@ -109,12 +102,16 @@ impl Queue {
     pub(in crate::bridge) fn full(&mut self, now: Mono, out: &mut Outputs) {
         let Some(committing) = self.committing.take() else { return };
         self.elided += committing.delivered;
+        self.done_log.not_written(self.committed);
         self.uncommitted_bytes += committing.bytes;
         self.full_until = Some(now + FULL_LOOK);
         // What is in flight stays to be written, unless upstream takes it meanwhile.
         self.retry_at = self.full_until;
         let from = self.send_next.max(self.committed + 1);
-        while let Some((&no, _)) = self.memory.range(from..).next() {
+        // Nor is what is in flight before its turn.
+        let ahead = &self.ahead;
+        let all = self.memory.range(from..).map(|(&no, _)| no).filter(|&no| !ahead.contains(no));
+        for no in all.collect::<Vec<_>>() {
             let token = self.forget(no).and_then(|held| held.token);
             self.refuse_new(token, out);
         }
@@ -143,22 +140,29 @@ impl Queue {
     }
 
     /// The acknowledgement that is due towards the store, if any: at most one a second while draining, when
-    /// nothing waits any more, and `at_once` before a commit, so that a drop that it causes counts right.
-    pub(in crate::bridge) fn ack(&mut self, now: Mono, at_once: bool) -> Option<Output> {
+    /// nothing waits any more, and `at_once` before a commit, so that a drop that it causes counts right. With what is in
+    /// the window.
+    pub(in crate::bridge) fn ack(
+        &mut self,
+        now: Mono,
+        at_once: bool,
+        in_window: impl Iterator<Item = u64>,
+    ) -> Option<Output> {
         let due = self.ack_at()?;
         if now < due && !at_once && self.acked + 1 < self.next {
             return None;
         }
         self.ack_due = false;
+        self.beyond_due = false;
         self.told = self.acked;
         self.told_at = Some(now);
         // A full outbox may have room again.
         self.full_until = None;
-        Some(Output::Ack { up_to: RecordNo(self.acked) })
+        Some(Output::Ack { up_to: RecordNo(self.acked), beyond: self.beyond(in_window) })
     }
 
     pub(super) fn ack_at(&self) -> Option<Mono> {
-        let due = self.ack_due && self.acked > self.told;
+        let due = self.ack_due && self.acked > self.told || self.beyond_due;
         due.then(|| self.told_at.map_or(Mono::ZERO, |at| at + Duration::from_secs(1)))
     }
 }

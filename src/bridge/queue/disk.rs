@@ -21,18 +21,27 @@ impl Queue {
             return None;
         }
         self.read_at = None;
+        if self.back.is_some() {
+            let before = self.back_reads_below()?;
+            self.reading = Some(Reading { from: before, end: before, back: true, stale: false });
+            return Some(Output::ReadBack { before: RecordNo(before), bytes_max: READ_BYTES });
+        }
         self.read_next = self.read_next.max(self.send_next);
-        self.reading = Some(Reading { from: self.read_next, end: self.mem_first });
+        self.reading = Some(Reading { from: self.read_next, end: self.mem_first, back: false, stale: false });
         Some(Output::Read { from: RecordNo(self.read_next), bytes_max: READ_BYTES })
     }
 
     pub(super) fn wants_read(&self) -> bool {
-        let from = self.read_next.max(self.send_next);
-        self.reading.is_none() && from < self.mem_first && self.loaded_bytes < READ_BYTES / 2
+        let is_there = match self.back {
+            Some(_) => self.back_reads_below().is_some(),
+            None => self.read_next.max(self.send_next) < self.mem_first,
+        };
+        is_there && self.reading.is_none() && self.loaded_bytes < READ_BYTES / 2
     }
 
     pub(in crate::bridge) fn read_answer(&mut self, now: Mono, from: RecordNo, records: Vec<StoredRecord>) {
-        let Some(reading) = self.reading.take_if(|reading| reading.from == from.0) else { return };
+        let asked = |reading: &mut Reading| !reading.back && reading.from == from.0;
+        let Some(reading) = self.reading.take_if(asked).filter(|reading| !reading.stale) else { return };
         // A drop may have moved the place on meanwhile: then the answer may be an old one, and is asked anew.
         let mut found = self.read_next > reading.from;
         for stored in records {
@@ -55,7 +64,7 @@ impl Queue {
                 }
                 Err(_) => {
                     self.drops.damaged += 1;
-                    self.done_on_disk.add(size);
+                    self.done_log.push(no, size);
                 }
             }
         }
@@ -63,27 +72,41 @@ impl Queue {
             self.empty_reads = 0;
             return;
         }
-        self.empty_reads += 1;
-        if self.disk.records > 0 && self.empty_reads < EMPTY_READS_MAX {
-            self.read_at = Some(now + EMPTY_READ_RETRY);
-            return;
+        if !self.asks_again(now) {
+            self.read_next = self.read_next.max(reading.end);
         }
-        self.empty_reads = 0;
-        self.read_next = self.read_next.max(reading.end);
+    }
+
+    /// Nothing was found where records should be: whether it is asked once more.
+    pub(super) fn asks_again(&mut self, now: Mono) -> bool {
+        self.empty_reads += 1;
+        let again = self.disk.records > 0 && self.empty_reads < EMPTY_READS_MAX;
+        if again {
+            self.read_at = Some(now + EMPTY_READ_RETRY);
+        } else {
+            self.empty_reads = 0;
+        }
+        again
     }
 
     /// A person wants stored records gone. The store must know what is done by then, so that it counts right.
-    pub(in crate::bridge) fn purge(&mut self, now: Mono, before: Option<Timestamp>, out: &mut Outputs) {
-        if let Some(ack) = self.ack(now, true) {
-            out.push(ack);
+    pub(in crate::bridge) fn purge(
+        &mut self,
+        now: Mono,
+        before: Option<Timestamp>,
+        in_window: impl Iterator<Item = u64>,
+        out: &mut Outputs,
+    ) {
+        if let Some(ack) = self.ack(now, true, in_window) {
+            out.push_of(self.stream, ack);
         }
-        self.purging = Some(self.done_on_disk);
-        out.push(Output::Purge { before });
+        self.purging = Some(self.done_log.mark());
+        out.push_of(self.stream, Output::Purge { before });
     }
 
     pub(in crate::bridge) fn purged(&mut self) {
-        if let Some(done) = self.purging.take() {
-            self.done_at_commit = done;
+        if let Some(told) = self.purging.take() {
+            self.done_log.told(told);
         }
     }
 
@@ -104,15 +127,16 @@ impl Queue {
         self.dropped_to = self.dropped_to.max(up_to);
         self.read_next = self.read_next.max(self.send_next);
         // The store counts as lost what it did not yet know to be done, what is in flight, and what was read.
-        let ahead = self.ahead.dropped(up_to);
-        let mut known = self.done_on_disk.minus(self.done_at_commit).plus(window).plus(ahead);
+        let mut known = self.done_log.dropped(up_to).plus(window);
         let mut gone = Tally::default();
-        while self.loaded.front().is_some_and(|taken| taken.no <= up_to) {
-            if let Some(taken) = self.loaded.pop_front() {
-                self.loaded_bytes -= taken.size;
+        let loaded_bytes = &mut self.loaded_bytes;
+        self.loaded.retain(|taken| {
+            if taken.no <= up_to {
+                *loaded_bytes -= taken.size;
                 gone.add(taken.size);
             }
-        }
+            taken.no > up_to
+        });
         let in_memory = self.memory.range(self.send_next..=up_to.max(self.send_next)).map(|(&no, _)| no);
         let in_memory: Vec<u64> = in_memory.filter(|&no| no <= up_to && !self.ahead.contains(no)).collect();
         for no in in_memory {
@@ -123,7 +147,7 @@ impl Queue {
         known = known.plus(gone);
         let from_disk = if up_to + 1 >= self.mem_first {
             self.disk
-        } else if up_to < self.read_next {
+        } else if up_to < self.read_next && self.back.is_none() {
             Tally::default()
         } else {
             let lost = said.all.minus(known);
@@ -131,7 +155,7 @@ impl Queue {
         };
         self.disk = self.disk.minus(from_disk);
         self.read_next = self.read_next.max(up_to + 1);
-        if self.loaded.is_empty() {
+        if self.loaded.is_empty() || self.back.is_some() {
             self.send_next = self.send_next.max(up_to + 1);
             self.passed();
         }

@@ -3,6 +3,7 @@
 
 use super::rig::Rig;
 use super::*;
+use crate::ranges::Ranges;
 use crate::record::{self, RecordNo, StoredRecord};
 
 fn stored(no: u64) -> StoredRecord {
@@ -11,7 +12,14 @@ fn stored(no: u64) -> StoredRecord {
 
 fn backlog(last: u64) -> Backlog {
     let bytes = last * stored(1).bytes.len() as u64;
-    Backlog { acked: RecordNo(0), last: RecordNo(last), records: last, bytes, oldest: Some(at(0).wall) }
+    Backlog {
+        acked: RecordNo(0),
+        last: RecordNo(last),
+        records: last,
+        bytes,
+        oldest: Some(at(0).wall),
+        ..Backlog::default()
+    }
 }
 
 fn refused(rig: &Rig) -> Vec<u64> {
@@ -83,7 +91,7 @@ fn a_purge_is_told_what_is_done_and_what_it_takes_is_counted_apart() {
     rig.puback(3);
     rig.clear();
     rig.input(Input::Purge { before: None });
-    let ack = Output::Ack { up_to: RecordNo(2) };
+    let ack = Output::Ack { up_to: RecordNo(2), beyond: Ranges::default() };
     assert_eq!(rig.done[..], [ack, Output::Purge { before: None }]);
     rig.input(Input::Purged);
     let bytes = 18 * stored(1).bytes.len() as u64;

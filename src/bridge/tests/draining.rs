@@ -2,6 +2,8 @@
 
 use super::rig::Rig;
 use super::*;
+use crate::mqtt::{Property, PropertyId};
+use crate::ranges::Ranges;
 use crate::record::{self, RecordNo, StoredRecord};
 
 const V5: Version = Version::V5;
@@ -82,7 +84,7 @@ fn a_live_message_that_is_done_is_never_written_while_the_backlog_is() {
     });
     let numbers: Vec<u64> = committed.unwrap().iter().map(|stored| stored.no.0).collect();
     assert_eq!(numbers, (2..=20).collect::<Vec<_>>());
-    assert!(!rig.done.contains(&Output::Ack { up_to: RecordNo(21) }));
+    assert!(!rig.done.contains(&Output::Ack { up_to: RecordNo(21), beyond: Ranges::default() }));
 }
 
 #[test]
@@ -205,4 +207,202 @@ fn what_has_high_priority_goes_also_when_the_days_bytes_are_used_up() {
     assert_eq!(rig.payloads(), [""; 0]);
     rig.input(Input::Append { message: message("data/alarm", "goes"), token: None });
     assert_eq!(rig.payloads(), ["goes"]);
+}
+
+fn newest_first() -> Config {
+    Config { drain: DrainOrder::NewestFirst, ..config(V5) }
+}
+
+/// What the store was last told to be done: up to where, and what behind that.
+fn told(rig: &Rig) -> Option<(u64, Ranges)> {
+    rig.done.iter().rev().find_map(|output| match output {
+        Output::Ack { up_to, beyond } => Some((up_to.0, beyond.clone())),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_newest_go_first_and_what_is_live_before_all_of_them() {
+    let mut rig = drained_from(newest_first(), 20);
+    assert_eq!(rig.payloads(), ["b20", "b19", "b18", "b17"], "as many as may be on their way");
+    rig.append("l1");
+    rig.append("l2");
+    flow(&mut rig, 22);
+    let mut expected: Vec<String> = vec!["b20".into(), "b19".into(), "b18".into(), "b17".into()];
+    expected.extend(["l1".into(), "l2".into()]);
+    expected.extend((1..=16).rev().map(|n| format!("b{n}")));
+    assert_eq!(rig.payloads(), expected);
+}
+
+#[test]
+fn the_store_is_told_what_is_done_out_of_turn_and_a_restart_sends_only_the_rest() {
+    let stored = |no: u64| StoredRecord {
+        no: RecordNo(no),
+        bytes: record::encode(&message("data/a", &format!("b{no}"))),
+    };
+    let bytes = (1..=20).map(|no| stored(no).bytes.len() as u64).sum();
+    let backlog = Backlog { last: RecordNo(20), records: 20, bytes, ..Backlog::default() };
+    let mut rig = Rig::new(newest_first(), backlog);
+    rig.connect(false);
+    rig.ack_slot();
+    let asked = |rig: &Rig| {
+        rig.done.iter().rev().find_map(|output| match output {
+            Output::ReadBack { before, .. } => Some(*before),
+            _ => None,
+        })
+    };
+    assert_eq!(asked(&rig), Some(RecordNo(21)));
+    rig.input(Input::ReadBack { before: RecordNo(21), records: (9..=20).rev().map(stored).collect() });
+    flow(&mut rig, 8);
+    assert_eq!(rig.payloads().last().unwrap(), "b13");
+    rig.pass(1_000);
+    // 13 to 16 are on their way.
+    assert_eq!(told(&rig), Some((0, [(17, 20)].into_iter().collect())));
+
+    let beyond: Ranges = [(17, 20)].into_iter().collect();
+    let records = 16;
+    let backlog =
+        Backlog { beyond, last: RecordNo(20), records, bytes: bytes / 20 * 16, ..Backlog::default() };
+    let mut rig = Rig::new(newest_first(), backlog);
+    rig.connect(false);
+    rig.ack_slot();
+    assert_eq!(asked(&rig), Some(RecordNo(17)), "it goes on below what is done");
+    rig.input(Input::ReadBack { before: RecordNo(17), records: (1..=16).rev().map(stored).collect() });
+    flow(&mut rig, 16);
+    let ids: Vec<u16> = rig.records().iter().map(|(_, id, _)| *id).collect();
+    for id in &ids[12..] {
+        rig.puback(*id);
+    }
+    assert_eq!(rig.payloads(), (1..=16).rev().map(|n| format!("b{n}")).collect::<Vec<_>>());
+    assert_eq!(told(&rig), Some((20, Ranges::default())), "the cursor runs over what was done before");
+    assert_eq!(rig.status().backlog_records, 0);
+}
+
+#[test]
+fn a_record_that_stays_unanswered_holds_back_only_what_would_come_twice_without_bound() {
+    let mut rig = drained_from(
+        Config {
+            inflight_max: 5,
+            ack_timeout: Duration::from_secs(600),
+            memory_bytes_max: 16 << 20,
+            ..newest_first()
+        },
+        9_000,
+    );
+    let first = rig.records()[0].1;
+    let mut answered = 1;
+    while let Some((_, id, _)) = rig.records().get(answered).cloned() {
+        answered += 1;
+        assert_ne!(id, first);
+        rig.puback(id);
+    }
+    let sent = rig.records().len();
+    assert!((4_090..=4_110).contains(&sent), "{sent}");
+    rig.puback(first);
+    assert!(rig.records().len() > sent, "it goes on");
+}
+
+#[test]
+fn what_a_publisher_gave_a_time_to_live_goes_with_the_rest_of_it_and_not_when_it_is_over() {
+    let mortal = |payload: &str, seconds: u32| {
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::U32(PropertyId::MessageExpiryInterval, seconds));
+        properties.push(Property::Str(PropertyId::ContentType, "x"));
+        Message { properties, ..message("data/a", payload) }
+    };
+    let mut rig = Rig::new(config(V5), Backlog::default());
+    for (payload, seconds) in [("a", 5), ("b", 60), ("c", 3_600)] {
+        rig.input(Input::Append {
+            message: mortal(payload, seconds),
+            token: Some(SafeToken(u64::from(seconds))),
+        });
+    }
+    rig.append("for ever");
+    rig.pass(20_500);
+    rig.connect(false);
+    rig.ack_slot();
+    let left = |rig: &Rig| -> Vec<(String, Option<u32>)> {
+        let seen = rig.publishes().into_iter().filter(|seen| seen.topic == "data/a");
+        seen.map(|seen| (seen.payload, seen.expiry)).collect()
+    };
+    let expected = [("b".to_owned(), Some(40)), ("c".to_owned(), Some(3_580)), ("for ever".to_owned(), None)];
+    assert_eq!(left(&rig), expected);
+    assert_eq!((rig.status().drops.expired, rig.status().backlog_records), (1, 3));
+
+    // On its way when the link went: upstream may have had it, so it goes again, with nothing left at last.
+    rig.input(Input::Closed { error: "gone" });
+    rig.clear();
+    rig.pass(50_000);
+    rig.attempt();
+    rig.connect(true);
+    rig.ack_slot();
+    assert_eq!(left(&rig)[0], ("b".to_owned(), Some(0)));
+    // Where upstream has forgotten us, it is a new message, and its time is over.
+    let mut rig = Rig::new(config(V5), Backlog::default());
+    rig.connect(false);
+    rig.ack_slot();
+    rig.input(Input::Append { message: mortal("d", 5), token: None });
+    assert_eq!(left(&rig), [("d".to_owned(), Some(5))]);
+    rig.input(Input::Closed { error: "gone" });
+    rig.clear();
+    rig.pass(20_000);
+    rig.attempt();
+    rig.connect(false);
+    rig.ack_slot();
+    assert_eq!((left(&rig), rig.status().drops.expired), (Vec::new(), 1));
+}
+
+#[test]
+fn live_records_that_were_written_while_a_backlog_drains_do_not_come_again_after_a_crash() {
+    let mut rig = drained_from(interleaved(90), 20);
+    for n in 1..=3 {
+        rig.append(&format!("l{n}"));
+    }
+    rig.pass(1_000);
+    let up_to = rig.done.iter().rev().find_map(|output| match output {
+        Output::Commit(records) => records.last().map(|last| last.no),
+        _ => None,
+    });
+    rig.input(Input::Committed { up_to: up_to.unwrap() });
+    let ids = rig.records();
+    let of = |wanted: &str| ids.iter().find(|(payload, ..)| payload == wanted).map(|(_, id, _)| *id);
+    rig.puback(of("b1").unwrap());
+    let live: Vec<u16> =
+        rig.records().iter().filter(|(payload, ..)| payload.starts_with('l')).map(|(_, id, _)| *id).collect();
+    assert!(!live.is_empty(), "{:?}", rig.payloads());
+    rig.puback(live[0]);
+    rig.pass(1_000);
+    let (acked, beyond) = told(&rig).unwrap();
+    assert_eq!(acked, 1);
+    assert!(beyond.contains(21) && beyond.count_within(2, 20) == 0, "{beyond:?}");
+}
+
+#[test]
+fn a_purge_in_the_middle_of_a_newest_first_drain_counts_what_was_not_on_its_way() {
+    let stored = |no: u64| StoredRecord {
+        no: RecordNo(no),
+        bytes: record::encode(&message("data/a", &format!("b{no}"))),
+    };
+    let bytes = (1..=20).map(|no| stored(no).bytes.len() as u64).sum();
+    let backlog = Backlog { last: RecordNo(20), records: 20, bytes, ..Backlog::default() };
+    let mut rig = Rig::new(newest_first(), backlog);
+    rig.connect(false);
+    rig.ack_slot();
+    rig.input(Input::ReadBack { before: RecordNo(21), records: (9..=20).rev().map(stored).collect() });
+    let id = rig.records()[0].1;
+    rig.puback(id);
+    // 20 is done, 16 to 19 are on their way, 9 to 15 were read, 1 to 8 are on disk only.
+    rig.input(Input::Purge { before: None });
+    assert_eq!(told(&rig), Some((0, [(20, 20)].into_iter().collect())));
+    rig.input(Input::Purged);
+    rig.input(Input::Dropped { up_to: RecordNo(20), records: 19, bytes, expired: 0, purged: 19 });
+    let status = rig.status();
+    assert_eq!((status.drops.purged, status.backlog_records, status.drops.damaged), (15, 4, 0), "{status:?}");
+    let ids: Vec<u16> = rig.records().iter().map(|(_, id, _)| *id).collect();
+    for id in &ids[1..] {
+        rig.puback(*id);
+    }
+    rig.append("l1");
+    assert_eq!(rig.payloads(), ["b20", "b19", "b18", "b17", "b16", "l1"]);
+    assert_eq!((rig.status().delivered, rig.status().backlog_records), (5, 1));
 }

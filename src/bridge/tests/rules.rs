@@ -429,6 +429,8 @@ fn a_message_at_which_upstream_closes_is_sent_alone_and_then_given_up() {
         for connection in 1..=connections {
             assert_eq!(rig.status().drops.refused, 0);
             if connection > 2 || (connection == 2 && says.is_some()) {
+                // Some of the connections are quiet at first.
+                rig.pass(5_000);
                 assert_eq!(rig.payloads(), ["poison"], "alone");
             }
             rig.ack_status();
@@ -442,6 +444,7 @@ fn a_message_at_which_upstream_closes_is_sent_alone_and_then_given_up() {
             }
             rig.connect(true);
         }
+        rig.pass(5_000);
         assert_eq!(rig.status().drops.refused, 1);
         assert_eq!(rig.payloads(), ["2"]);
     }
@@ -453,6 +456,7 @@ fn a_message_at_which_upstream_closes_is_sent_alone_and_then_given_up() {
     for n in 0..260 {
         rig.ack_status();
         if n % 80 == 0 {
+            rig.pass(5_000);
             let id = rig.records()[0].1;
             rig.puback(id);
         }
@@ -460,6 +464,96 @@ fn a_message_at_which_upstream_closes_is_sent_alone_and_then_given_up() {
         rig.connect(true);
     }
     assert_eq!(rig.status().drops, Drops::default());
+}
+
+#[test]
+fn a_message_of_a_topic_that_upstream_took_is_given_up_within_minutes_but_only_one_of_it() {
+    let mut rig = Rig::online(V311);
+    rig.append("good");
+    let id = rig.records()[0].1;
+    rig.puback(id);
+    rig.clear();
+    for (payload, proven) in [("poison", true), ("poison too", false)] {
+        rig.append(payload);
+        let (begun, refused) = (rig.now.mono, rig.status().drops.refused);
+        let mut connections = 0;
+        while rig.status().drops.refused == refused {
+            rig.ack_status();
+            rig.pass(5_000);
+            assert_eq!(rig.payloads(), [payload], "a trial sends it after a while");
+            rig.cut();
+            rig.connect(true);
+            connections += 1;
+        }
+        let letter = rig.status().dead_letters.last().cloned().unwrap();
+        assert_eq!(letter.payload, payload);
+        assert_eq!(letter.reason, "upstream closes the connection each time that it is sent, without a word");
+        // The first took minutes. The second had no proof of its own, so there was an hour to mend the rights in.
+        let took = rig.now.mono.since(begun);
+        assert_eq!(connections, if proven { 12 } else { 100 });
+        assert_eq!(took < Duration::from_secs(600), proven, "{payload}: {took:?}");
+    }
+}
+
+#[test]
+fn topics_go_by_alias_within_a_connection_and_in_full_on_the_next() {
+    let mut rig = Rig::new(Config { topic_alias_max: 2, ..config(V5) }, Backlog::default());
+    let allow = |max| [Property::U16(PropertyId::TopicAliasMaximum, max)];
+    let topics = |rig: &Rig| -> Vec<String> {
+        rig.publishes().into_iter().filter(|seen| !seen.retain).map(|seen| seen.topic).collect()
+    };
+    let append = |rig: &mut Rig, topic: &str| {
+        rig.input(Input::Append { message: message(topic, "1"), token: None });
+        let id = rig.records().last().unwrap().1;
+        rig.puback(id);
+    };
+    for (max, seen) in [
+        (9, ["data/a", "", "data/b", "data/c", "data/c", ""]),
+        (1, ["data/a", "", "data/b", "data/c", "data/c", "data/b"]),
+        (0, ["data/a", "data/a", "data/b", "data/c", "data/c", "data/b"]),
+    ] {
+        rig.connect_with(false, &allow(max));
+        rig.ack_slot();
+        for topic in ["data/a", "data/a", "data/b", "data/c", "data/c", "data/b"] {
+            append(&mut rig, topic);
+        }
+        assert_eq!(topics(&rig), seen, "{max} allowed");
+        rig.cut();
+    }
+    // What was on its way goes in full on the next connection.
+    rig.connect_with(false, &allow(9));
+    rig.append("1");
+    rig.append("2");
+    assert_eq!(topics(&rig), ["data/a", ""]);
+    rig.cut();
+    rig.connect_with(true, &allow(9));
+    assert_eq!(topics(&rig), ["data/a", ""]);
+    // The first with an alias is three bytes longer: too long here, so it goes without.
+    rig.cut();
+    let name = "data/".to_owned() + &"x".repeat(100);
+    rig.connect_with(true, &[allow(9)[0], Property::U32(PropertyId::MaximumPacketSize, 114)]);
+    rig.clear();
+    rig.input(Input::Append { message: message(&name, "12"), token: None });
+    assert_eq!((topics(&rig), rig.status().drops), (vec![name], Drops::default()));
+}
+
+#[test]
+fn a_network_that_cuts_before_anything_is_sent_proves_nothing_against_a_message() {
+    let mut rig = Rig::online(V311);
+    rig.append("good");
+    let id = rig.records()[0].1;
+    rig.puback(id);
+    rig.append("innocent");
+    let mut sent = 0;
+    for _ in 0..90 {
+        rig.ack_status();
+        rig.pass(1_000);
+        sent += rig.payloads().len();
+        rig.cut();
+        rig.connect(true);
+    }
+    assert_eq!(rig.status().drops, Drops::default());
+    assert!((45..=50).contains(&sent), "each other connection sends it at once: {sent}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use super::upstream::{Broker, Got, read};
 use super::*;
+use crate::ranges::Ranges;
 use crate::record::{self, RecordNo, StoredRecord};
 
 const SEEDS: u64 = 300;
@@ -32,7 +33,8 @@ enum Event {
 enum Op {
     Commit(Vec<StoredRecord>),
     Read(RecordNo, usize),
-    Ack(RecordNo),
+    ReadBack(RecordNo, usize),
+    Ack(RecordNo, Ranges),
 }
 
 /// What goes wrong under this seed.
@@ -48,7 +50,7 @@ struct Chaos {
     disk_cap: Option<usize>,
     lose_packets: bool,
     qos0: bool,
-    interleave: bool,
+    drain: DrainOrder,
     priority: bool,
 }
 
@@ -57,6 +59,8 @@ struct Disk {
     records: BTreeMap<u64, bytes::Bytes>,
     cursor: u64,
     cursor_synced: u64,
+    beyond: Ranges,
+    beyond_synced: Ranges,
 }
 
 struct Sim {
@@ -93,6 +97,7 @@ struct Sim {
     memory_lost: BTreeSet<u64>,
     start_records: u64,
     read_back: u64,
+    read_backwards: u64,
     appended: u64,
     written_in_life: HashSet<u64>,
     // truth of all lives
@@ -121,7 +126,11 @@ fn chaos(seed: u64) -> Chaos {
         disk_cap: if sometimes(4) { Some(20_000) } else { None },
         lose_packets: sometimes(5),
         qos0: sometimes(3),
-        interleave: sometimes(3),
+        drain: match (sometimes(3), sometimes(3)) {
+            (true, _) => DrainOrder::Interleave,
+            (false, true) => DrainOrder::NewestFirst,
+            (false, false) => DrainOrder::OldestFirst,
+        },
         priority: sometimes(3),
     }
 }
@@ -165,6 +174,7 @@ impl Sim {
             memory_lost: BTreeSet::new(),
             start_records: 0,
             read_back: 0,
+            read_backwards: 0,
             appended: 0,
             written_in_life: HashSet::new(),
             all: Vec::new(),
@@ -322,6 +332,7 @@ impl Sim {
             match output {
                 Output::Probe { .. } => panic!("there is only one address"),
                 Output::Purge { .. } => panic!("nobody purges here"),
+                Output::ConnectTo(place) => panic!("nobody named {place}"),
                 Output::Connect { .. } => {
                     self.conn += 1;
                     let ok = self.calm || self.random.u32(0..3) > 0;
@@ -343,7 +354,8 @@ impl Sim {
                     self.store_op(Op::Commit(records));
                 }
                 Output::Read { from, bytes_max } => self.store_op(Op::Read(from, bytes_max)),
-                Output::Ack { up_to } => self.store_op(Op::Ack(up_to)),
+                Output::ReadBack { before, bytes_max } => self.store_op(Op::ReadBack(before, bytes_max)),
+                Output::Ack { up_to, beyond } => self.store_op(Op::Ack(up_to, beyond)),
                 Output::Safe(tokens) => {
                     for token in tokens {
                         let id = self.token_of[&token.0].clone();
@@ -455,13 +467,12 @@ fn sim_config(version: Version) -> Config {
 }
 
 fn drain_config(version: Version, chaos: &Chaos) -> Config {
-    let drain = if chaos.interleave { DrainOrder::Interleave } else { DrainOrder::OldestFirst };
     let high = Mapping { high: chaos.priority, ..mapping("data/2", "", "") };
-    Config { drain, maps: vec![high, mapping("data/#", "", "")], ..sim_config(version) }
+    Config { drain: chaos.drain, maps: vec![high, mapping("data/#", "", "")], ..sim_config(version) }
 }
 
 /// Runs a seed; what came to pass, so that a test can tell whether it tried everything.
-fn run(seed: u64) -> [u64; 8] {
+fn run(seed: u64) -> [u64; 9] {
     let mut sim = Sim::new(seed);
     let mut when = 0;
     let until = 20_000_000;
@@ -496,6 +507,7 @@ fn run(seed: u64) -> [u64; 8] {
         drops.disk_full,
         drops.refused,
         sim.read_back,
+        sim.read_backwards,
         u64::from(sim.life > 0 && sim.start_records > 0),
         u64::from(twice),
     ]
@@ -504,7 +516,7 @@ fn run(seed: u64) -> [u64; 8] {
 #[test]
 fn nothing_promised_is_lost_whatever_fails() {
     let mut failing = Vec::new();
-    let mut happened = [0; 8];
+    let mut happened = [0; 9];
     for seed in 0..SEEDS {
         match std::panic::catch_unwind(|| run(seed)) {
             Ok(counts) => happened.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count),

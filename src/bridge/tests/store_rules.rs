@@ -22,7 +22,7 @@ fn safe(rig: &Rig) -> Vec<u64> {
 }
 
 fn acks(rig: &Rig) -> Vec<u64> {
-    let ack = |output: &Output| if let Output::Ack { up_to } = output { Some(up_to.0) } else { None };
+    let ack = |output: &Output| if let Output::Ack { up_to, .. } = output { Some(up_to.0) } else { None };
     rig.done.iter().filter_map(ack).collect()
 }
 
@@ -37,7 +37,14 @@ fn stored(no: u64) -> StoredRecord {
 
 fn backlog(acked: u64, last: u64, records: u64) -> Backlog {
     let bytes = records * stored(1).bytes.len() as u64;
-    Backlog { acked: RecordNo(acked), last: RecordNo(last), records, bytes, oldest: Some(at(0).wall) }
+    Backlog {
+        acked: RecordNo(acked),
+        last: RecordNo(last),
+        records,
+        bytes,
+        oldest: Some(at(0).wall),
+        ..Backlog::default()
+    }
 }
 
 /// Online, with what was sent so far acknowledged by `puback`.
@@ -211,7 +218,7 @@ fn memory_is_bounded_when_the_store_fails_and_the_oldest_go() {
             rig.input(Input::CommitFailed { error: "read-only" });
             rig.done.retain(|output| !matches!(output, Output::Commit(_)));
         }
-        assert!(rig.bridge.queue.memory_bytes() <= 64 * 1024);
+        assert!(rig.bridge.streams.get(0).queue.memory_bytes() <= 64 * 1024);
     }
     let status = rig.status();
     assert_eq!(status.backlog_records + status.drops.memory_full, 200);

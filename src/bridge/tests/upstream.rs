@@ -15,6 +15,8 @@ pub(super) struct Seen {
     pub(super) id: Option<u16>,
     pub(super) dup: bool,
     pub(super) retain: bool,
+    /// What is left of its time to live.
+    pub(super) expiry: Option<u32>,
 }
 
 /// What the model read from the client.
@@ -47,6 +49,7 @@ pub(super) fn read(bytes: &[u8], version: Version) -> Vec<Got> {
                 id: publish.packet_id.map(PacketId::get),
                 dup: publish.dup,
                 retain: publish.retain,
+                expiry: publish.properties.number(PropertyId::MessageExpiryInterval),
             }),
             Packet::PingReq => Got::Ping,
             Packet::Disconnect(disconnect) => Got::Disconnect(disconnect.reason),

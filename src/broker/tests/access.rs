@@ -144,7 +144,7 @@ fn a_will_is_judged_at_connect_and_when_it_fires() {
         t.join(1, Connect { will: Some(wanted), ..resume_for(V5, "a", expiry) });
         let revoked = how != "cut";
         if revoked {
-            t.handle(Input::Access(acl("topic read #\n")));
+            t.handle(Input::Access(acl("topic read #\n").into()));
         }
         if how == "takeover" {
             t.join(2, resume_for(V5, "a", 100));
@@ -186,7 +186,7 @@ fn rules_that_change_hold_for_every_way_to_a_client() {
     t.handle(Input::Local(local("t", Q0, true, "kept")));
     t.expect(1, message("t", Q0, 0, "kept"));
 
-    t.handle(Input::Access(acl("topic readwrite #\ntopic deny t\n")));
+    t.handle(Input::Access(acl("topic readwrite #\ntopic deny t\n").into()));
     assert!(t.closed.is_empty(), "nobody is disconnected");
     // Live.
     t.handle(Input::Local(local("t", Q1, false, "x")));
@@ -206,7 +206,7 @@ fn rules_that_change_hold_for_every_way_to_a_client() {
     t.nothing(2);
     assert_eq!(t.broker.stats().dropped_revoked, 3);
     // Given back, the subscription of before works again.
-    t.handle(Input::Access(Arc::new(Acl::open())));
+    t.handle(Input::Access(Arc::new(Acl::open()).into()));
     t.handle(Input::Local(local("t", Q0, false, "again")));
     t.expect(1, message("t", Q0, 0, "again"));
 }

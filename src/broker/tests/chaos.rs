@@ -96,7 +96,12 @@ fn reconfigure(t: &mut Bench, rng: &mut fastrand::Rng, base: &Config) {
 
 fn take_over(t: &mut Bench, config: Config, moved: Vec<Option<ListenerId>>) {
     t.mark = config.out_buffer_bytes_max;
-    t.handle(Input::Reconfigure(Box::new(Reconfigure { config, moved, users: Default::default() })));
+    t.handle(Input::Reconfigure(Box::new(Reconfigure {
+        config,
+        moved,
+        users: Default::default(),
+        own_users: Default::default(),
+    })));
 }
 
 #[test]

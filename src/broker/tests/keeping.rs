@@ -3,7 +3,7 @@
 use super::persistence::{Kept, persistent};
 use super::words::{told, words};
 use super::*;
-use crate::broker::acl::parse_file;
+use crate::broker::acl::{Acl, parse_file};
 
 /// Publishes to the one sleeper and waits until that is on disk.
 fn publish_kept(k: &mut Kept, topic: &str, payload: &str) {
@@ -71,7 +71,7 @@ fn rights_that_were_taken_away_hold_for_what_was_kept_and_it_leaves_the_disk() {
             k.crash_into(Config { acl: denying(), ..persistent() });
         } else {
             k.crash();
-            k.bench.handle(Input::Access(denying()));
+            k.bench.handle(Input::Access(denying().into()));
         }
         assert!(k.join(1, resume(V5, "sleeper")));
         // It may have been sent before the crash, so it is marked.
@@ -102,7 +102,7 @@ fn a_message_that_waits_for_the_disk_while_rights_are_taken_away_is_not_sent() {
     for (id, topic) in [(1, "t/secret"), (2, "t/open")] {
         k.bench.send(9, message(topic, Q2, id, "x"));
     }
-    k.bench.handle(Input::Access(denying()));
+    k.bench.handle(Input::Access(denying().into()));
     k.settle();
     k.bench.expect(9, pubrec(1));
     k.bench.expect(9, pubrec(2));

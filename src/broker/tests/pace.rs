@@ -75,6 +75,7 @@ fn another_pace_counts_from_the_next_batch_on() {
             config: Config { commit_interval_pressed: pressed_interval, ..persistent() },
             moved: vec![Some(ListenerId(0)), Some(ListenerId(1))],
             users: std::collections::HashSet::new(),
+            own_users: Default::default(),
         })));
         let acknowledged = acknowledged_in_a_second(&mut k);
         assert!(expected.contains(&acknowledged), "{pressed_interval:?}: {acknowledged}");

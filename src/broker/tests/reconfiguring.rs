@@ -11,6 +11,7 @@ fn reconfigured(t: &mut Bench, config: Config, moved: &[Option<u16>], users: &[&
         config,
         moved: moved.iter().map(|to| to.map(ListenerId)).collect(),
         users: users.iter().map(|user| (*user).to_owned()).collect::<HashSet<_>>(),
+        own_users: Default::default(),
     })));
 }
 

@@ -13,6 +13,7 @@ use crate::config::{Bind, Listener, TimeTrust};
 use crate::io::clock::Clock;
 use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
+use crate::io::panics::Panics;
 use crate::io::shard::{self, FromBroker, ToBroker};
 use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDOVER_BYTES_MAX};
 
@@ -60,6 +61,7 @@ impl Upstream {
             ListenerStatus { name: name.clone(), address: Bind::Tcp(bind), error: None, dates: Vec::new() };
         let status = Arc::new(Mutex::new(vec![listening]));
         let setup = shard::Setup {
+            panics: Arc::new(Panics::new()),
             connections_max: config.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
             out_buffer_bytes_max: config.out_buffer_bytes_max,
             sys_interval: Duration::ZERO,

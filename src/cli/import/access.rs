@@ -1,8 +1,8 @@
-//! Who gets in, and by which files. Mosquitto may have a password file and an ACL file for each listener, fieldgate has
-//! one of each: the listeners that agree with the first one that has any are carried over, the others are left out,
-//! so that nobody gets in who couldn't before.
+//! Who gets in, and by which files. Where all listeners agree, the files stand in `[broker]`; where they differ, each
+//! listener names its own, and those without go on without.
 
 use super::conf::{Block, Conf, Entry};
+use super::listeners::is_default_open;
 use super::options::Weight;
 use super::output::Section;
 use super::report::{Kind, Place};
@@ -17,8 +17,8 @@ pub(super) struct Plan {
     acl_file: Option<(String, Place)>,
     /// Whether rules are unknown that a plugin has.
     unknown_rules: bool,
-    /// Whether clients without a name, whom the ACL file doesn't concern in Mosquitto, may do everything.
-    anonymous_may_all: bool,
+    /// Whether the listeners differ, so that each has its own.
+    is_split: bool,
     /// What holds for the listeners, by the line that begins each; `None`: the default listener.
     owns: Vec<(Option<Place>, Own)>,
     global: Own,
@@ -42,6 +42,32 @@ pub(super) struct Door {
     pub(super) because: Option<Place>,
     /// Whether a user name must be right; else any will do.
     pub(super) check_users: bool,
+    /// Its own, where the listeners differ.
+    pub(super) password_file: Option<(String, Place)>,
+    pub(super) acl_file: Option<(String, Place)>,
+    /// Whether a plugin has rules for it that are unknown.
+    pub(super) unknown_rules: bool,
+}
+
+impl Door {
+    /// Writes its own files into the listener.
+    pub(super) fn set_files(&self, listener: &mut Section) {
+        for (key, file) in [("password_file", &self.password_file), ("acl_file", &self.acl_file)] {
+            if let Some((path, place)) = file {
+                listener.set(key, quoted(path), Some(place));
+            }
+        }
+    }
+
+    /// Rules besides those of its ACL file.
+    pub(super) fn rules(&self) -> Option<Section> {
+        self.unknown_rules.then(|| {
+            let mut section = Section::new("[[broker.listener.acl]]");
+            section
+                .comment("The rules of the plugin aren't known: with this empty table everything is denied.");
+            section
+        })
+    }
 }
 
 /// Looks through the whole config.
@@ -54,23 +80,32 @@ pub(super) fn plan(translation: &mut Translation<'_>, conf: &Conf) -> Plan {
             (block.head.as_ref().map(|head| head.place.clone()), own)
         })
         .collect();
+    let counts = |place: &Option<Place>| place.is_some() || is_default_open(conf);
+    let mut opened = owns.iter().filter(|(place, _)| counts(place)).map(|(_, own)| own.files());
+    let first = opened.next();
+    let is_split = opened.any(|files| Some(files) != first);
     let password_file = owns.iter().find_map(|(_, own)| own.password_file.clone());
     let acl_file = owns.iter().find_map(|(_, own)| own.acl_file.clone());
     let is_foreign = global.foreign || owns.iter().any(|(_, own)| own.foreign);
-    let opened = owns.iter().filter(|(place, _)| place.is_some()).map(|(_, own)| own);
-    let (ruled, open): (Vec<&Own>, Vec<&Own>) = opened.partition(|own| own.acl_file.is_some());
-    let anonymous = |own: &&Own| own.allow_anonymous.as_ref().is_some_and(|(allow, _)| *allow);
     Plan {
-        unknown_rules: acl_file.is_none() && is_foreign,
-        anonymous_may_all: acl_file.is_some()
-            && !open.is_empty()
-            && open.iter().all(anonymous)
-            && !ruled.iter().any(anonymous),
+        unknown_rules: !is_split && acl_file.is_none() && is_foreign,
+        is_split,
         password_file,
         acl_file,
         owns,
         global,
     }
+}
+
+impl Own {
+    /// What makes a listener's users and rules others than another's.
+    fn files(&self) -> (Option<&str>, Option<&str>, bool) {
+        (path(&self.password_file), path(&self.acl_file), self.foreign)
+    }
+}
+
+fn path(file: &Option<(String, Place)>) -> Option<&str> {
+    file.as_ref().map(|(path, _)| path.as_str())
 }
 
 /// What a block says of itself.
@@ -125,6 +160,9 @@ fn foreign(translation: &mut Translation<'_>, head: &Entry, library: &str) {
 impl Plan {
     /// Writes the files into `[broker]`.
     pub(super) fn set_files(&self, broker: &mut Section) {
+        if self.is_split {
+            return;
+        }
         for (key, file) in [("password_file", &self.password_file), ("acl_file", &self.acl_file)] {
             if let Some((path, place)) = file {
                 broker.set(key, quoted(path), Some(place));
@@ -138,14 +176,6 @@ impl Plan {
         if self.unknown_rules {
             section
                 .comment("The rules of the plugin aren't known: with this empty table everything is denied.");
-            return Some(section);
-        }
-        if self.anonymous_may_all {
-            section.comment(
-                "In Mosquitto the ACL file doesn't concern the listeners that take clients without a name.",
-            );
-            section.set("anonymous", "true", None);
-            section.set("allow", "[{ topic = \"#\" }, { topic = \"$SYS/#\", access = \"read\" }]", None);
             return Some(section);
         }
         None
@@ -175,16 +205,12 @@ impl Plan {
             allow_anonymous,
             because,
             check_users: !allow_anonymous || own.password_file.is_some() || foreign,
+            password_file: own.password_file.clone().filter(|_| self.is_split),
+            acl_file: own.acl_file.clone().filter(|_| self.is_split),
+            unknown_rules: self.is_split && own.acl_file.is_none() && foreign,
         };
-        let differs = |own: &Option<(String, Place)>, all: &Option<(String, Place)>| match (own, all) {
-            (Some((own, _)), Some((all, _))) => own != all,
-            _ => false,
-        };
-        if differs(&own.password_file, &self.password_file) {
-            return Err("its password file is another than the first listener's, and fieldgate has one for all; join both files".into());
-        }
-        if differs(&own.acl_file, &self.acl_file) {
-            return Err("its ACL file is another than the first listener's, and fieldgate has one for all; join both files".into());
+        if self.is_split && own.foreign && !allow_anonymous && own.password_file.is_none() && !is_named {
+            return Err("its users are those of a plugin, which aren't known".into());
         }
         let nobody = !allow_anonymous && own.password_file.is_none() && !is_named && !foreign;
         if nobody && self.password_file.is_some() {
@@ -195,13 +221,6 @@ impl Plan {
         let head = block.head.as_ref();
         if nobody && let Some(head) = head {
             translation.tell(head, Kind::Refused(Weight::Security), "nobody gets in there: Mosquitto 2 refuses clients without a name unless allow_anonymous is true, and there is no password_file; fieldgate check will ask for one of them");
-        }
-        if own.acl_file.is_none()
-            && self.acl_file.is_some()
-            && !self.anonymous_may_all
-            && let Some(head) = head
-        {
-            translation.tell(head, Kind::Refused(Weight::Delivery), "its clients may do everything in Mosquitto, as it has no acl_file; fieldgate has one for all listeners, and it binds them too. Add what they need to the file");
         }
         Ok(door)
     }

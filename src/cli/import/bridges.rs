@@ -23,6 +23,9 @@ const BACKOFF_SECONDS_MAX: (i64, i64) = (3_600, 86_400);
 /// For which an upstream of version 5 keeps a session.
 const SESSION_SECONDS_MAX: i64 = 2_592_000;
 const NAME_BYTES_MAX: usize = 64;
+const THRESHOLD: i64 = 10;
+const THRESHOLD_MAX: i64 = 1_000_000;
+const IDLE_SECONDS_MAX: i64 = 86_400;
 
 /// Options with which a bridge is left out unless they have this value.
 const CLOSERS: &[&str] = &["bridge_identity", "bridge_psk"];
@@ -67,6 +70,9 @@ fn upstream(
     let client_id = bridge.get("remote_clientid").or(bridge.get("clientid"));
     let named = format!("{}.{}", head.value, translation.facts.host_name);
     match client_id {
+        Some(entry) if entry.value.contains('{') => {
+            return Err(format!("a brace in {} ({}) begins a placeholder", entry.name, entry.place));
+        }
         Some(entry) => section.set("client_id", quoted(&entry.value), Some(&entry.place)),
         None => section.set_because("client_id", quoted(&named), "as Mosquitto names itself there"),
     }
@@ -75,6 +81,7 @@ fn upstream(
     version(translation, bridge, &mut section);
     login(translation, bridge, head, &mut section)?;
     times(translation, bridge, &mut section);
+    start(translation, bridge, &mut section);
     if let Some(entry) = bridge.get("bridge_receive_maximum") {
         let count = values::number(&entry.value).unwrap_or(20).clamp(2, 1_000);
         section.set("inflight_max", count.to_string(), Some(&entry.place));
@@ -244,6 +251,39 @@ fn login(
     let secret = Secret::new(entry.value.clone().into_bytes());
     translation.secrets.push(SecretFile { path, secret, from: entry.place.clone() });
     Ok(())
+}
+
+/// When it is connected.
+fn start(translation: &mut Translation<'_>, bridge: &Block, section: &mut Section) {
+    let start = bridge.get("start_type");
+    if let Some(entry) = start {
+        match entry.value.as_str() {
+            "automatic" | "lazy" | "once" => {
+                section.set("start", quoted(&entry.value), Some(&entry.place));
+            }
+            other => {
+                let text = format!("{} is neither automatic nor lazy nor once", quoted(other));
+                translation.tell(entry, Kind::Mistake, text);
+            }
+        }
+    }
+    let lazy = start.is_some_and(|entry| entry.value == "lazy");
+    for (name, min, max) in [("threshold", 1, THRESHOLD_MAX), ("idle_timeout", 1, IDLE_SECONDS_MAX)] {
+        let Some(entry) = bridge.get(name) else { continue };
+        if !lazy {
+            translation.tell(entry, Kind::NotNeeded, "it belongs to start_type lazy");
+            continue;
+        }
+        let Ok(number) = values::number(&entry.value) else { continue };
+        // Mosquitto connects when more than the threshold wait.
+        let number = if name == "threshold" { number.saturating_add(1) } else { number };
+        let within = number.clamp(min, max);
+        let value = if name == "threshold" { within.to_string() } else { in_seconds(within) };
+        section.set(name, value, Some(&entry.place));
+    }
+    if lazy && bridge.get("threshold").is_none() {
+        section.set_because("threshold", (THRESHOLD + 1).to_string(), "more than Mosquitto's default");
+    }
 }
 
 fn times(translation: &mut Translation<'_>, bridge: &Block, section: &mut Section) {

@@ -62,6 +62,8 @@ struct Open<'c> {
     port: i64,
     /// Whether it is the only one, for this machine alone.
     is_only: bool,
+    /// Where it says that nothing is retained.
+    no_retain: Option<&'c Entry>,
 }
 
 /// All `[[broker.listener]]`, with a comment in the place of each that is left out.
@@ -104,7 +106,7 @@ pub(super) fn sections(translation: &mut Translation<'_>, conf: &Conf, plan: &Pl
 }
 
 /// Whether Mosquitto opens its default listener.
-fn is_default_open(conf: &Conf) -> bool {
+pub(super) fn is_default_open(conf: &Conf) -> bool {
     let opens = |(name, harmless): &(&str, &str)| {
         conf.default_listener.value(name).is_some_and(|value| !is_same(value, harmless))
     };
@@ -116,7 +118,7 @@ fn is_same(value: &str, harmless: &str) -> bool {
 }
 
 /// Where a block's listener is bound.
-fn open<'c>(translation: &mut Translation<'_>, conf: &Conf, block: &'c Block) -> Result<Open<'c>, String> {
+fn open<'c>(translation: &mut Translation<'_>, conf: &'c Conf, block: &'c Block) -> Result<Open<'c>, String> {
     for (name, harmless) in CLOSERS {
         if let Some(entry) = block.get(name).filter(|entry| !is_same(&entry.value, harmless)) {
             return Err(format!("{name} ({}) can't be carried over", entry.place));
@@ -154,7 +156,9 @@ fn open<'c>(translation: &mut Translation<'_>, conf: &Conf, block: &'c Block) ->
         None if is_only => addresses(translation, "localhost", port, domain)?,
         None => vec![(anywhere(translation, port, domain)?, String::new())],
     };
-    Ok(Open { block, place, binds, port, is_only })
+    let no_retain = conf.globals.get("retain_available");
+    let no_retain = no_retain.filter(|entry| values::truth(&entry.value) == Ok(false));
+    Ok(Open { block, place, binds, port, is_only, no_retain })
 }
 
 /// Every address of this machine.
@@ -223,6 +227,10 @@ fn listener(
         let why = "Mosquitto without a password_file takes any user name";
         common.set_because("check_users", "false", why);
     }
+    door.set_files(&mut common);
+    if let Some(entry) = open.no_retain {
+        common.set("retain_available", "false", Some(&entry.place));
+    }
     more(translation, block, &mut common);
     let websocket = websocket(translation, block)?;
     let kind = if websocket.is_some() { "ws" } else { "mqtt" };
@@ -237,6 +245,7 @@ fn listener(
         section.set("name", quoted(&unique(format!("{kind}{ending}"), names)), None);
         section.set("bind", quoted(bind), from);
         sections.push(section);
+        sections.extend(door.rules());
         sections.extend(tls.clone());
         sections.extend(websocket.clone());
     }
@@ -278,6 +287,18 @@ fn more(translation: &mut Translation<'_>, block: &Block, section: &mut Section)
         match versions {
             Some(versions) => section.set("versions", list(versions), Some(&entry.place)),
             None => translation.tell(entry, Kind::Mistake, "the versions are 3, 4 and 5"),
+        }
+    }
+    if let Some(entry) =
+        block.get("use_username_as_clientid").filter(|entry| values::truth(&entry.value) == Ok(true))
+    {
+        section.set("client_id_from_user", "true", Some(&entry.place));
+    }
+    if let Some(entry) = block.get("max_qos") {
+        match values::number(&entry.value) {
+            Ok(qos @ 0..=1) => section.set("max_qos", qos.to_string(), Some(&entry.place)),
+            Ok(2) => {}
+            _ => translation.tell(entry, Kind::Mistake, "it is 0, 1 or 2"),
         }
     }
     if let Some(entry) = block.get("enable_proxy_protocol") {

@@ -313,7 +313,10 @@ mod tests {
                 assert!(!words.contains("hush hush"), "{text}\n{words}");
             }
             let source = [Source { file: "c.toml".into(), text: imported.text.clone() }];
-            match config::parse(&source, &config::Facts { default_id: "gw".into() }) {
+            match config::parse(
+                &source,
+                &config::Facts { default_id: "gw".into(), ..config::Facts::default() },
+            ) {
                 Ok(_) => clean += 1,
                 Err(mistakes) => {
                     let messages = mistakes.iter().map(|mistake| mistake.message.as_str());

@@ -12,6 +12,7 @@ use crate::io::clock::Clock;
 use crate::io::store_child::{self, What};
 use crate::io::store_json;
 use crate::message::OutboxId;
+use crate::ranges::Ranges;
 use crate::record::RecordNo;
 use crate::store::bounds::BYTES_DEFAULT;
 use crate::store::inspect::{self, Inspection};
@@ -74,8 +75,9 @@ pub(super) fn export(
 ) -> Result<(), String> {
     for (name, path) in selected(inspection, upstream)? {
         let mut next = inspect::acked(&path).map_err(words)?.next();
+        let beyond = inspect::acked_beyond(&path).map_err(words)?;
         for generation in inspect::generations(&path).map_err(words)? {
-            next = write_records(&name, &generation, next, out)?;
+            next = write_records(&name, &generation, next, &beyond, out)?;
         }
     }
     inspection.hand_back();
@@ -90,23 +92,27 @@ pub(super) fn export_quarantine(
     for (name, path) in inspect::outboxes(data_dir).map_err(words)? {
         if upstream.is_none_or(|wanted| wanted == name) {
             for generation in inspect::quarantined(&path).map_err(words)? {
-                write_records(&name, &generation, RecordNo(0), out)?;
+                write_records(&name, &generation, RecordNo(0), &Ranges::default(), out)?;
             }
         }
     }
     Ok(())
 }
 
-/// Writes a generation's records from `next` on; gives the number behind the last one.
+/// Writes a generation's records from `next` on but for those that are `done`; gives the number behind the last one.
 fn write_records(
     name: &str,
     generation: &Path,
     mut next: RecordNo,
+    done: &Ranges,
     out: &mut dyn Write,
 ) -> Result<RecordNo, String> {
     let mut failed = Ok(());
     let checked = inspect::walk_generation(generation, next, &mut |stored| {
         next = stored.no.next();
+        if done.contains(stored.no.0) {
+            return ControlFlow::Continue(());
+        }
         failed = writeln!(out, "{}", store_json::record(name, &stored));
         if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })

@@ -190,7 +190,7 @@ mod tests {
 
     fn config(text: &str) -> Log {
         let source = Source { file: "test".into(), text: text.into() };
-        parse(&[source], &Facts { default_id: "gw".into() }).unwrap().log
+        parse(&[source], &Facts { default_id: "gw".into(), ..Facts::default() }).unwrap().log
     }
 
     fn set(levels: &mut Levels, name: &str, level: &str, until: Option<Instant>) {

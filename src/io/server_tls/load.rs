@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use rustls::{CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use crate::config::{ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
 use crate::expiry::{Dated, What};
@@ -28,6 +28,8 @@ pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     /// Who must not be connected any more.
     pub(super) revoked: Revoked,
+    /// Who vouches for clients.
+    pub(super) authorities: Authorities,
     /// What ends when.
     pub(super) dates: Vec<Dated>,
 }
@@ -52,6 +54,29 @@ impl Revoked {
     }
 }
 
+/// The authorities that vouch for clients.
+#[derive(Debug, Default)]
+pub(super) struct Authorities {
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Names and keys, in order.
+    roots: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Authorities {
+    /// Whether one of those of `before` isn't there any more.
+    pub(super) fn are_fewer(&self, before: &Self) -> bool {
+        before.roots.iter().any(|root| self.roots.binary_search(root).is_err())
+    }
+
+    /// Whether none of them is behind a client's certificates, which were verified before. Anything else that may be
+    /// wrong with them by now, such as their time, isn't looked at.
+    pub(super) fn disown(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let (Some(verifier), Some((own, rest))) = (&self.verifier, chain.split_first()) else { return false };
+        let verified = verifier.verify_client_cert(own, rest, UnixTime::now());
+        matches!(verified, Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+    }
+}
+
 pub(super) fn stamps_of(settings: &ListenerTls) -> Stamps {
     use std::os::unix::fs::MetadataExt;
     let ca = settings.client_ca.as_ref().map(|(path, _)| path);
@@ -72,10 +97,12 @@ pub(super) fn load(settings: &ListenerTls) -> Result<Loaded, String> {
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions(settings.min_version))
         .map_err(|error| format!("TLS can't be set up: {error}"))?;
-    let builder = match &settings.client_ca {
-        Some((ca, asked)) => {
-            builder.with_client_cert_verifier(verifier(settings, ca, *asked, lists.clone(), provider)?)
-        }
+    let authorities = match &settings.client_ca {
+        Some((ca, asked)) => authorities(settings, ca, *asked, lists.clone(), provider)?,
+        None => Authorities::default(),
+    };
+    let builder = match authorities.verifier.clone() {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
     let (cert, key) = (&settings.cert, &settings.key);
@@ -90,7 +117,7 @@ pub(super) fn load(settings: &ListenerTls) -> Result<Loaded, String> {
     let revoked = lists.iter().map(|list| webpki::OwnedCertRevocationList::from_der(list).map(Into::into));
     // The verifier has taken the same lists already.
     let revoked = revoked.collect::<Result<_, _>>().map_err(|error| format!("a revocation list: {error}"))?;
-    Ok(Loaded { config: Arc::new(config), revoked: Revoked(revoked), dates })
+    Ok(Loaded { config: Arc::new(config), revoked: Revoked(revoked), authorities, dates })
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
@@ -119,15 +146,19 @@ fn dates(
     own.into_iter().chain(list).collect()
 }
 
-fn verifier(
+fn authorities(
     settings: &ListenerTls,
     ca: &Path,
     asked: ClientCertificate,
     lists: Vec<CertificateRevocationListDer<'static>>,
     provider: Arc<rustls::crypto::CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, String> {
+) -> Result<Authorities, String> {
     let mut roots = RootCertStore::empty();
     add_authorities(&mut roots, ca)?;
+    let named_keys =
+        roots.roots.iter().map(|root| (root.subject.to_vec(), root.subject_public_key_info.to_vec()));
+    let mut sorted: Vec<_> = named_keys.collect();
+    sorted.sort();
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let mut named = ca.display().to_string();
     if let Some(crl) = &settings.crl {
@@ -141,7 +172,8 @@ fn verifier(
     if asked == ClientCertificate::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| format!("{named} can't be used: {error}"))
+    let verifier = builder.build().map_err(|error| format!("{named} can't be used: {error}"))?;
+    Ok(Authorities { verifier: Some(verifier), roots: sorted })
 }
 
 fn lists(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::broker::acl::Acl;
+use crate::broker::home::Rules;
 use crate::broker::{ConnId, Reconfigure, Stats};
 use crate::config::Listener;
 use crate::io::doors::Wanted;
@@ -54,7 +54,7 @@ pub enum ToBroker {
         generation: u32,
     },
     /// The rules from now on.
-    Access(Arc<Acl>),
+    Access(Rules),
     /// Bind these addresses, for a [`ToBroker::Reconfigure`] that may follow; nothing else changes.
     Bind {
         /// What is to be bound.
@@ -123,6 +123,8 @@ pub enum FromBroker {
         conn: ConnId,
         /// Which use of that number.
         generation: u32,
+        /// The listener whose own users are asked; `None`: the broker's.
+        users: Option<Arc<str>>,
         /// Its address.
         peer: Box<str>,
         /// The name.

@@ -1,4 +1,4 @@
-//! Clients whose certificates were revoked while they were connected.
+//! Clients whose certificates count no longer while they are connected.
 
 use rustls::pki_types::CertificateDer;
 
@@ -6,17 +6,17 @@ use super::Shard;
 use crate::broker::{ConnId, Input, ListenerId};
 
 impl Shard {
-    /// Disconnects the clients of a listener whose certificate `is_revoked`; how many.
+    /// Disconnects the clients of a listener whose certificates, its own first, are `shut_out`; how many.
     pub(in crate::io) fn turn_out(
         &self,
         listener: ListenerId,
-        is_revoked: impl Fn(&CertificateDer<'_>) -> bool,
+        shut_out: impl Fn(&[CertificateDer<'_>]) -> bool,
     ) -> usize {
         let revoked: Vec<ConnId> = {
             let core = self.core.borrow();
             let slots = (0..).map(ConnId).zip(&core.slots);
             let here = slots.filter(|(_, slot)| slot.listener == Some(listener) && !slot.closing);
-            here.filter(|(_, slot)| slot.link.as_ref().is_some_and(|link| link.has_certificate(&is_revoked)))
+            here.filter(|(_, slot)| slot.link.as_ref().is_some_and(|link| link.has_certificates(&shut_out)))
                 .map(|(conn, _)| conn)
                 .collect()
         };

@@ -13,38 +13,15 @@ impl Shard {
     /// Reads once and hands what came to the machine.
     pub(in crate::io) fn read(&self, conn: ConnId, link: &Link) -> Read {
         let mut core = self.core.borrow_mut();
-        let now = core.clock.now();
-        let Core { broker, out, scratch, plain, .. } = &mut *core;
-        let (outcome, bytes) = match link.socket.try_read(scratch) {
-            Ok(0) => (Read::Gone, None),
-            Ok(bytes) => {
-                let outcome = if bytes == scratch.len() { Read::Full } else { Read::Short };
-                (outcome, scratch.get(..bytes))
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => (Read::Short, None),
-            Err(_) => (Read::Gone, None),
-        };
-        let mut ended = false;
-        match (bytes, &link.codec) {
-            (None, _) => {}
-            (Some(bytes), None) => broker.handle(now, Input::Bytes { conn, bytes }, out),
-            (Some(bytes), Some(codec)) => {
-                plain.clear();
-                ended = codec.borrow_mut().incoming(bytes, plain).is_err();
-                // What came before the end still counts.
-                if !plain.is_empty() {
-                    broker.handle(now, Input::Bytes { conn, bytes: plain }, out);
-                }
-                plain.shrink_to(scratch.len());
-            }
-        }
+        let taken = self.work_on(&mut core, conn, |core| take(core, conn, link));
         self.after_input(&mut core);
         drop(core);
+        let Some(outcome) = taken else { return Read::Gone };
         if link.codec.is_some() {
             // Answers of the codec itself: a pong, an alert, a new key. A client that is gone is seen by the next read.
             self.flush(conn);
         }
-        if ended { Read::Ended } else { outcome }
+        outcome
     }
 
     /// Hands the machine what came before the connection was opened.
@@ -91,18 +68,13 @@ impl Shard {
 
     /// Returns whether the client is alive, and whether its buffer fell below half of its mark.
     fn write(&self, core: &mut Core, conn: ConnId) -> (bool, bool) {
+        let Some(slot) = core.slots.get(index(conn)) else { return (false, false) };
+        let Some(link) = slot.link.clone() else { return (false, false) };
+        let before = core.out.buffered(conn);
+        let written = self.work_on(core, conn, |core| write_out(&mut core.out, conn, &link));
+        let (alive, blocked) = written.unwrap_or((false, false));
         let Core { out, slots, .. } = core;
         let Some(slot) = slots.get_mut(index(conn)) else { return (false, false) };
-        let Some(link) = slot.link.clone() else { return (false, false) };
-        let before = out.buffered(conn);
-        let (alive, blocked) = match &link.codec {
-            None => (write_plain(out, conn, &link.socket), out.buffered(conn) > 0),
-            Some(codec) => {
-                let mut codec = codec.borrow_mut();
-                let alive = write_encoded(out, conn, &link.socket, &mut codec);
-                (alive, out.buffered(conn) > 0 || !codec.pending().is_empty())
-            }
-        };
         if !alive {
             // The reader sees the reset as well and ends the connection; what waited goes nowhere.
             out.release(conn);
@@ -117,6 +89,48 @@ impl Shard {
             slot.wake.notify_one();
         }
         (alive, before > self.drained_below.get() && after <= self.drained_below.get())
+    }
+}
+
+/// Reads once and hands what came to the machine.
+fn take(core: &mut Core, conn: ConnId, link: &Link) -> Read {
+    let now = core.clock.now();
+    let Core { broker, out, scratch, plain, .. } = core;
+    let (outcome, bytes) = match link.socket.try_read(scratch) {
+        Ok(0) => (Read::Gone, None),
+        Ok(bytes) => {
+            let outcome = if bytes == scratch.len() { Read::Full } else { Read::Short };
+            (outcome, scratch.get(..bytes))
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => (Read::Short, None),
+        Err(_) => (Read::Gone, None),
+    };
+    let mut ended = false;
+    match (bytes, &link.codec) {
+        (None, _) => {}
+        (Some(bytes), None) => broker.handle(now, Input::Bytes { conn, bytes }, out),
+        (Some(bytes), Some(codec)) => {
+            plain.clear();
+            ended = codec.borrow_mut().incoming(bytes, plain).is_err();
+            // What came before the end still counts.
+            if !plain.is_empty() {
+                broker.handle(now, Input::Bytes { conn, bytes: plain }, out);
+            }
+            plain.shrink_to(scratch.len());
+        }
+    }
+    if ended { Read::Ended } else { outcome }
+}
+
+/// Returns whether the client is alive, and whether something still waits.
+fn write_out(out: &mut OutBuffers, conn: ConnId, link: &Link) -> (bool, bool) {
+    match &link.codec {
+        None => (write_plain(out, conn, &link.socket), out.buffered(conn) > 0),
+        Some(codec) => {
+            let mut codec = codec.borrow_mut();
+            let alive = write_encoded(out, conn, &link.socket, &mut codec);
+            (alive, out.buffered(conn) > 0 || !codec.pending().is_empty())
+        }
     }
 }
 

@@ -1,18 +1,26 @@
-//! A line's text to raw fields, one file per format. What a field means (type, scale, range) is `point`'s business.
+//! A frame to raw fields, one file per format. What a field means (type, scale, range) is `point`'s business.
 
+mod binary;
+mod codec;
 mod csv;
 mod json;
 mod json_text;
 mod keyvalue;
+mod obis;
 mod regex;
 
 use std::borrow::Cow;
+use std::str;
+
+use rust_decimal::Decimal;
 
 use super::config::{DecodeConfig, Points};
 use super::fault::LineError;
 
 /// Points that `points = "*"` takes from one line; what comes after them is ignored.
 pub(super) const ALL_POINTS_MAX: usize = 64;
+
+pub use obis::is_obis_code;
 
 /// One field as it stands in the line.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +39,10 @@ pub(super) enum Raw<'a> {
     Word(&'a str),
     /// A JSON object or array where a value was asked for.
     Nested,
+    /// An exact number of a binary format or a codec, already scaled by what the format itself says.
+    Decimal(Decimal),
+    /// An IEEE 754 number of a binary format; NaN and the infinities read invalid.
+    Float(f64),
 }
 
 impl<'a> Raw<'a> {
@@ -61,6 +73,9 @@ pub(super) enum Decoder {
     KeyValue(keyvalue::KeyValue),
     Csv(csv::Csv),
     Regex(regex::Groups),
+    Obis(obis::Obis),
+    Binary(binary::Binary),
+    Codec(codec::Named),
 }
 
 impl Decoder {
@@ -78,27 +93,52 @@ impl Decoder {
                 Self::Csv(csv::Csv::new(*separator, columns.clone(), &froms))
             }
             DecodeConfig::Regex(regex) => Self::Regex(regex::Groups::new(regex.clone(), &froms)),
+            DecodeConfig::Obis => Self::Obis(obis::Obis::new(&froms)),
+            DecodeConfig::Codec(kind) => Self::Codec(codec::Named::new(*kind, points)),
+            // Registers come in answers, of which the bus knows the places: no frame is decoded.
+            DecodeConfig::Registers => Self::Binary(binary::Binary::new(&[])),
+            DecodeConfig::Binary { .. } => Self::Binary(binary::Binary::new(match points {
+                Points::All => &[],
+                Points::List(list) => list,
+            })),
         }
     }
 
     /// The raw value of each listed point, in the order of the list.
-    pub(super) fn pick<'a>(&self, line: &'a str) -> Result<Vec<Raw<'a>>, LineError> {
+    pub(super) fn pick<'a>(&self, frame: &'a [u8]) -> Result<Vec<Raw<'a>>, LineError> {
+        match self {
+            Self::Binary(decoder) => return Ok(decoder.pick(frame)),
+            Self::Codec(decoder) => return decoder.pick(frame),
+            _ => {}
+        }
+        let line = text(frame)?;
         match self {
             Self::Json(decoder) => decoder.pick(line),
             Self::KeyValue(decoder) => decoder.pick(line),
             Self::Csv(decoder) => Ok(decoder.pick(line)),
             Self::Regex(decoder) => decoder.pick(line),
+            Self::Obis(decoder) => decoder.pick(line),
+            Self::Binary(_) | Self::Codec(_) => Ok(Vec::new()),
         }
     }
 
-    /// Every field that the line has, by name, at most [`ALL_POINTS_MAX`]; of equal names the last stands.
-    pub(super) fn all<'a>(&'a self, line: &'a str) -> Result<Vec<(Cow<'a, str>, Raw<'a>)>, LineError> {
+    /// Every field that the frame has, by name, at most [`ALL_POINTS_MAX`]; of equal names the last stands. Bytes
+    /// have no names.
+    pub(super) fn all<'a>(&'a self, frame: &'a [u8]) -> Result<Vec<(Cow<'a, str>, Raw<'a>)>, LineError> {
+        match self {
+            Self::Binary(_) => return Ok(Vec::new()),
+            Self::Codec(decoder) => return decoder.all(frame),
+            _ => {}
+        }
+        let line = text(frame)?;
         let mut fields = Fields::default();
         match self {
             Self::Json(_) => json::all(line, &mut fields)?,
             Self::KeyValue(decoder) => decoder.all(line, &mut fields)?,
             Self::Csv(decoder) => decoder.all(line, &mut fields),
             Self::Regex(decoder) => decoder.all(line, &mut fields)?,
+            Self::Obis(decoder) => decoder.all(line, &mut fields)?,
+            Self::Binary(_) | Self::Codec(_) => {}
         }
         Ok(fields.0)
     }
@@ -113,10 +153,31 @@ impl Decoder {
         }
     }
 
+    /// Whether a frame carries only some of the values, so that a point which isn't in it is no fault.
+    pub(super) fn is_partial(&self) -> bool {
+        matches!(self, Self::Codec(decoder) if decoder.is_partial())
+    }
+
     /// Whether the format itself says whose value is whose. Columns don't: any text is a first column.
     pub(super) fn names_fields(&self) -> bool {
         !matches!(self, Self::Csv(_))
     }
+}
+
+/// A frame as text, without the NULs around it: noise at switch-on reads so.
+fn text(frame: &[u8]) -> Result<&str, LineError> {
+    let bytes = trim_nuls(frame);
+    if let Some(at) = bytes.iter().position(|&byte| byte == 0) {
+        return Err(LineError::Nul { at });
+    }
+    str::from_utf8(bytes).map_err(|error| LineError::NotUtf8 { at: error.valid_up_to() })
+}
+
+/// What is left without the NULs at both ends.
+pub(super) fn trim_nuls(bytes: &[u8]) -> &[u8] {
+    let Some(start) = bytes.iter().position(|&byte| byte != 0) else { return &[] };
+    let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last.saturating_add(1));
+    bytes.get(start..end).unwrap_or_default()
 }
 
 /// Collects named fields up to the bound.

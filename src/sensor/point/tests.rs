@@ -194,3 +194,44 @@ fn without_a_list_what_looks_like_a_number_is_one() {
     check(Raw::Bool(true), Some(Value::Bool(true)));
     check(Raw::Null, None);
 }
+
+#[test]
+fn digits_that_are_too_many_are_rounded_away_from_zero() {
+    let check = |raw: Raw<'_>, scale: &str, places: u8, expected: f64| {
+        let point = PointConfig { precision: Some(places), ..point(PointType::Number, scale, "0") };
+        assert_eq!(read(&point, &raw).0, Some(Value::Number(expected)), "{raw:?}");
+    };
+    check(Raw::Word("2.345"), "1", 2, 2.35);
+    check(Raw::Word("-2.345"), "1", 2, -2.35);
+    check(Raw::Word("2.344999"), "1", 2, 2.34);
+    check(Raw::Word("15"), "0.1", 0, 2.0);
+    check(Raw::Word("-0.04"), "1", 1, 0.0);
+    check(Raw::Float(230.25), "1", 1, 230.3);
+    check(Raw::Decimal(Decimal::from(12)), "1", 3, 12.0);
+    check(Raw::Float(1e300), "1", 3, 1e300);
+}
+
+#[test]
+fn what_is_written_is_what_reads_back() {
+    let scaled = point(PointType::Number, "0.1", "-40");
+    let check = |point: &PointConfig, value: Value, expected: Option<Raw<'_>>| {
+        assert_eq!(raw_of(point, &value), expected, "{value:?}");
+        if let Some(raw) = expected {
+            assert_eq!(read(point, &raw).0, Some(value));
+        }
+    };
+    check(&scaled, Value::Number(21.5), Some(Raw::Decimal(Decimal::from(615))));
+    check(&point(PointType::Integer, "1", "0"), Value::Integer(7), Some(Raw::Decimal(Decimal::from(7))));
+    check(&point(PointType::Bool, "1", "0"), Value::Bool(true), Some(Raw::Bool(true)));
+    let mapped = PointConfig {
+        map: vec![
+            (RawValue::Number(Decimal::from(3)), Value::Text("on".into())),
+            (RawValue::Word("x".into()), Value::Text("odd".into())),
+        ],
+        ..PointConfig::named("p")
+    };
+    check(&mapped, Value::Text("on".into()), Some(Raw::Decimal(Decimal::from(3))));
+    check(&mapped, Value::Text("odd".into()), Some(Raw::String("x".into())));
+    check(&mapped, Value::Text("off".into()), None);
+    assert_eq!(raw_of(&scaled, &Value::Number(f64::NAN)), None);
+}

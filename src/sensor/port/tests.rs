@@ -3,7 +3,8 @@
 use super::*;
 use crate::reading::{Quality, Seq, Value};
 use crate::sensor::config::{
-    DataBits, DecodeConfig, FlowControl, FramingConfig, LineEnd, Parity, PointConfig, Points, StopBits,
+    DataBits, DecodeConfig, FlowControl, FramingConfig, LineEnd, Parity, PointConfig, Points, PortKind,
+    StopBits,
 };
 use crate::time::ClockTrust;
 
@@ -22,6 +23,7 @@ fn at(ms: u64) -> Now {
 fn port_config() -> PortConfig {
     PortConfig {
         name: "com1".into(),
+        kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
         baud: 9600,
         data_bits: DataBits::Eight,
@@ -30,6 +32,9 @@ fn port_config() -> PortConfig {
         flow_control: FlowControl::None,
         dtr: None,
         rts: None,
+        echo: false,
+        gap: None,
+        rs485: None,
     }
 }
 
@@ -38,9 +43,11 @@ fn device(name: &str, decode: DecodeConfig, points: Points) -> DeviceConfig {
         name: name.into(),
         port: "com1".into(),
         framing: FramingConfig::Line { end: LineEnd::Any, bytes_max: 64 },
+        check: None,
         decode,
         points,
         stale_after: Duration::from_secs(60),
+        poll: None,
     }
 }
 

@@ -52,7 +52,7 @@ impl Outbox {
 
     /// Sets a generation aside and counts what was in it. Gives where it is now.
     pub(super) fn set_aside(&mut self, generation: &mut Generation, what: &str, now: Timestamp) -> PathBuf {
-        let damage = generation.whole(self.acked);
+        let damage = generation.whole(&self.done);
         self.damage.add(damage);
         self.set_aside = self.set_aside.saturating_add(1);
         self.last = self.last.max(generation.tally.last);

@@ -58,7 +58,7 @@ impl Outbox {
     /// Records behind the cursor; a few more than there are, as long as that is below `max`. Only near the bound it is
     /// worth a look at how much of the oldest generation is done already.
     fn count_near(&mut self, max: u64, now: Timestamp) -> Result<u64, StoreError> {
-        let live = self.generations.iter().filter(|generation| generation.tally.last > self.acked);
+        let live = self.generations.iter().filter(|generation| generation.tally.last > self.done.acked);
         self.waiting = live.fold(0, |sum: u64, generation| sum.saturating_add(generation.records()));
         if self.waiting >= max {
             self.waiting = self.count_waiting(now)?;
@@ -70,7 +70,7 @@ impl Outbox {
     fn count_waiting(&mut self, now: Timestamp) -> Result<u64, StoreError> {
         let (mut sum, mut index) = (0_u64, 0);
         while let Some(generation) = self.generations.get_mut(index) {
-            match generation.waiting(self.acked) {
+            match generation.waiting(&self.done) {
                 Ok(waiting) => sum = sum.saturating_add(waiting),
                 Err(Trouble::Unavailable(error)) => return Err(error),
                 Err(Trouble::Damaged(what)) => {
@@ -106,11 +106,11 @@ impl Outbox {
         let mut limit = None;
         let mut index = 0;
         while let Some(generation) = self.generations.get_mut(index) {
-            if generation.tally.last <= self.acked {
+            if generation.tally.last <= self.done.acked {
                 index += 1;
                 continue;
             }
-            match generation.last_before(self.acked.next(), cutoff) {
+            match generation.last_before(self.done.acked.next(), cutoff) {
                 Ok((last, more)) => {
                     limit = limit.max(last);
                     index += 1;
@@ -142,8 +142,9 @@ impl Outbox {
             Some(before) => self.pass(now, |walked| walked.committed_at < before)?,
             None => {
                 let backlog = self.backlog(now)?;
-                self.acked =
-                    self.generations.back().map_or(self.acked, |newest| newest.tally.last.max(self.acked));
+                if let Some(newest) = self.generations.back() {
+                    self.done.up_to(newest.tally.last);
+                }
                 self.write_cursor(now)?;
                 self.remove_drained(now)?;
                 backlog
@@ -161,7 +162,8 @@ impl Outbox {
         mut takes: impl FnMut(&Walked) -> bool,
     ) -> Result<Backlog, StoreError> {
         let mut passed = Backlog::default();
-        let mut up_to = self.acked;
+        let mut up_to = self.done.acked;
+        let done_before = self.done.clone();
         let mut index = 0;
         let mut done = false;
         while let Some(generation) = self.generations.get_mut(index).filter(|_| !done) {
@@ -172,6 +174,10 @@ impl Outbox {
             let opened = generation.open();
             let walked = opened.and_then(|damage| {
                 generation.walk(up_to.next(), |walked| {
+                    if done_before.contains(walked.record.no) {
+                        up_to = walked.record.no;
+                        return ControlFlow::Continue(());
+                    }
                     if !takes(walked) {
                         done = true;
                         return ControlFlow::Break(());
@@ -193,7 +199,7 @@ impl Outbox {
             }
         }
         if passed.records > 0 {
-            self.acked = up_to;
+            self.done.up_to(up_to);
             self.write_cursor(now)?;
             self.remove_drained(now)?;
         }
@@ -202,7 +208,7 @@ impl Outbox {
     }
 
     fn drop_noted(&mut self, gone: Backlog, why: Why) {
-        self.note_dropped(self.acked, gone, why);
+        self.note_dropped(self.done.acked, gone, why);
     }
 
     /// Counts what was dropped, to be told with the next answer.

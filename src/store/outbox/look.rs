@@ -3,6 +3,7 @@
 use super::Outbox;
 use crate::record::RecordNo;
 use crate::store::Usage;
+use crate::store::done::BeyondFile;
 use crate::store::error::{StoreError, Trouble};
 use crate::store::generation::Generation;
 use crate::store::inspect::{Checked, Report};
@@ -34,12 +35,16 @@ impl Outbox {
     pub(super) fn disk_bytes(&self) -> u64 {
         let generations = self.generations.iter().map(Generation::disk_bytes);
         let quarantined = self.quarantined.iter().map(|(_, bytes)| *bytes);
-        generations.chain(quarantined).fold(CursorFile::disk_bytes(&self.dir), u64::saturating_add)
+        generations
+            .chain(quarantined)
+            .fold(0, u64::saturating_add)
+            .saturating_add(CursorFile::disk_bytes(&self.dir))
+            .saturating_add(BeyondFile::disk_bytes(&self.dir))
     }
 
     /// Everything up to here is acknowledged upstream, or was dropped.
     pub(in crate::store) const fn acked(&self) -> RecordNo {
-        self.acked
+        self.done.acked
     }
 
     /// What it holds.
@@ -49,7 +54,7 @@ impl Outbox {
         let usage = self.usage();
         Ok(Report {
             name: name.to_owned(),
-            acked: self.acked,
+            acked: self.done.acked,
             last: self.last,
             records: backlog.records,
             bytes: backlog.bytes,
@@ -82,7 +87,7 @@ impl Outbox {
             }
             Err(Trouble::Unavailable(error)) => return Err(error),
             Err(Trouble::Damaged(what)) => {
-                let damage = generation.whole(self.acked);
+                let damage = generation.whole(&self.done);
                 self.lose(index, &what, now);
                 Checked { damage, error: Some(what), ..Checked::default() }
             }

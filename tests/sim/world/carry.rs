@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fieldgate::bridge;
+use fieldgate::bridge::{self, StreamNo};
 use fieldgate::broker::{self, ConnId, Delivery, Sink};
 use fieldgate::message::{Message, OutboxId, SafeToken, Ticket};
 use fieldgate::mqtt::{Packet, PropertiesBuf, Publish, encode};
@@ -80,6 +80,11 @@ impl World {
         self.bridge.handle(self.now(), input);
     }
 
+    /// What the disk says of one stream.
+    pub fn tell_stream(&mut self, stream: StreamNo, input: bridge::Input<'_>) {
+        self.bridge.handle_of(self.now(), stream, input);
+    }
+
     /// One input, and what follows from it for connections; the rest is carried by [`Self::carry`].
     pub fn tell_broker(&mut self, input: broker::Input<'_>) {
         let now = self.now();
@@ -122,8 +127,8 @@ impl World {
         loop {
             if let Some(event) = self.broker.poll_event() {
                 self.broker_says(event);
-            } else if let Some(output) = self.bridge.poll_output() {
-                self.bridge_says(output);
+            } else if let Some((stream, output)) = self.bridge.poll_output_of() {
+                self.bridge_says(stream, output);
             } else if self.out.sent.is_empty() {
                 return;
             }
@@ -193,8 +198,9 @@ impl World {
         }
     }
 
-    fn bridge_says(&mut self, output: bridge::Output) {
+    fn bridge_says(&mut self, stream: StreamNo, output: bridge::Output) {
         match output {
+            bridge::Output::ConnectTo(place) => panic!("nobody named {place}"),
             bridge::Output::Probe { .. } => panic!("there is only one address"),
             bridge::Output::Connect { .. } => {
                 self.link.conn += 1;
@@ -219,10 +225,14 @@ impl World {
                 for stored in &records {
                     record::decode(&stored.bytes).unwrap();
                 }
-                self.disk_op(Op::Commit(records));
+                self.happened.streamed += u64::from(stream);
+                self.disk_op(Op::Commit(stream, records));
             }
-            bridge::Output::Read { from, bytes_max } => self.disk_op(Op::Read(from, bytes_max)),
-            bridge::Output::Ack { up_to } => self.disk_op(Op::Ack(up_to)),
+            bridge::Output::Read { from, bytes_max } => self.disk_op(Op::Read(stream, from, bytes_max)),
+            bridge::Output::ReadBack { before, bytes_max } => {
+                self.disk_op(Op::ReadBack(stream, before, bytes_max))
+            }
+            bridge::Output::Ack { up_to, beyond } => self.disk_op(Op::Ack(stream, up_to, beyond)),
             bridge::Output::Safe(tokens) => {
                 self.happened.acknowledged += tokens.len() as u64;
                 for token in tokens {

@@ -15,6 +15,9 @@ pub struct Happened {
     pub commits_failed: u64,
     pub dropped: u64,
     pub read_back: u64,
+    pub read_backwards: u64,
+    /// Commits of another stream than the default one.
+    pub streamed: u64,
     pub resent: u64,
     pub elided: u64,
     pub orders: u64,
@@ -22,7 +25,7 @@ pub struct Happened {
 }
 
 impl Happened {
-    pub fn all(&self) -> [u64; 16] {
+    pub fn all(&self) -> [u64; 18] {
         [
             self.acknowledged,
             self.cuts,
@@ -36,6 +39,8 @@ impl Happened {
             self.commits_failed,
             self.dropped,
             self.read_back,
+            self.read_backwards,
+            self.streamed,
             self.resent,
             self.elided,
             self.orders,
@@ -56,6 +61,8 @@ impl Happened {
         self.commits_failed += other.commits_failed;
         self.dropped += other.dropped;
         self.read_back += other.read_back;
+        self.read_backwards += other.read_backwards;
+        self.streamed += other.streamed;
         self.resent += other.resent;
         self.elided += other.elided;
         self.orders += other.orders;

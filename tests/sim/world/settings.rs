@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate::bridge::{self, Direction, Mapping, RetainRule};
+use fieldgate::bridge::{self, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
 use fieldgate::broker::{self, ForwardRule, ListenerPolicy};
 use fieldgate::message::OutboxId;
+use fieldgate::mqtt::QoS;
 use fieldgate::mqtt::topic::TopicFilter;
-use fieldgate::mqtt::{QoS, Version};
 use fieldgate::reading::Run;
 use fieldgate::time::BootId;
 
+use super::super::plan::Plan;
 use super::QUEUE_MAX;
 
 fn mapping(filter: &str, direction: Direction) -> Mapping {
@@ -26,7 +27,12 @@ fn mapping(filter: &str, direction: Direction) -> Mapping {
         retain: RetainRule::Keep,
         expiry: None,
         high: false,
+        stream: 0,
     }
+}
+
+fn stream(drain: DrainOrder, priority: Priority) -> StreamConfig {
+    StreamConfig { name: Arc::from("lan"), drain, live_share: 50, priority }
 }
 
 pub fn broker_config() -> broker::Config {
@@ -48,7 +54,7 @@ pub fn broker_config() -> broker::Config {
     }
 }
 
-pub fn bridge_config(version: Version, life: u64) -> bridge::Config {
+pub fn bridge_config(plan: &Plan, life: u64) -> bridge::Config {
     bridge::Config {
         name: Arc::from("cloud"),
         base: Arc::from("gw"),
@@ -56,10 +62,13 @@ pub fn bridge_config(version: Version, life: u64) -> bridge::Config {
         boot: BootId([life as u8; 16]),
         instance: Arc::from("abcd"),
         places: vec![Arc::from("up:1883")],
+        port: 1883,
+        redirects: Vec::new(),
+        start: bridge::Start::Automatic,
         failover: bridge::Failover::InOrder,
         return_after: Duration::from_secs(300),
         client_id: "gw".into(),
-        version,
+        version: plan.version,
         user_name: None,
         password: None,
         keep_alive: Duration::from_secs(30),
@@ -70,19 +79,21 @@ pub fn bridge_config(version: Version, life: u64) -> bridge::Config {
         watch_status: false,
         notification_topic: None,
         inflight_max: 8,
+        topic_alias_max: 64,
         backoff_min: Duration::from_millis(200),
         backoff_max: Duration::from_secs(2),
         backoff_refused_max: Duration::from_secs(5),
         stable_after: Duration::from_secs(60),
         maps: vec![
             mapping("gw/data/#", Direction::Out),
-            mapping("lan/#", Direction::Out),
+            Mapping { stream: u16::from(plan.stream.is_some()), ..mapping("lan/#", Direction::Out) },
             mapping("order/#", Direction::In),
         ],
         receipts: false,
         health_every: None,
         bytes_per_day_max: None,
-        drain: bridge::DrainOrder::OldestFirst,
+        streams: plan.stream.into_iter().map(|priority| stream(plan.drain, priority)).collect(),
+        drain: plan.drain,
         live_share: 50,
         drain_messages_max: None,
         drain_bytes_max: None,

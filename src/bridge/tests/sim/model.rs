@@ -78,7 +78,7 @@ impl Sim {
             self.next_op();
         }
         let commits = self.ops.iter().filter(|op| matches!(op, Op::Commit(_))).count();
-        let reads = self.ops.iter().filter(|op| matches!(op, Op::Read(..))).count();
+        let reads = self.ops.iter().filter(|op| matches!(op, Op::Read(..) | Op::ReadBack(..))).count();
         assert!(commits <= 1 && reads <= 1, "more than one commit or read under way");
     }
 
@@ -119,10 +119,33 @@ impl Sim {
                 self.read_back += records.len() as u64;
                 self.bridge.handle(now, Input::Read { from, records });
             }
-            Op::Ack(up_to) => {
+            Op::ReadBack(before, bytes_max) => {
+                let mut records = Vec::new();
+                let mut bytes = 0;
+                let open = self.disk.records.range(self.disk.cursor + 1..before.0.max(self.disk.cursor + 1));
+                for (no, stored) in open.rev().filter(|(no, _)| !self.disk.beyond.contains(**no)) {
+                    if bytes >= bytes_max / 16 {
+                        break;
+                    }
+                    bytes += stored.len();
+                    records.push(StoredRecord { no: RecordNo(*no), bytes: stored.clone() });
+                }
+                self.read_back += records.len() as u64;
+                self.read_backwards += records.len() as u64;
+                self.bridge.handle(now, Input::ReadBack { before, records });
+            }
+            Op::Ack(up_to, beyond) => {
                 let prefix = self.prefix();
                 assert!(up_to.0 <= prefix, "Ack {} though only {prefix} is done", up_to.0);
-                self.disk.cursor = up_to.0;
+                for (first, last) in beyond.iter() {
+                    for (no, id) in self.numbers.range(first..=last) {
+                        let gone = self.dropped.contains(id) || self.memory_lost.contains(no);
+                        assert!(self.done.contains(no) || gone, "{no} is told to be done");
+                    }
+                }
+                assert!(beyond.len() <= crate::ranges::STORED_RANGES_MAX);
+                self.disk.cursor = self.disk.cursor.max(up_to.0);
+                self.disk.beyond.add(&beyond);
                 if self.random.bool() {
                     self.sync_cursor();
                 }
@@ -136,6 +159,9 @@ impl Sim {
     pub(super) fn sync_cursor(&mut self) {
         self.disk.cursor_synced = self.disk.cursor;
         self.disk.records = self.disk.records.split_off(&(self.disk.cursor + 1));
+        self.disk.beyond_synced = self.disk.beyond.clone();
+        let beyond = &self.disk.beyond_synced;
+        self.disk.records.retain(|no, _| !beyond.contains(*no));
     }
 
     pub(super) fn write(&mut self, records: Vec<StoredRecord>) -> Option<(u64, u64, u64)> {
@@ -157,7 +183,7 @@ impl Sim {
             let Some((no, stored)) = self.disk.records.pop_first() else { break };
             gone += stored.len();
             up_to = no;
-            if no > self.disk.cursor {
+            if no > self.disk.cursor && !self.disk.beyond.contains(no) {
                 lost += 1;
                 lost_bytes += stored.len() as u64;
                 if !self.done.contains(&no) {
@@ -186,7 +212,14 @@ impl Sim {
         self.op_no += 1;
         self.end_connection();
         self.disk.cursor = self.disk.cursor_synced;
-        let left: Vec<u64> = self.disk.records.keys().copied().filter(|no| *no > self.disk.cursor).collect();
+        self.disk.beyond = self.disk.beyond_synced.clone();
+        let left: Vec<u64> = self
+            .disk
+            .records
+            .keys()
+            .copied()
+            .filter(|no| *no > self.disk.cursor && !self.disk.beyond.contains(*no))
+            .collect();
         for no in &left {
             if self.broker.times.keys().any(|(_, payload)| id_of(payload) == self.numbers[no]) {
                 self.duplicates_allowed += 1;
@@ -199,9 +232,11 @@ impl Sim {
             }
         }
         let last = left.last().copied().unwrap_or(self.disk.cursor);
+        let last = self.disk.beyond.last().unwrap_or_default().0.max(last);
         let bytes = left.iter().map(|no| self.disk.records[no].len() as u64).sum();
         let backlog = Backlog {
             acked: RecordNo(self.disk.cursor),
+            beyond: self.disk.beyond.clone(),
             last: RecordNo(last),
             records: left.len() as u64,
             bytes,

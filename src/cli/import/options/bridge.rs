@@ -94,18 +94,9 @@ pub(super) const ROWS: &[Row] = &[
         Carried("clean_session; what goes out is kept through an outage either way"),
     ),
     new("local_cleansession", Flag, Bridge, NotNeeded("what goes out is kept through an outage either way")),
-    new(
-        "start_type",
-        Text,
-        Bridge,
-        refused(
-            Delivery,
-            &["automatic"],
-            "an upstream is connected all the time, which is start_type automatic",
-        ),
-    ),
-    new("idle_timeout", Number, Bridge, NotNeeded("it belongs to start_type lazy")),
-    new("threshold", Number, Bridge, NotNeeded("it belongs to start_type lazy")),
+    new("start_type", Text, Bridge, Carried("start")),
+    new("idle_timeout", Number, Bridge, Carried("idle_timeout")),
+    new("threshold", Number, Bridge, Carried("threshold, at which it is connected; Mosquitto's is one less")),
     new("round_robin", Flag, Bridge, Carried("failover: in-order, which goes back to the first, or shuffle")),
     new(
         "try_private",

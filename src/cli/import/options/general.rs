@@ -14,13 +14,22 @@ pub(super) const ROWS: &[Row] = &[
         Flag,
         Global,
         Carried(
-            "allow_anonymous and check_users of each listener; listeners whose password or ACL file differs from \
-                 the first one's are left out, as fieldgate has one of each",
+            "allow_anonymous and check_users of each listener, and password_file and acl_file where they differ",
         ),
     ),
     new("allow_anonymous", Flag, Security, Carried("allow_anonymous of each listener")),
-    new("password_file", Text, Security, Carried("broker.password_file, the same file")),
-    new("acl_file", Text, Security, Carried("broker.acl_file, the same file")),
+    new(
+        "password_file",
+        Text,
+        Security,
+        Carried("broker.password_file, the same file; password_file of each listener where they differ"),
+    ),
+    new(
+        "acl_file",
+        Text,
+        Security,
+        Carried("broker.acl_file, the same file; acl_file of each listener where they differ"),
+    ),
     new(
         "psk_file",
         Text,
@@ -153,16 +162,7 @@ pub(super) const ROWS: &[Row] = &[
             "messages with QoS 0 don't wait for absent clients; publish with QoS 1 what must arrive",
         ),
     ),
-    new(
-        "retain_available",
-        Flag,
-        Global,
-        refused(
-            Delivery,
-            &["true"],
-            "retained messages can't be refused; retained_messages_max = 0 delivers them and keeps none",
-        ),
-    ),
+    new("retain_available", Flag, Global, Carried("retain_available of each listener")),
     new(
         "retain_expiry_interval",
         Number,

@@ -3,7 +3,7 @@
 use super::Fate::{Carried, NotNeeded};
 use super::Scope::{DefaultListener, Listener, NewListener};
 use super::Shape::{Flag, List, Number, Text};
-use super::Weight::{Delivery, Minor, Security};
+use super::Weight::{Minor, Security};
 use super::{Row, new, refused};
 
 pub(super) const ROWS: &[Row] = &[
@@ -45,12 +45,7 @@ pub(super) const ROWS: &[Row] = &[
     new("accept_protocol_versions", Text, Listener, Carried("versions of the listener")),
     new("max_topic_alias", Number, Listener, Carried("broker.topic_alias_max, the largest of all listeners")),
     new("max_topic_alias_broker", Number, Listener, NotNeeded("topic_alias_max is for both directions")),
-    new(
-        "max_qos",
-        Number,
-        Listener,
-        refused(Delivery, &["2"], "every QoS is taken; let the clients use a lower one"),
-    ),
+    new("max_qos", Number, Listener, Carried("max_qos of the listener")),
     new(
         "mount_point",
         Text,
@@ -61,16 +56,7 @@ pub(super) const ROWS: &[Row] = &[
             "clients of a listener can't be put below a topic; rules of an ACL file keep them apart. This listener is left out",
         ),
     ),
-    new(
-        "use_username_as_clientid",
-        Flag,
-        Listener,
-        refused(
-            Security,
-            &["false"],
-            "the client identifier stays what the client says; a session belongs to its user, so that no other user can take it over",
-        ),
-    ),
+    new("use_username_as_clientid", Flag, Listener, Carried("client_id_from_user of the listener")),
     new(
         "enable_proxy_protocol",
         Number,

@@ -1,10 +1,11 @@
-//! A byte stream to lines: where one ends, and how long one may be. What a line means is not its business.
+//! Text lines: where one ends, and how long one may be.
 
-use super::config::{FramingConfig, LineEnd};
+use super::Frame;
+use crate::sensor::config::LineEnd;
 
 /// Cuts one port's bytes into lines. Keeps at most one unfinished line: `bytes_max` plus the length of the end.
 #[derive(Debug)]
-pub(super) struct Framer {
+pub(super) struct Lines {
     end: LineEnd,
     bytes_max: usize,
     /// The unfinished line; while skipping, only as much of its tail as the start of an end can be.
@@ -13,22 +14,9 @@ pub(super) struct Framer {
     skipping: bool,
 }
 
-/// What the framer finds.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame<'a> {
-    /// A line without its end; never empty, since an empty line is no line.
-    Line(&'a [u8]),
-    /// A line that is longer than the bound, told once, when that is known; with its beginning.
-    TooLong {
-        /// Its first bytes, at most the bound.
-        start: &'a [u8],
-    },
-}
-
-impl Framer {
-    pub(super) fn new(config: &FramingConfig) -> Self {
-        let FramingConfig::Line { end, bytes_max } = config;
-        Self { end: end.clone(), bytes_max: *bytes_max, kept: Vec::new(), skipping: false }
+impl Lines {
+    pub(super) fn new(end: LineEnd, bytes_max: usize) -> Self {
+        Self { end, bytes_max, kept: Vec::new(), skipping: false }
     }
 
     /// The longest line that passes.
@@ -37,11 +25,10 @@ impl Framer {
     }
 
     /// Takes lines of another device too: the longer bound holds here, each device minds its own.
-    pub(super) fn widen(&mut self, config: &FramingConfig) -> bool {
-        let FramingConfig::Line { end, bytes_max } = config;
+    pub(super) fn widen(&mut self, end: &LineEnd, bytes_max: usize) -> bool {
         let same = self.end == *end;
         if same {
-            self.bytes_max = self.bytes_max.max(*bytes_max);
+            self.bytes_max = self.bytes_max.max(bytes_max);
         }
         same
     }
@@ -163,12 +150,13 @@ mod tests {
 
     /// A line is itself; an over-long one stands as `!` and its start.
     fn frames(end: &LineEnd, bytes_max: usize, inputs: &[&[u8]]) -> Vec<Vec<u8>> {
-        let mut framer = Framer::new(&FramingConfig::Line { end: end.clone(), bytes_max });
+        let mut framer = Lines::new(end.clone(), bytes_max);
         let mut found = Vec::new();
         for input in inputs {
             framer.push(input, |frame| match frame {
                 Frame::Line(line) => found.push(line.to_vec()),
                 Frame::TooLong { start } => found.push([b"!", start].concat()),
+                other => panic!("{other:?}"),
             });
             assert!(framer.capacity() <= bytes_max + framer.end_len(), "{}", framer.capacity());
         }
@@ -221,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_reopened_port_begins_with_an_empty_line() {
-        let mut framer = Framer::new(&FramingConfig::Line { end: LineEnd::Any, bytes_max: 4 });
+        let mut framer = Lines::new(LineEnd::Any, 4);
         let mut found = Vec::new();
         let mut take = |frame: Frame<'_>| {
             if let Frame::Line(line) = frame {
