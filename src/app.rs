@@ -1,13 +1,16 @@
 //! The composition root: opens the store, makes the machines, starts the threads and tasks, stops them in order.
 
+mod gpio;
 mod ground;
+mod readings;
 mod reload;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod threads;
 mod upstreams;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -24,6 +27,7 @@ use crate::config::Config;
 use crate::io::admission::Access;
 use crate::io::bus;
 use crate::io::clock::Clock;
+use crate::io::commands::CommandDesk;
 use crate::io::control;
 use crate::io::descriptors;
 use crate::io::listener::ListenerStatus;
@@ -32,6 +36,7 @@ use crate::io::mailbox::Mailbox;
 use crate::io::panics::Panics;
 use crate::io::pid_file::PidFile;
 use crate::io::pump;
+use crate::io::readings::Readings;
 use crate::io::reporter::{self, Reporter};
 use crate::io::serial;
 use crate::io::shard::{FromBroker, ToBroker};
@@ -41,6 +46,7 @@ use crate::reading::Run;
 use crate::sensor::{Bus, DeviceConfig, Port, PortConfig, PortKind};
 use crate::time::BootId;
 
+use gpio::{make_lines, start_lines};
 use ground::Ground;
 use reload::Reloader;
 use threads::{BrokerShared, Watched, start_broker, start_store, watch_store};
@@ -74,7 +80,8 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|error| format!("can't start: {error}"))?;
-    // Name lookups are all that uses the pool of blocking threads; a hanging one must not hold up the end.
+    // Name lookups and files of drivers are all that uses the pool of blocking threads; a hanging one must not hold up
+    // the end.
     let result = LocalSet::new().block_on(&runtime, async {
         // From here on a signal waits for the gateway instead of ending it.
         let hangup = origin.as_ref().and_then(|_| signal(SignalKind::hangup()).ok());
@@ -104,23 +111,25 @@ struct Gateway {
     stop_sensors: watch::Sender<bool>,
     stop_upstreams: watch::Sender<bool>,
     sensors: Vec<Task<()>>,
+    readings: Rc<Readings>,
+    keeping: Task<()>,
     upstreams: Vec<Task<()>>,
 }
 
 impl Gateway {
+    #[expect(clippy::too_many_lines, reason = "a list of what is made, in the order in which it is needed")]
     fn start(config: Config, logs: Option<Logs>) -> Result<Self, String> {
         let config = Arc::new(config);
         let mut ground = Ground::find(&config)?;
         let started = ground.clock.now();
-        let (broker, from_broker) =
-            (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
+        let (broker, from_broker) = (handover(), handover());
         let (panics, forwards_dropped) = (Arc::new(Panics::new()), Arc::new(AtomicU64::new(0)));
         let listeners = Arc::new(Mutex::new(listener_statuses(&config)));
         let access = Access::open(&config, &ground.clock)?;
         let machine = make_broker(&config, &access, &mut ground);
+        let left_behind = readings::left_behind(&config, &machine);
         let (answer_senders, answer_receivers) = answer_channels(&config);
-        let store_error = ground.store.as_ref().err().cloned();
-        let volatile_state = ground.volatile_state.take();
+        let (store_error, volatile_state) = ground.errors();
         let (stop_sensors, stopping_sensors) = watch::channel(false);
         let (stop_upstreams, stopping_upstreams) = watch::channel(false);
         let changed = Rc::new(Notify::new());
@@ -136,6 +145,10 @@ impl Gateway {
             panics: &panics,
         };
         let broker_thread = start_broker(&config, machine, shared, &listeners, &forwards_dropped)?;
+        let (lines, kept) = make_lines(&config, &clock, boot, run);
+        let base = config.gateway.base_topic.clone();
+        let desk = CommandDesk::new(base, broker.clone(), clock.clone(), changed.clone());
+        let sources = sources::make(&config, &clock, boot, run);
         let upstreams = start_upstreams(
             &config,
             bridges.clone(),
@@ -152,6 +165,10 @@ impl Gateway {
             started,
             ports: make_ports(&config, &clock, boot, run),
             buses: make_buses(&config, &clock, boot, run),
+            gpio: lines,
+            sim: Rc::default(),
+            desk: Rc::new(desk),
+            sources,
             bridges: bridges.into_iter().map(|(bridge, _)| bridge).collect(),
             listeners,
             broker: broker.clone(),
@@ -160,6 +177,7 @@ impl Gateway {
             store_error,
             volatile_state,
             disk,
+            readings: OnceCell::new(),
             readings_dropped: Rc::default(),
             forwards_dropped,
             data_dir: config.gateway.data_dir.clone(),
@@ -169,7 +187,11 @@ impl Gateway {
             logs,
             panics,
         });
-        let sensors = start_sensors(&config, boot, &reporter, &stopping_sensors);
+        let readings = readings::make_readings(&config, left_behind, boot, &reporter);
+        let _ = reporter.readings.set(readings.clone());
+        let keeping = spawn_local(crate::io::readings::run(readings.clone(), stopping_sensors.clone()));
+        let mut sensors = start_sensors(&config, &readings, &reporter, &stopping_sensors);
+        sensors.push(start_lines(&config, &readings, kept, &reporter, &stopping_sensors));
         let (changes, new_configs) = answers::unbounded_channel();
         let pump = start_pump(access, new_configs, &from_broker, &reporter);
         Ok(Self {
@@ -186,6 +208,8 @@ impl Gateway {
             stop_sensors,
             stop_upstreams,
             sensors,
+            readings,
+            keeping,
             upstreams,
         })
     }
@@ -257,6 +281,8 @@ impl Gateway {
             // A task that panicked has told so; the others still stop in order.
             let _ = sensor.await;
         }
+        let _ = self.keeping.await;
+        self.readings.stop();
         // What the sensors had handed over is routed, then put into the outboxes.
         let (routed, wait) = oneshot::channel();
         self.broker.force(ToBroker::Sync(routed));
@@ -284,6 +310,7 @@ impl Gateway {
         self.broker.force(ToBroker::Stop);
         let _ = self.broker_thread.thread.join();
         self.pump.abort();
+        drop(self.readings);
         drop(self.reporter);
         drop(self.jobs);
         // The last batch of the broker's state is on its way, or was given up.
@@ -297,6 +324,11 @@ impl Gateway {
         }
         info!("stopped");
     }
+}
+
+/// The way between the broker thread and the service thread.
+fn handover<T>() -> Arc<Mailbox<T>> {
+    Arc::new(Mailbox::new(HANDOVER_BYTES_MAX))
 }
 
 fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
@@ -334,6 +366,7 @@ fn start_pump(
         from_broker: from_broker.clone(),
         broker: reporter.broker.clone(),
         bridges: reporter.bridges.clone(),
+        desk: reporter.desk.clone(),
         clock: reporter.clock.clone(),
         access,
         changes,
@@ -371,20 +404,11 @@ fn make_buses(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<(us
 
 fn start_sensors(
     config: &Config,
-    boot: BootId,
+    readings: &Rc<Readings>,
     reporter: &Reporter,
     stop: &watch::Receiver<bool>,
 ) -> Vec<Task<()>> {
-    let common = serial::Common {
-        base: config.gateway.base_topic.clone(),
-        boot,
-        broker: reporter.broker.clone(),
-        clock: reporter.clock.clone(),
-        changed: reporter.changed.clone(),
-        stop: stop.clone(),
-        dropped: reporter.readings_dropped.clone(),
-        panics: reporter.panics.clone(),
-    };
+    let common = sources::common(readings, reporter, stop);
     let port = |(index, machine): &(usize, Rc<RefCell<Port>>)| {
         let (machine, common) = (machine.clone(), common.clone());
         let config = config.ports.get(*index)?.clone();
@@ -396,5 +420,6 @@ fn start_sensors(
         Some(spawn_local(bus::run(bus::Setup { config, machine, common })))
     };
     let ports = reporter.ports.iter().filter_map(port);
-    ports.chain(reporter.buses.iter().filter_map(bus)).collect()
+    let lines = ports.chain(reporter.buses.iter().filter_map(bus));
+    lines.chain(sources::start(config, &common, reporter)).collect()
 }

@@ -3,6 +3,7 @@
 
 mod buses;
 mod certificates;
+mod lines;
 mod upstreams;
 
 use std::time::Duration;
@@ -12,7 +13,9 @@ use serde_json::{Map, Value as Json, json};
 use crate::bridge;
 use crate::broker;
 use crate::broker::memory::Shedding;
+use crate::command;
 use crate::expiry::Dated;
+use crate::gpio;
 use crate::reading::Value;
 use crate::sensor::bus::BusStatus;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
@@ -38,6 +41,10 @@ pub struct Snapshot {
     pub ports: Vec<PortStatus>,
     /// What the polled ones cost, and how their devices answer.
     pub buses: Vec<BusStatus>,
+    /// The GPIO lines.
+    pub gpio: Vec<gpio::Status>,
+    /// What became of commands.
+    pub commands: command::Counts,
     /// The upstreams.
     pub upstreams: Vec<bridge::Status>,
     /// The outboxes on disk, as far as the store thread answered.
@@ -126,6 +133,7 @@ impl Snapshot {
                 });
             }
         }
+        problems.extend(self.gpio.iter().flat_map(lines::problems));
         for (name, _, error) in &self.listeners {
             if let Some(error) = error {
                 problems.push(format!("listener {name}: {error}"));
@@ -184,6 +192,8 @@ impl Snapshot {
             "ports": self.ports.iter().map(port_json).collect::<Vec<_>>(),
             "buses": self.buses.iter().map(buses::bus_json).collect::<Vec<_>>(),
             "devices": self.devices().map(device_json).collect::<Vec<_>>(),
+            "gpio": self.gpio.iter().map(lines::line_json).collect::<Vec<_>>(),
+            "commands": lines::commands_json(self.commands),
             "broker": self.broker.as_ref().map(broker_json),
             "listeners": self.listeners.iter().map(|(name, address, error)| {
                 json!({"name": name, "address": address, "error": error})
@@ -245,6 +255,7 @@ impl Snapshot {
                     "values": values,
                 })
             })
+            .chain(self.gpio.iter().map(lines::reading_json))
             .collect()
     }
 
@@ -412,16 +423,21 @@ fn backlog_json(upstream: &bridge::Status) -> Json {
     })
 }
 
-fn port_json(port: &PortStatus) -> Json {
-    let state = match port.state {
+/// The word for what a port is doing.
+#[must_use]
+pub const fn port_state(state: PortState) -> &'static str {
+    match state {
         PortState::Opening => "opening",
         PortState::Open => "open",
         PortState::Down => "down",
-    };
+    }
+}
+
+fn port_json(port: &PortStatus) -> Json {
     json!({
         "name": &*port.name,
         "path": port.path,
-        "state": state,
+        "state": port_state(port.state),
         "since": port.since.to_string(),
         "error": port.error,
         "bytes": port.bytes,

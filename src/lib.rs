@@ -16,7 +16,13 @@
 //! ```
 //!
 //! Where devices speak only when asked, `io::bus` and [`sensor::Bus`] stand in the places of `io::serial` and
-//! [`sensor::Port`]: on a serial line or in a connection to a Modbus TCP server.
+//! [`sensor::Port`]: on a serial line or in a connection to a Modbus TCP server. A program ([`io::exec`]) is a port without
+//! a line; files of the kernel's drivers ([`io::file_source`]) have a machine of their own ([`sensor::FileSource`]); GPIO
+//! lines have [`gpio`]. All of them join the way of a reading at `ingest`.
+//!
+//! [`ingest`] has a filter for each device, which decides what is published (changes, windows, the pace) and numbers it;
+//! [`payload`] writes it, once for the LAN, and again for an upstream when it is sent: there it may have another form, and
+//! its time is what is known by then.
 //!
 //! A LAN PUBLISH takes the same way from `broker` on. Its acknowledgement leaves when each outbox that wants the
 //! message has it *safe*: on disk and synced, or acknowledged upstream ([`message::SafeToken`]). The same goes for each
@@ -28,6 +34,9 @@
 //! PUBREC leaves when it is safe here ([`message::Ticket`]); a QoS 2 identifier lives as long as upstream keeps the session
 //! and this process runs, so over a crash of the gateway, and only then, QoS 2 from upstream may come twice.
 //!
+//! A command to one of the gateway's devices goes the other way: [`broker::Event::Command`], judged by [`command`], carried
+//! out by the device's machine, answered on the LAN.
+//!
 //! # Levels
 //!
 //! Imports point downward only; `tests/layering.rs` holds the rule as a table.
@@ -36,7 +45,7 @@
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`ranges`], [`state`], [`payload`] | bytes to values and back |
-//! | 2 machines | [`sensor`], [`ingest`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`] | every decision; pure |
+//! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
@@ -97,8 +106,11 @@ pub mod state;
 pub mod auth;
 pub mod bridge;
 pub mod broker;
+pub mod command;
 pub mod config;
 pub mod expiry;
+pub mod filter;
+pub mod gpio;
 pub mod health;
 pub mod ingest;
 pub mod sensor;

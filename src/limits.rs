@@ -44,3 +44,29 @@ pub const CERTIFICATES_MAX: usize = 5_000;
 
 /// Names and addresses in one listener's certificate, 253 bytes each: handshakes carry them. More are refused.
 pub const CERTIFICATE_NAMES_MAX: usize = 64;
+
+/// Files that one `[[file]]` takes in, those that have gone included: each is a device of some 2 KB. Those beyond are left
+/// out, and told.
+pub const FILES_OF_SOURCE_MAX: usize = 256;
+
+/// Bytes that are read of a file: drivers print a line or two. What is longer is cut off.
+pub const FILE_BYTES_MAX: usize = 4 * 1024;
+
+/// Reads of files that may be under way at once, those that hang included; each takes a thread, with some 20 KB. One that
+/// would be beyond fails, and is counted as a bad line: the driver of a whole bus stands still then.
+pub const FILE_READS_MAX: usize = 64;
+
+/// Bytes that are taken from a program of an `[[exec]]` in a second: as from ten serial lines at 115200 baud. A program
+/// that writes more waits, so nothing is lost, and the others have their turn.
+pub const EXEC_BYTES_PER_SECOND: u32 = 128 * 1024;
+
+/// Lines of a program's standard error that are logged in a minute, of 256 bytes each at most. Those beyond are counted,
+/// and the count is told.
+pub const EXEC_STDERR_LINES_MAX: u32 = 30;
+
+/// Who may look on at lines through the control socket at once, each with [`TRACE_PIECES_MAX`] pieces of up to 4 KiB that
+/// wait for a slow terminal: 4 MiB at worst. At the bounds nobody more may look on, and pieces are left out and counted.
+pub const TRACES_MAX: usize = 4;
+
+/// Pieces that wait for one who looks on.
+pub const TRACE_PIECES_MAX: usize = 256;

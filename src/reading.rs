@@ -49,6 +49,10 @@ pub enum Quality {
     Invalid,
     /// Outside of the point's `min` … `max`.
     OutOfRange,
+    /// The device has been silent for too long, or its port is down: nobody knows the value.
+    Stale,
+    /// Changes of a line were lost because they came too fast; what is known of them is in the value.
+    Overrun,
 }
 
 impl Quality {
@@ -59,6 +63,8 @@ impl Quality {
             Self::Good => "good",
             Self::Invalid => "invalid",
             Self::OutOfRange => "out_of_range",
+            Self::Stale => "stale",
+            Self::Overrun => "overrun",
         }
     }
 }

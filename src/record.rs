@@ -8,7 +8,7 @@
 //! ```text
 //! version = 1, kind, flags (bits 0-1 QoS, 2 RETAIN, 3 clock synced)
 //! kind 1, reading: wall ms (signed), topic, device, run, number, boot (16 bytes), mono ns,
-//!                  samples: count, then each: point, tag (bits 0-1 quality, 2-4 type of the value), value
+//!                  samples: count, then each: point, tag (bits 0-1 and 5 quality, 2-4 type of the value), value
 //! kind 2, message: topic, MQTT 5 properties as on the wire, payload
 //! kind 3, message: wall ms (signed) of its arrival by a clock that was right, then as kind 2
 //! ```
@@ -148,11 +148,16 @@ fn put_reading(out: &mut Vec<u8>, reading: &Reading) {
     }
 }
 
+/// The third bit of a quality: the two beside the type of the value were all that the first layouts had.
+const QUALITY_HIGH: u8 = 0b0010_0000;
+
 fn put_value(out: &mut Vec<u8>, sample: &Sample) {
     let quality = match sample.quality {
         Quality::Good => 0,
         Quality::Invalid => 1,
         Quality::OutOfRange => 2,
+        Quality::Stale => 3,
+        Quality::Overrun => QUALITY_HIGH,
     };
     let tag = |value_type: u8| value_type << 2 | quality;
     match &sample.value {
@@ -311,13 +316,15 @@ fn reading(cursor: &mut Cursor<'_>, wall: Timestamp, trust: ClockTrust) -> Resul
 fn sample(cursor: &mut Cursor<'_>) -> Result<Sample, RecordError> {
     let point = cursor.text()?.into();
     let tag = cursor.u8()?;
-    let quality = match tag & 0b11 {
+    let quality = match tag & (0b11 | QUALITY_HIGH) {
         0 => Quality::Good,
         1 => Quality::Invalid,
         2 => Quality::OutOfRange,
+        3 => Quality::Stale,
+        QUALITY_HIGH => Quality::Overrun,
         _ => return Err(RecordError::Damaged("an unknown quality")),
     };
-    let value = match tag >> 2 {
+    let value = match (tag & !QUALITY_HIGH) >> 2 {
         value_type::NONE => None,
         value_type::NUMBER => Some(Value::Number(f64::from_bits(u64::from_le_bytes(cursor.array()?)))),
         value_type::INTEGER => Some(Value::Integer(cursor.signed()?)),

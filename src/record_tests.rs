@@ -146,7 +146,6 @@ fn damage_is_told_in_words() {
     let reading = |samples: &str| format!("01 01 00 00 0161 0164 01 01 {} 00 {samples}", "00".repeat(16));
     assert!(decode(&hex(&reading("00"))).unwrap().reading.unwrap().samples.is_empty());
     check(&reading("ffffffffffffffff7f"), damaged("it ends inside a field"));
-    check(&reading("01 0170 03"), damaged("an unknown quality"));
     check(&reading("01 0170 18"), damaged("an unknown type of value"));
     check(&reading("01 0170 04 000000000000f07f"), damaged("a number that is not finite"));
     check(&reading("01 0170 00 00"), damaged("bytes behind the last field"));
@@ -200,7 +199,13 @@ fn any_sample() -> impl Strategy<Value = Sample> {
         any::<bool>().prop_map(Value::Bool),
         ".{0,20}".prop_map(Value::Text),
     ];
-    let quality = prop_oneof![Just(Quality::Good), Just(Quality::Invalid), Just(Quality::OutOfRange)];
+    let quality = prop_oneof![
+        Just(Quality::Good),
+        Just(Quality::Invalid),
+        Just(Quality::OutOfRange),
+        Just(Quality::Stale),
+        Just(Quality::Overrun)
+    ];
     (".{0,8}", proptest::option::of(value), quality).prop_map(|(point, value, quality)| Sample {
         point: point.into(),
         value,

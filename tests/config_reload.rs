@@ -123,13 +123,24 @@ fn others(kind: &'static Kind) -> Vec<String> {
 
 /// These can't be changed alone in the annotated file: another key names the same thing or must go with them, they have a
 /// header of their own there, or nothing depends on them.
-const NOT_ALONE: [(&str, &str); 16] = [
+const NOT_ALONE: [(&str, &str); 29] = [
     ("[gateway]", "profiles_dir"),
     ("[[port]]", "name"),
+    ("[port.usb]", "vid_pid"),
     ("[[device]]", "port"),
     ("[[device]]", "points"),
+    ("[device.publish]", "on_change"),
     ("[[device]]", "profile"),
     ("[[device]]", "only"),
+    ("[publish]", "window"),
+    ("[home_assistant]", "prefix"),
+    ("[gpio.mode] of kind \"output\"", "interlock"),
+    ("[[exec]]", "name"),
+    ("[[exec]]", "command"),
+    ("[[file]]", "profile"),
+    ("[[file]]", "path"),
+    ("[[file]]", "device"),
+    ("[[file]]", "pattern"),
     ("[[broker.listener]]", "check_users"),
     ("[[broker.listener.acl]]", "anonymous"),
     ("[[broker.listener]]", "websocket"),
@@ -139,7 +150,9 @@ const NOT_ALONE: [(&str, &str); 16] = [
     ("[[upstream]]", "tls"),
     ("[upstream.tls]", "pin"),
     ("[[upstream.stream]]", "name"),
+    ("[[upstream.map]]", "priority"),
     ("[[upstream.map]]", "stream"),
+    ("[[upstream.map]]", "payload"),
 ];
 
 fn all(plan: &Plan, effect: Effect) -> &[String] {

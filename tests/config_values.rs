@@ -14,11 +14,14 @@ use std::time::Duration;
 
 use fieldgate::bridge::Start;
 use fieldgate::bridge::redirect::Allowed;
-use fieldgate::bridge::{Direction, DrainOrder, Failover, Priority, RetainRule, StreamConfig};
+use fieldgate::bridge::{Batch, Direction, DrainOrder, Failover, Priority, RetainRule, StreamConfig};
 use fieldgate::broker::ListenerPolicy;
 use fieldgate::config::*;
+use fieldgate::filter::{Deadband, FilterConfig, Statistic};
+use fieldgate::ingest::Publishing;
 use fieldgate::message::OutboxId;
 use fieldgate::mqtt::{QoS, Version};
+use fieldgate::payload::{Form, Format, Template};
 use fieldgate::secret::SecretRef;
 use fieldgate::sensor::*;
 
@@ -100,6 +103,7 @@ host = "broker.example"
         name: "usb0".into(),
         kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
+        usb: None,
         baud: 9600,
         data_bits: DataBits::Eight,
         parity: Parity::None,
@@ -661,6 +665,7 @@ commit_interval_pressed = "25ms"
 "#,
     );
     let expected = fieldgate::broker::Config {
+        commands: Vec::new(),
         base: "fieldgate/fg-1a2b".into(),
         listeners: config.broker.listeners.clone(),
         acl: std::sync::Arc::default(),
@@ -850,6 +855,8 @@ stream = "bulk"
 [[upstream.map]]
 filter = "lan/#"
 stream = "default"
+expiry = "1h"
+batch = { max_messages = 20, max_bytes = "2 KiB", max_wait = "1min" }
 [[upstream.map]]
 filter = "from/{gateway}/#"
 direction = "in"
@@ -886,8 +893,13 @@ retain = "always"
     assert_eq!((first.receipts, second.receipts), (true, false));
     assert_eq!((first.health_every, second.health_every), (None, Some(Duration::from_secs(3_600))));
     assert_eq!((first.bytes_per_day_max, second.bytes_per_day_max), (None, Some(5 << 20)));
+    let batch = Batch { messages_max: 20, bytes_max: 2_048, wait_max: Duration::from_secs(60) };
+    assert_eq!(second.maps.iter().map(|map| map.batch).collect::<Vec<_>>(), [None, Some(batch), None]);
+    let usual = good("[[upstream]]\nhost = \"a\"\n[[upstream.map]]\nfilter = \"a/#\"\nbatch = {}");
+    let batch = Batch { messages_max: 50, bytes_max: 16_384, wait_max: Duration::from_secs(10) };
+    assert_eq!(usual.upstreams[0].maps[0].batch, Some(batch));
     let expiries = second.maps.iter().map(|map| map.expiry).collect::<Vec<_>>();
-    assert_eq!(expiries, [Some(Duration::from_secs(7 * 86_400)), None, None]);
+    assert_eq!(expiries, [Some(Duration::from_secs(7 * 86_400)), Some(Duration::from_secs(3_600)), None]);
     assert_eq!(second.maps.iter().map(|map| map.high).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(second.maps.iter().map(|map| map.stream).collect::<Vec<_>>(), [1, 0, 0]);
     let bulk = Stream {
@@ -1082,4 +1094,286 @@ fn a_polled_device_is_asked_as_the_config_says() {
         ask: Ask::Registers { unit_id: 0, hole_max: 0, registers_max: 60 },
     };
     assert_eq!(direct.poll.as_ref(), Some(&defaults));
+}
+
+/// A config with a device `d` that says this of its publishing, and has these points.
+fn published(all: &str, own: &str, points: &str) -> (Publishing, Config) {
+    let text = format!(
+        "{all}\n[[port]]\nname = \"p\"\npath = \"/dev/a\"\n[[device]]\nname = \"d\"\nport = \"p\"\ndecode = \"json\"\n\
+         publish = {{ {own} }}\npoints = {points}\n"
+    );
+    let config = good(&text);
+    (config.publish.devices[0].clone(), config)
+}
+
+#[test]
+fn each_reading_is_published_as_json_unless_something_else_is_said() {
+    let (own, config) = published("", "", "\"*\"");
+    let expected = Publishing {
+        filter: FilterConfig { tell_stale: true, ..FilterConfig::default() },
+        ..Publishing::default()
+    };
+    assert_eq!((&own, &config.publish.defaults), (&expected, &expected));
+    assert_eq!(config.publish.home_assistant, None);
+}
+
+#[test]
+fn a_device_takes_from_publish_what_it_does_not_say_itself() {
+    let all = "[publish]\npayload = \"plain\"\nretain = true\nmin_interval = \"2s\"\nstale_reading = false";
+    let (own, config) =
+        published(all, "payload = \"influx\", max_interval = \"1h\", deadband = \"2 %\"", "\"*\"");
+    assert_eq!((config.publish.defaults.split, own.split), (true, false), "plain is for one point");
+    assert_eq!((own.form.format(), own.retain), (&Format::Influx, true));
+    let expected = FilterConfig {
+        on_change: true,
+        deadband: Some(Deadband::Percent(2.0)),
+        min_interval: Some(Duration::from_secs(2)),
+        max_interval: Some(Duration::from_secs(3_600)),
+        ..FilterConfig::default()
+    };
+    assert_eq!(own.filter, expected);
+    let defaults = &config.publish.defaults.filter;
+    assert_eq!((defaults.on_change, defaults.min_interval), (false, expected.min_interval));
+}
+
+#[test]
+fn a_deadband_anywhere_means_that_changes_count() {
+    let points = "[{ name = \"t\", deadband = 0.5 }, { name = \"h\" }]";
+    let (own, _) = published("", "", points);
+    assert!(own.filter.on_change);
+    assert_eq!(own.filter.deadbands.get("t"), Some(&Deadband::Absolute(0.5)));
+    assert_eq!((own.filter.deadbands.len(), own.filter.deadband), (1, None));
+    let (own, _) = published("[publish]\ndeadband = 1", "", "\"*\"");
+    assert!(own.filter.on_change);
+    let (own, _) = published("[publish]\ndeadband = 1", "on_change = false", "\"*\"");
+    assert!(!own.filter.on_change);
+}
+
+#[test]
+fn windows_templates_and_home_assistant_arrive() {
+    let all = "[publish]\nwindow = \"1min\"\n[home_assistant]\nenabled = true\nprefix = \"ha\"";
+    let own = "mode = \"all\", payload = { template = '{device} {value.t_mean}', content_type = \"text/x\" }";
+    let (own, config) = published(all, own, "[{ name = \"t\" }]");
+    assert_eq!(own.filter.window, Some((Duration::from_secs(60), Statistic::All)));
+    let template = Template::parse("{device} {value.t_mean}", "text/x").unwrap();
+    assert_eq!(own.form.format(), &Format::Template(template.into()));
+    assert_eq!(config.publish.defaults.filter.window, None);
+    assert_eq!(config.publish.home_assistant.as_deref(), Some("ha"));
+    let map = "[[upstream]]\nhost = \"h\"\n[[upstream.map]]\nfilter = \"a\"\npayload = \"senml-cbor\"";
+    assert_eq!(good(map).upstreams[0].maps[0].form, Some(Form::new(Format::SenmlCbor)));
+}
+
+#[test]
+fn gpio_lines_take_what_they_are_told() {
+    use fieldgate::gpio::{
+        BackendName, Bias, CounterConfig, EdgeKind, GpioConfig, LineName, Mode, OutputConfig, Startup,
+    };
+    let config = good(
+        r#"
+[[gpio]]
+name = "water"
+line = "GPIO17"
+mode = "counter"
+
+[[gpio]]
+name = "gas"
+line = { chip = "pinctrl-bcm2711", offset = 4 }
+backend = "rppal"
+active_low = true
+bias = "pull-up"
+debounce = "30ms"
+every = "10s"
+[gpio.mode]
+kind = "counter"
+edge = "falling"
+per_pulse = 0.01
+unit = "m3"
+rate_per = "min"
+timeout = "1min"
+persist_every = "5s"
+
+[[gpio]]
+name = "fan"
+line = "GPIO5"
+backend = "gpiocdev"
+mode = { kind = "frequency", scale = 30, unit = "1/min" }
+
+[[gpio]]
+name = "pump"
+line = "GPIO6"
+backend = "sim"
+mode = { kind = "output", startup = "last", on_exit = "keep", max_on = "1h", interlock = ["valve"] }
+
+[[gpio]]
+name = "valve"
+line = "GPIO7"
+bias = "disabled"
+mode = { kind = "output", startup = "keep", on_exit = "on", on_disconnect = { state = "on", after = "5s" } }
+
+[[gpio]]
+name = "door"
+line = "GPIO8"
+bias = "pull-down"
+mode = "input"
+
+[[upstream]]
+host = "broker.example"
+"#,
+    );
+    let water = GpioConfig {
+        name: "water".into(),
+        line: LineName::Name("GPIO17".into()),
+        backend: BackendName::Auto,
+        active_low: false,
+        bias: Bias::AsIs,
+        debounce: Duration::ZERO,
+        every: Duration::from_secs(30),
+        unit: None,
+        mode: Mode::Counter(CounterConfig {
+            edge: EdgeKind::Rising,
+            per_pulse: "1".parse().unwrap(),
+            rate_per: Duration::from_secs(3_600),
+            timeout: Duration::from_secs(300),
+            persist_every: Duration::from_secs(60),
+        }),
+    };
+    let gas = GpioConfig {
+        name: "gas".into(),
+        line: LineName::At { chip: "pinctrl-bcm2711".into(), offset: 4 },
+        backend: BackendName::Rppal,
+        active_low: true,
+        bias: Bias::PullUp,
+        debounce: Duration::from_millis(30),
+        every: Duration::from_secs(10),
+        unit: Some("m3".into()),
+        mode: Mode::Counter(CounterConfig {
+            edge: EdgeKind::Falling,
+            per_pulse: "0.01".parse().unwrap(),
+            rate_per: Duration::from_secs(60),
+            timeout: Duration::from_secs(60),
+            persist_every: Duration::from_secs(5),
+        }),
+    };
+    assert_eq!(config.gpio[..2], [water, gas]);
+    let frequency = Mode::Frequency {
+        edge: EdgeKind::Rising,
+        scale: "30".parse().unwrap(),
+        timeout: Duration::from_secs(10),
+    };
+    assert_eq!((&config.gpio[2].mode, config.gpio[2].backend), (&frequency, BackendName::Gpiocdev));
+    assert_eq!(config.gpio[2].unit.as_deref(), Some("1/min"));
+    let pump = OutputConfig {
+        startup: Startup::Last,
+        on_exit: None,
+        on_disconnect: None,
+        max_on: Some(Duration::from_secs(3_600)),
+        interlock: vec!["valve".into()],
+    };
+    let valve = OutputConfig {
+        startup: Startup::Keep,
+        on_exit: Some(true),
+        on_disconnect: Some((true, Duration::from_secs(5))),
+        max_on: None,
+        interlock: vec![],
+    };
+    assert_eq!((&config.gpio[3].mode, config.gpio[3].backend), (&Mode::Output(pump), BackendName::Sim));
+    assert_eq!((&config.gpio[4].mode, config.gpio[4].bias), (&Mode::Output(valve), Bias::Disabled));
+    assert_eq!(
+        (&config.gpio[5].mode, config.gpio[5].bias),
+        (&Mode::Input { edge: EdgeKind::Both }, Bias::PullDown)
+    );
+    let commands: Vec<&str> = config.broker.commands.iter().map(|name| &**name).collect();
+    assert_eq!(commands, ["water", "gas", "pump", "valve"], "what takes commands");
+}
+
+#[test]
+fn a_program_and_files_have_their_defaults_and_their_values() {
+    let config = good(
+        r#"
+[[exec]]
+name = "inverter"
+command = ["/bin/inverter", "--json"]
+[[exec]]
+name = "other"
+command = ["/bin/other"]
+user = "nobody"
+cwd = "/srv"
+env = { A = "x", B = 1.50, C = true }
+[[device]]
+name = "roof"
+port = "inverter"
+decode = "json"
+points = "*"
+[[file]]
+name = "cellar"
+path = "/sys/bus/w1/devices/28-*/temperature"
+[[file]]
+name = "air"
+path = "/sys/*/b?/x"
+device = "room-{2}"
+every = "1s"
+timeout = "20ms"
+pattern = 't=(?<value>\d+)'
+point = "temperature"
+scale = "0.001"
+offset = -1
+precision = 1
+unit = "Cel"
+invalid = [85000]
+min = -1
+max = 2
+stale_after = "3s"
+[[file]]
+name = "known"
+profile = "ds18b20"
+every = "1min"
+"#,
+    );
+    let [inverter, other] = config.execs.as_slice() else { panic!("{:?}", config.execs) };
+    assert_eq!(inverter.command, ["/bin/inverter", "--json"]);
+    assert_eq!((&inverter.user, &inverter.cwd, inverter.env.len()), (&None, &None, 0));
+    assert_eq!((other.user.as_deref(), other.cwd.as_deref()), (Some("nobody"), Some(Path::new("/srv"))));
+    let env: Vec<(&str, &str)> =
+        other.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(env, [("A", "x"), ("B", "1.50"), ("C", "true")]);
+    assert_eq!(&*config.devices[0].port, "inverter");
+
+    let [cellar, air, known] = config.files.as_slice() else { panic!("{:?}", config.files) };
+    assert_eq!((&*cellar.name, cellar.device.as_str()), ("cellar", "cellar-{1}"));
+    assert_eq!((cellar.every, cellar.timeout), (Duration::from_secs(10), Duration::from_secs(5)));
+    assert_eq!((&*cellar.point.name, cellar.stale_after), ("value", Duration::from_secs(60)));
+    assert_eq!(cellar.pattern.as_str(), r"(?<value>\S+)");
+    assert_eq!((air.device.as_str(), air.pattern.as_str()), ("room-{2}", r"t=(?<value>\d+)"));
+    assert_eq!((air.every, air.timeout), (Duration::from_secs(1), Duration::from_millis(20)));
+    assert_eq!((&*air.point.name, air.point.unit.as_deref()), ("temperature", Some("Cel")));
+    assert_eq!((air.point.scale.to_string().as_str(), air.point.offset), ("0.001", (-1).into()));
+    assert_eq!((air.point.precision, air.point.min, air.point.max), (Some(1), Some(-1.0), Some(2.0)));
+    assert_eq!(air.point.invalid, [RawValue::Number(85_000.into())]);
+    assert_eq!(air.stale_after, Duration::from_secs(3));
+    assert_eq!(known.path, "/sys/bus/w1/devices/28-*/temperature");
+    assert_eq!((known.every, known.stale_after), (Duration::from_secs(60), Duration::from_secs(180)));
+    assert_eq!((&*known.point.name, known.point.invalid.len()), ("temperature", 2));
+}
+
+#[test]
+fn a_port_is_found_by_its_adapter_or_by_a_pattern() {
+    let config = good(
+        r#"
+[[port]]
+name = "a"
+usb = { serial = "A50285BI" }
+[[port]]
+name = "b"
+usb = { vid_pid = "0403:6001", interface = 0 }
+[[port]]
+name = "c"
+path = "/dev/serial/by-id/usb-FTDI_*"
+"#,
+    );
+    let [a, b, c] = config.ports.as_slice() else { panic!("{:?}", config.ports) };
+    let serial = UsbMatch { serial: Some("A50285BI".into()), ..UsbMatch::default() };
+    assert_eq!((a.usb.as_ref(), a.path.as_str()), (Some(&serial), "usb serial A50285BI"));
+    let kind = UsbMatch { serial: None, vid_pid: Some("0403:6001".into()), interface: Some(0) };
+    assert_eq!((b.usb.as_ref(), b.path.as_str()), (Some(&kind), "usb 0403:6001 interface 0"));
+    assert_eq!((&c.usb, c.path.as_str()), (&None, "/dev/serial/by-id/usb-FTDI_*"));
 }

@@ -26,7 +26,7 @@ use fieldgate::mqtt::{
     Connect, Packet, PacketId, Properties, Publish, QoS, Subscribe, SubscribeFilter, SubscribeOptions,
     Version, decode, encode, frame,
 };
-use support::{Gateway, Mosquitto, eventually, free_port};
+use support::{Gateway, Mosquitto, Pty, eventually, free_port, json_device};
 
 /// Messages that wait when upstream comes back.
 const MESSAGES: usize = 200_000;
@@ -304,6 +304,57 @@ fn gateway(name: &str, receiver: Receiver, settings: &str) -> Outcome {
     outage(name, receiver, &mut upstream, (gateway.lan_port, port), gateway.pid())
 }
 
+/// Readings of a sensor that share messages, into a Mosquitto that delivers: readings a second.
+fn batched() -> f64 {
+    const READINGS: usize = 100_000;
+    let dir = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let mut upstream = upstream(dir.path(), Receiver::Delivers, port).unwrap();
+    let sensor = Pty::open();
+    let data = Gateway::topic("data/#");
+    let mut gateway = Gateway::start(&format!(
+        "{}[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {port}\nbackoff_min = \"100ms\"\nbackoff_max = \"500ms\"\n\
+         [[upstream.map]]\nfilter = \"{data}\"\nbatch = {{ max_messages = 100 }}\n",
+        json_device("scale", sensor.path())
+    ));
+    gateway.wait_online();
+    subscribe(port, &data);
+    upstream.stop();
+    sensor.play(READINGS, 20_000, |number| format!(r#"{{"n":{number}}}"#)).finish();
+    gateway.wait("all wait", |status| {
+        status["upstreams"][0]["backlog"]["messages"].as_u64() >= Some(READINGS as u64)
+    });
+    let before = cpu_seconds(gateway.pid());
+    upstream.start_again();
+    let mut stream = client(port, "watcher", false);
+    stream.set_read_timeout(Some(IDLE)).unwrap();
+    let (mut held, mut buffer, mut readings, mut first) = (Vec::new(), vec![0; 1 << 18], 0, None);
+    while readings < READINGS {
+        let Ok(read @ 1..) = stream.read(&mut buffer) else { break };
+        held.extend_from_slice(&buffer[..read]);
+        let (mut at, mut answers) = (0, Vec::new());
+        while let Some(found) = frame(&held[at..], 1 << 20).unwrap() {
+            at += found.len;
+            let Packet::Publish(publish) = decode(found, Version::V311).unwrap() else { continue };
+            first.get_or_insert_with(Instant::now);
+            readings += publish.payload.windows(6).filter(|six| six == b"\"seq\":").count();
+            if let Some(id) = publish.packet_id {
+                answers.extend([0x40, 2]);
+                answers.extend(id.get().to_be_bytes());
+            }
+        }
+        held.drain(..at);
+        stream.write_all(&answers).unwrap();
+    }
+    assert_eq!(readings, READINGS);
+    let rate = READINGS as f64 / first.unwrap().elapsed().as_secs_f64();
+    let cpu = (cpu_seconds(gateway.pid()) - before) * 1e6 / READINGS as f64;
+    println!(
+        "fieldgate, 100 readings to a message, into a Mosquitto that delivers: drained at {rate:.0} readings/s with {cpu:.2} CPU seconds a million"
+    );
+    rate
+}
+
 #[test]
 #[ignore = "measures, so it wants the machine for itself; tests/heavy/run plays it"]
 fn the_gateway_loses_nothing_and_its_drain_is_told_beside_a_mosquitto_bridges() {
@@ -328,4 +379,15 @@ fn the_gateway_loses_nothing_and_its_drain_is_told_beside_a_mosquitto_bridges() 
             );
         }
     }
+}
+
+#[test]
+#[ignore = "measures, so it wants the machine for itself; tests/heavy/run plays it"]
+fn readings_that_share_messages_are_told_beside_a_mosquitto_bridges_messages() {
+    let theirs = mosquitto_bridge(
+        "mosquitto without bounds",
+        Receiver::Delivers,
+        "max_inflight_messages 0\nmax_queued_messages 0",
+    );
+    println!("  {:.2} times as fast", batched() / theirs.rate);
 }

@@ -23,8 +23,23 @@ const FORMATS: &[&str] = &[
     "state_tests.rs",
     "payload",
 ];
-const MACHINES: &[&str] =
-    &["sensor", "ingest.rs", "auth", "broker", "bridge", "config", "expiry.rs", "health", "health.rs"];
+const MACHINES: &[&str] = &[
+    "sensor",
+    "gpio",
+    "command.rs",
+    "command",
+    "ingest.rs",
+    "ingest",
+    "auth",
+    "broker",
+    "bridge",
+    "config",
+    "expiry.rs",
+    "filter.rs",
+    "filter",
+    "health",
+    "health.rs",
+];
 const SHELLS: &[&str] = &["crate::io", "crate::app", "crate::cli", "crate::web"];
 
 const RULES: &[Rule] = &[
@@ -84,6 +99,24 @@ const RULES: &[Rule] = &[
             "crate::ingest",
         ],
         instead: "a Reading: ingest makes the message",
+    },
+    Rule {
+        places: &["gpio"],
+        what: &[
+            "crate::sensor",
+            "crate::broker",
+            "crate::bridge",
+            "crate::config",
+            "crate::message",
+            "crate::mqtt",
+            "crate::ingest",
+        ],
+        instead: "a Reading, an Outcome: io carries them",
+    },
+    Rule {
+        places: &["command.rs", "command"],
+        what: &["crate::sensor", "crate::gpio", "crate::broker", "crate::bridge", "crate::config"],
+        instead: "a Command, an Outcome: io carries them",
     },
     Rule {
         places: &["auth"],

@@ -29,6 +29,7 @@ fn readings(name: &str, decode: DecodeConfig, points: Points, bytes: &[u8]) -> V
         name: "com1".into(),
         kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
+        usb: None,
         baud: 9600,
         data_bits: DataBits::Eight,
         parity: Parity::None,

@@ -53,6 +53,7 @@ fn open(devices: Vec<DeviceConfig>) -> Port {
         name: "com1".into(),
         kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
+        usb: None,
         baud: 9600,
         data_bits: DataBits::Eight,
         parity: Parity::None,

@@ -95,6 +95,7 @@ fn config(number: usize) -> Config {
         drain_messages_max: None,
         drain_bytes_max: None,
         streams: Vec::new(),
+        forms: Arc::default(),
         maps: vec![Mapping {
             filter: TopicFilter::parse("data/#").unwrap(),
             direction: Direction::Out,
@@ -107,6 +108,8 @@ fn config(number: usize) -> Config {
             expiry: None,
             high: false,
             stream: 0,
+            batch: None,
+            form: None,
         }],
         commit_interval: Duration::from_secs(1),
         memory_bytes_max: 64 * 1024,

@@ -34,6 +34,11 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    /// Why there is no store, and why what clients have is not kept.
+    pub(super) fn errors(&mut self) -> (Option<String>, Option<String>) {
+        (self.store.as_ref().err().cloned(), self.volatile_state.take())
+    }
+
     /// Opens the store. Without one the gateway runs from memory and says so: it always starts.
     pub(super) fn find(config: &Config) -> Result<Self, String> {
         let clock = Clock::new(config.time.trust);

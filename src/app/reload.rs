@@ -167,6 +167,10 @@ impl Reloader {
             buffer: _,
             ports: _,
             devices: _,
+            publish: _,
+            gpio: _,
+            execs: _,
+            files: _,
             upstreams: _,
             settings: _,
         } = &config;

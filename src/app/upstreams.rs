@@ -39,6 +39,7 @@ pub(super) fn make_bridges(
     notes: &[Notes],
 ) -> Vec<(SharedBridge, Vec<Target>)> {
     let stores = stores(config);
+    let forms = super::readings::forms(config);
     let bridge = |((index, upstream), notes): ((usize, &Upstream), &Notes)| {
         let (password, secret_error) = match upstream.password.as_ref().map(files::secret) {
             Some(Ok(secret)) => (Some(secret), None),
@@ -87,6 +88,7 @@ pub(super) fn make_bridges(
             drain_messages_max: upstream.drain_messages_max,
             drain_bytes_max: upstream.drain_bytes_max,
             streams: upstream.streams.iter().map(|stream| stream.machine.clone()).collect(),
+            forms: forms.clone(),
             maps: upstream.maps.clone(),
             commit_interval: config.buffer.commit_interval,
             memory_bytes_max: config.buffer.memory,

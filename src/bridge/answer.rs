@@ -37,14 +37,16 @@ impl Bridge {
                 }
                 self.stop_answered(id);
             }
+            // One of them must not cost the others: each goes by itself, and has its own answer.
+            Owner::Record(place) if reason.is_error() && self.window.is_group(place) => {
+                self.window.send_singly(place);
+            }
             Owner::Record(place) if reason.is_error() => self.refuse(now, place, reason.words()),
             Owner::Record(place) => {
                 if let Some(topic) = self.window.topic(place) {
                     self.suspect.took(topic);
                 }
-                self.delivered += 1;
-                self.outage_delivered(place);
-                self.finish(place, true);
+                self.deliver(place);
             }
         }
     }

@@ -9,6 +9,7 @@ use super::start::Start;
 use super::streams::StreamNo;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{QoS, Version};
+use crate::payload::{Form, Forms};
 use crate::reading::Run;
 use crate::secret::Secret;
 use crate::time::BootId;
@@ -90,6 +91,8 @@ pub struct Config {
     pub drain_bytes_max: Option<u32>,
     /// Streams beside the default one, which `drain` and `live_share` are for. Default none.
     pub streams: Vec<StreamConfig>,
+    /// How the readings of each device are written.
+    pub forms: Arc<Forms>,
     /// What goes out and comes in, and how it is named there; the first that matches counts.
     pub maps: Vec<Mapping>,
     /// Readings are committed at least this often while nothing waits for an acknowledgement. Default 1 s.
@@ -125,6 +128,22 @@ pub struct Mapping {
     pub high: bool,
     /// The stream that it goes into: 0 is the default one. Only outwards.
     pub stream: StreamNo,
+    /// Readings of a topic go several in a message, as a JSON array. Only outwards, and not with high priority. Default
+    /// each by itself, as an object.
+    pub batch: Option<Batch>,
+    /// How readings are written, if not as on the LAN. Only outwards.
+    pub form: Option<Form>,
+}
+
+/// How many readings of a topic share a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// So many at most.
+    pub messages_max: u16,
+    /// Its payload has so many bytes at most, but for a single reading that is larger by itself.
+    pub bytes_max: usize,
+    /// What is live waits for others until it is so old. What waits already, in a backlog, only for what is being read.
+    pub wait_max: Duration,
 }
 
 /// A stream beside the default one: it has an outbox of its own.

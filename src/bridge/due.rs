@@ -18,6 +18,7 @@ impl Bridge {
             self.quota.deadline().filter(|_| online),
             self.suspect.deadline(self.now.mono).filter(|_| online),
             self.drain.deadline().filter(|_| online),
+            self.batches.wake.filter(|_| online),
             self.commit_due(),
             self.notes_due(),
             self.vitals.deadline(),

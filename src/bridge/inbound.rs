@@ -29,6 +29,13 @@ use crate::time::{Mono, Now};
 /// identifier here and what it weighs on its way to the LAN.
 pub(super) const RECEIVE_MAX: u16 = 100;
 
+/// Upstream keeps commands like anything else while we are away, and hands them over when the session is taken up: those
+/// are late. They come without a break; so the first span of this length without any message from upstream is their end.
+const KEPT_COMMANDS_QUIET: Duration = Duration::from_secs(1);
+
+/// A stream of messages that never breaks doesn't keep commands out for longer than this.
+const KEPT_COMMANDS_MAX: Duration = Duration::from_secs(10);
+
 /// Filters in one SUBSCRIBE: brokers bound them (AWS takes eight).
 const FILTERS_PER_PACKET: usize = 8;
 
@@ -83,6 +90,9 @@ pub(super) struct Inbound {
     /// Filters that upstream refuses, and why; of this connection.
     pub(super) refused: Vec<(String, &'static str)>,
     pub(super) counts: Inward,
+    /// While commands may be those that upstream has kept: since when the session is taken up, and when the last message
+    /// came.
+    catching_up: Option<(Mono, Mono)>,
 }
 
 impl Inbound {
@@ -92,11 +102,20 @@ impl Inbound {
         self.asked.clear();
     }
 
-    pub(super) fn link_up(&mut self, session_present: bool) {
+    pub(super) fn link_up(&mut self, now: Mono, session_present: bool) {
         self.refused.clear();
+        self.catching_up = session_present.then_some((now, now));
         if !session_present {
             self.open.clear();
         }
+    }
+
+    /// Whether a command that comes now may have been kept while we were away.
+    fn may_be_old(&mut self, now: Mono) -> bool {
+        let Some((since, last)) = self.catching_up else { return false };
+        let over = now.since(last) >= KEPT_COMMANDS_QUIET || now.since(since) >= KEPT_COMMANDS_MAX;
+        self.catching_up = (!over).then_some((since, now));
+        !over
     }
 
     /// When SUBACK is overdue.
@@ -148,6 +167,7 @@ impl Bridge {
     /// A PUBLISH came.
     pub(super) fn arrived(&mut self, now: Now, arrived: Arrived) {
         self.inbound.counts.received += 1;
+        let may_be_old = self.inbound.may_be_old(now.mono);
         let Arrived { qos, retain, id, .. } = arrived;
         if let Some(id) = id.filter(|_| qos == QoS::ExactlyOnce)
             && let Some(ticket) = self.inbound.open.get(&id)
@@ -167,6 +187,10 @@ impl Bridge {
             return;
         }
         let mapped = mapping::inward(&self.config.maps, &self.config.base, (&arrived.topic, qos, retain));
+        let mapped = mapped.and_then(|mapped| {
+            let is_old = may_be_old && mapping::is_command(&mapped.topic, &self.config.base);
+            if is_old { Err(Stray::OldCommand) } else { Ok(mapped) }
+        });
         let ticket = match mapped {
             Ok(mapped) => {
                 let ticket = id.map(|_| self.inbound.ticket());
@@ -209,7 +233,9 @@ impl Bridge {
         let (count, reason) = match stray {
             Stray::Unmapped => (&mut self.inbound.counts.unmapped, "no map asks for this topic"),
             Stray::Closed => (&mut self.inbound.counts.closed, "only the gateway itself publishes there"),
-            Stray::OldCommand => (&mut self.inbound.counts.old_commands, "a retained command may be old"),
+            Stray::OldCommand => {
+                (&mut self.inbound.counts.old_commands, "a command that was retained or kept may be old")
+            }
         };
         *count += 1;
         if *count == 1 {

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::config::{Mapping, RetainRule};
+use super::config::{Batch, Mapping, RetainRule};
 use super::streams::StreamNo;
 use crate::message::{Message, own_level};
 use crate::mqtt::{QoS, topic};
+use crate::payload::Form;
 
 /// How one message goes up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub(super) struct Mapped {
     pub(super) retain: bool,
     /// It goes before others.
     pub(super) high: bool,
+    /// Readings go as arrays.
+    pub(super) arrays: bool,
+    /// How a reading is written, if not as on the LAN.
+    pub(super) form: Option<Form>,
 }
 
 /// `None` if no mapping matches: the message is not for this upstream.
@@ -27,6 +32,9 @@ pub(super) fn map(maps: &[Mapping], message: &Message) -> Option<Mapped> {
         qos: message.qos.min(mapping.qos_max).min(QoS::AtLeastOnce),
         retain: mapping.retain.apply(message.retain),
         high: mapping.high,
+        arrays: mapping.batch.is_some(),
+        // An array is one of JSON objects.
+        form: if mapping.batch.is_some() { Some(Form::default()) } else { mapping.form.clone() },
     })
 }
 
@@ -47,6 +55,13 @@ pub(super) fn expiry(maps: &[Mapping], topic: &str) -> Option<Duration> {
         return None;
     }
     outward(maps, topic)?.0.expiry
+}
+
+/// How many readings of this local topic share a message, and how long the topic is upstream.
+pub(super) fn batch(maps: &[Mapping], topic: &str) -> Option<(Batch, usize)> {
+    let (mapping, remote) = outward(maps, topic)?;
+    // What has high priority waits for nothing.
+    Some((mapping.batch.filter(|_| !mapping.high)?, remote.len()))
 }
 
 fn outward<'a>(maps: &'a [Mapping], topic: &str) -> Option<(&'a Mapping, String)> {
@@ -78,7 +93,7 @@ pub(super) enum Stray {
     Unmapped,
     /// It would land on a topic that only the gateway itself publishes to, or on a `$` topic.
     Closed,
-    /// A command that was retained: nobody knows how old it is.
+    /// A command that was retained, or kept while we were away: nobody knows how old it is.
     OldCommand,
 }
 
@@ -100,10 +115,17 @@ pub(super) fn inward(
         if retain {
             return Err(Stray::OldCommand);
         }
-        return Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain: false, high: false });
+        return Ok(Mapped {
+            topic: local,
+            qos: qos.min(mapping.qos_max),
+            retain: false,
+            high: false,
+            arrays: false,
+            form: None,
+        });
     }
     let retain = mapping.retain.apply(retain);
-    Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain, high: false })
+    Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain, high: false, arrays: false, form: None })
 }
 
 /// The local topic, if the mapping takes this one in.
@@ -114,7 +136,8 @@ fn landing<'a>(mapping: &'a Mapping, remote: &str) -> Option<(String, &'a Mappin
     topic::check_name(&local).is_ok().then_some((local, mapping))
 }
 
-fn is_command(topic: &str, base: &str) -> bool {
+/// Whether a local topic is one for commands.
+pub(super) fn is_command(topic: &str, base: &str) -> bool {
     let rest = topic.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
     rest.is_some_and(|rest| rest.split('/').next() == Some("cmd"))
 }

@@ -13,6 +13,7 @@ mod ages;
 mod alias;
 mod answer;
 mod backoff;
+mod batch;
 mod birth;
 pub mod config;
 mod dead;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 use crate::message::{Message, SafeToken};
 use crate::time::{Mono, Now};
 use alias::Aliases;
+use batch::Batches;
 use dead::DeadLetters;
 use drain::Drain;
 use inbound::Inbound;
@@ -67,7 +69,7 @@ use vitals::Vitals;
 use watch::Watch;
 use window::Window;
 
-pub use config::{Config, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
+pub use config::{Batch, Config, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
 pub use dead::{DeadLetter, Handling};
 pub use mapping::DEVICE;
 pub use notes::Notes;
@@ -97,6 +99,7 @@ pub struct Bridge {
     vitals: Vitals,
     suspect: Suspect,
     aliases: Aliases,
+    batches: Batches,
     want: Want,
     /// The connection is to be made anew, at the latest then.
     renewing: Option<Mono>,
@@ -141,6 +144,7 @@ impl Bridge {
             vitals: Vitals::default(),
             suspect: Suspect::default(),
             aliases: Aliases::default(),
+            batches: Batches::new(&config),
             want: Want::default(),
             renewing: None,
             told_refused: Vec::new(),
@@ -353,7 +357,7 @@ impl Bridge {
         let birth = birth::online(&self.config, self.link.connections(), self.said_degraded, now);
         self.slots.set_first(&self.status_topic, birth);
         self.pump(now);
-        self.inbound.link_up(session_present);
+        self.inbound.link_up(now.mono, session_present);
         // Behind the birth.
         self.subscribe(now, session_present);
     }

@@ -16,7 +16,7 @@ use crate::time::{Mono, Now};
 /// The first and the longest wait after upstream said that our quota is used up.
 const QUOTA_WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// QoS 0 has no acknowledgements to pace it: after so many records or bytes a PINGRESP must show that upstream
-/// still takes them. It is also the most that a cut can take of them.
+/// still takes them. It is also the most that a cut can take of them, and what shares the last one's message.
 const FENCE_RECORDS: usize = 100;
 const FENCE_BYTES: usize = 128 * 1024;
 /// Out of turn, no record is sent so many turns after one that is not acknowledged. Between these all gaps lie that
@@ -71,8 +71,8 @@ pub(super) struct Fence {
 }
 
 impl Fence {
-    fn sent(&mut self, bytes: usize) {
-        self.records += 1;
+    fn sent(&mut self, records: usize, bytes: usize) {
+        self.records += records;
         self.bytes += bytes;
     }
 
@@ -111,6 +111,7 @@ impl Bridge {
         if !self.link.is_online() {
             return;
         }
+        self.batches.wake = None;
         let held = self.quota.holds(now.mono);
         let quiet = self.suspect.is_quiet(now.mono);
         if !held || self.stopping.is_some() {
@@ -144,7 +145,7 @@ impl Bridge {
     /// While a backlog drains, records go in groups: one write, one wake-up of upstream for many, not for each. It waits
     /// for a quarter of the window at most, and acknowledgements for the rest are on their way.
     fn rests(&self) -> bool {
-        let (max, in_flight) = (self.records_max(), self.window.records_in_flight());
+        let (max, in_flight) = (self.records_max(), self.window.publishes_in_flight());
         self.streams.queues().any(Queue::is_draining) && in_flight > 0 && in_flight > max - max / 4
     }
 
@@ -153,30 +154,44 @@ impl Bridge {
             return false;
         }
         let max = if self.quota.probes() || self.suspect.alone() { 1 } else { self.records_max() };
-        self.window.records_in_flight() < max && self.window.in_flight() < self.in_flight_max()
+        self.window.publishes_in_flight() < max && self.window.in_flight() < self.in_flight_max()
     }
 
     /// The first of the window that must be sent again, else the next of the queue. The window's span is bounded,
     /// not only its count: else one lost PUBACK would let any number behind it arrive twice after a restart.
     fn next_record(&mut self, now: Now) -> Option<Due> {
-        if let Some(due) = self.window.due() {
-            return Some(due);
+        if self.suspect.alone() {
+            self.part_all();
         }
+        let span_max = self.records_max() * self.batches.messages_max();
         loop {
-            let room = self.window.span() < self.records_max() && self.window.lag() < LAG_MAX;
+            if let Some(due) = self.window.due() {
+                return Some(due);
+            }
+            let room = self.window.span() < span_max && self.window.lag() < LAG_MAX;
             let full = self.window.bytes() >= self.config.memory_bytes_max / 2;
             if !room || full {
+                if self.completes_oldest() {
+                    continue;
+                }
                 return None;
             }
-            let (stream, taken) = self.next_taken(now)?;
+            let Some((stream, taken)) = self.next_taken(now) else {
+                if self.completes_ripe(now) {
+                    continue;
+                }
+                return None;
+            };
             let (place, expired) = (Place { stream, no: taken.no }, self.is_expired(now, &taken));
+            let join = if expired { None } else { self.joins(now, stream, &taken) };
             self.window.push(stream, taken);
-            if !expired {
-                return self.window.due();
+            if expired {
+                self.streams.queue(stream).drops.expired += 1;
+                self.finish(place, false);
+                self.settle();
+            } else if let Some(join) = join {
+                self.gather(place, join);
             }
-            self.streams.queue(stream).drops.expired += 1;
-            self.finish(place, false);
-            self.settle();
         }
     }
 
@@ -194,32 +209,42 @@ impl Bridge {
             return;
         }
         let aged = left.and_then(|left| due.message.properties.as_properties().with_seconds_left(left));
-        self.outage_sends(due.place, &due.message);
         let qos = mapped.qos.min(self.link.limits().qos_max);
         let id = if qos == QoS::AtMostOnce { None } else { self.window.id_for(due.place) };
+        let records = self.note_sending(&due);
+        let forms = self.config.forms.clone();
         let encoded = due.message.reading.as_ref().map(|reading| {
-            payload::json::encode(reading, payload::sent_time(reading, self.config.boot, now))
+            let form = mapped.form.as_ref().unwrap_or_else(|| forms.form(&reading.device));
+            if mapped.arrays {
+                return (self.encode_all(now, due.place), form.properties());
+            }
+            let time = payload::sent_time(reading, self.config.boot, now);
+            (forms.encode(mapped.form.as_ref(), reading, time), form.properties())
         });
+        let (payload, properties) = match &encoded {
+            Some((payload, properties)) => (payload, *properties),
+            None => (&due.message.payload, &due.message.properties),
+        };
         let outgoing = Outgoing {
             topic: &mapped.topic,
             retain: mapped.retain && self.may_retain(&due, mapped.high),
             dup: due.dup && id.is_some(),
-            payload: encoded.as_deref().unwrap_or(&due.message.payload),
-            properties: aged.as_ref().unwrap_or(&due.message.properties).as_properties(),
+            payload,
+            properties: aged.as_ref().unwrap_or(properties).as_properties(),
             id,
             recurs: true,
         };
         match self.write(now, &outgoing) {
             Ok(_) if id.is_some() => {
-                self.resent += u64::from(outgoing.dup);
+                self.resent += if outgoing.dup { u64::try_from(records).unwrap_or(0) } else { 0 };
                 self.window.sent(due.place, now.mono);
             }
             Ok(bytes) => {
-                self.fence.sent(bytes);
-                self.delivered += 1;
-                self.outage_delivered(due.place);
-                self.finish(due.place, true);
+                self.fence.sent(records, bytes);
+                self.deliver(due.place);
             }
+            // Fewer in a message may do; and a single one that doesn't is found.
+            Err(_) if self.window.is_group(due.place) => self.window.send_singly(due.place),
             Err(Unsendable::TooLarge) => {
                 self.streams.queue(due.place.stream).drops.too_large += 1;
                 self.lay_aside(now, due.place, "larger than upstream accepts");
@@ -316,6 +341,20 @@ impl Bridge {
         }
         self.link.wrote(now);
         Ok(layout.len)
+    }
+
+    /// Upstream has a record, and all that shared its message.
+    pub(super) fn deliver(&mut self, first: Place) {
+        for place in self.window.part(first) {
+            self.deliver_one(place);
+        }
+        self.deliver_one(first);
+    }
+
+    fn deliver_one(&mut self, place: Place) {
+        self.delivered += 1;
+        self.outage_delivered(place);
+        self.finish(place, true);
     }
 
     /// A record is done, and its publisher may be told.

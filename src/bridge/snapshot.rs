@@ -68,7 +68,7 @@ impl Bridge {
             backlog_oldest: streams.iter().filter_map(|stream| stream.backlog_oldest).max(),
             store_error: self.streams.queues().find_map(Queue::store_error),
             unsafe_records: streams.iter().map(|stream| stream.unsafe_records).sum(),
-            inflight: count(self.window.records_in_flight()),
+            inflight: count(self.window.publishes_in_flight()),
             delivered: self.delivered,
             elided: self.streams.queues().map(|queue| queue.elided).sum(),
             resent: self.resent,

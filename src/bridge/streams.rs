@@ -20,7 +20,7 @@ pub type StreamNo = u16;
 pub const DEFAULT_STREAM: &str = "default";
 
 /// A record's place: numbers are each stream's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Place {
     pub(super) stream: StreamNo,
     pub(super) no: u64,

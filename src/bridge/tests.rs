@@ -3,6 +3,7 @@
 #![allow(clippy::as_conversions, clippy::cast_possible_truncation, reason = "tests")]
 
 mod accounts;
+mod batching;
 mod bounds;
 mod draining;
 mod failover;
@@ -49,6 +50,8 @@ fn mapping(filter: &str, local: &str, remote: &str) -> Mapping {
         expiry: None,
         high: false,
         stream: 0,
+        batch: None,
+        form: None,
     }
 }
 
@@ -93,6 +96,7 @@ fn config(version: Version) -> Config {
         maps: vec![mapping("data/#", "", "")],
         commit_interval: Duration::from_secs(1),
         memory_bytes_max: 64 * 1024,
+        forms: Arc::default(),
     }
 }
 

@@ -1,5 +1,8 @@
 //! What was sent and is not acknowledged: packet identifiers, the order of sending, and the prefix of records that
-//! are done. It spans at most the inflight limit, so that this is also the most that can arrive twice after a cut.
+//! are done. It spans at most the inflight limit, so that this is also the most that can arrive twice after a cut;
+//! where readings share messages, so many times what may share one.
+
+mod group;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -24,6 +27,8 @@ pub(super) enum Owner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// In a message with others, which the first of them stands for.
+    Grouped,
     /// To be sent, or sent again.
     Waiting,
     /// On its way since.
@@ -100,7 +105,10 @@ pub(super) struct Window {
     /// Bytes of entries that are not done.
     bytes: usize,
     flights: HashMap<PacketId, Flight>,
-    records_in_flight: usize,
+    /// Of these, the ones that aren't slots.
+    publishes_in_flight: usize,
+    /// The others that share a message with this one, which stands for all.
+    groups: HashMap<Place, Vec<Place>>,
     /// In the order of sending, with the turn in which that was; finished ones are taken off when they come to the front.
     log: VecDeque<(PacketId, Mono, u64)>,
     last_id: u16,
@@ -164,7 +172,7 @@ impl Window {
         let (again, turn) = (entry.dup, entry.turn);
         self.waiting.remove(&turn);
         self.held_ids.remove(&id);
-        self.records_in_flight += 1;
+        self.publishes_in_flight += 1;
         self.fly(id, Flight { owner: Owner::Record(place), at, again });
     }
 
@@ -197,7 +205,7 @@ impl Window {
             self.round_trip = Some(self.round_trip.map_or(sample, |smooth| (smooth * 7 + sample) / 8));
         }
         if let Owner::Record(place) = flight.owner {
-            self.records_in_flight -= 1;
+            self.publishes_in_flight -= 1;
             if let Some(entry) = self.entry(place) {
                 entry.id = None;
                 entry.state = State::Waiting;
@@ -210,10 +218,10 @@ impl Window {
         Some(flight.owner)
     }
 
-    /// A waiting record is done: acknowledged, handed over at QoS 0, or given up.
+    /// A waiting record, or one that is grouped, is done: acknowledged, handed over at QoS 0, or given up.
     pub(super) fn done(&mut self, place: Place, delivered: bool) {
         let Some(entry) = self.entry(place) else { return };
-        if entry.state != State::Waiting {
+        if !matches!(entry.state, State::Waiting | State::Grouped) {
             return;
         }
         entry.state = State::Done { delivered };
@@ -226,7 +234,9 @@ impl Window {
         }
         self.bytes -= size;
         if ahead {
-            self.entries.retain(|entry| entry.place != place);
+            if let Some(at) = self.index(place) {
+                self.entries.remove(at);
+            }
             self.finished.push(Done { place, size, delivered, ahead });
         }
     }
@@ -255,7 +265,7 @@ impl Window {
     pub(super) fn link_down(&mut self) {
         self.flights.clear();
         self.log.clear();
-        self.records_in_flight = 0;
+        self.publishes_in_flight = 0;
         for entry in &mut self.entries {
             if entry.state == State::Sent {
                 entry.state = State::Waiting;
@@ -328,12 +338,13 @@ impl Window {
         self.flights.len()
     }
 
-    pub(super) const fn records_in_flight(&self) -> usize {
-        self.records_in_flight
+    /// Messages with records on their way.
+    pub(super) const fn publishes_in_flight(&self) -> usize {
+        self.publishes_in_flight
     }
 
     pub(super) fn slots_in_flight(&self) -> usize {
-        self.flights.len() - self.records_in_flight
+        self.flights.len() - self.publishes_in_flight
     }
 
     pub(super) const fn round_trip(&self) -> Option<Duration> {

@@ -292,7 +292,7 @@ pub struct Inward {
     pub unmapped: u64,
     /// Dropped: only the gateway itself publishes there.
     pub closed: u64,
-    /// Dropped: retained commands.
+    /// Dropped: commands that were retained, or kept by upstream while we were away.
     pub old_commands: u64,
     /// Not acknowledged, because they could not be kept.
     pub not_kept: u64,

@@ -17,6 +17,7 @@ use super::journal::{Class, Visitor, Waiter};
 use super::message::{Kept, Outgoing};
 use super::session::{Mark, Outbound, Session, SessionIdx};
 use super::{Broker, ConnId, Cx, Event, Sink};
+use crate::message::own_level;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{Packet, Properties, Property, PropertyId, QoS, SubAck, UnsubAck, Version};
 use crate::state::{self, Change, Key, Span, Stored, StoredSession, Value};
@@ -87,8 +88,11 @@ impl Broker {
         for topic in std::mem::take(&mut self.retained.dropped) {
             self.journal.forget(Key::Retained(topic), true, Class::Whenever, None);
         }
-        // The gateway's own are made anew at each start.
-        let own = message.publisher.is_none() && message.origin.is_none();
+        // The gateway's own are made anew at each start. What it said of its devices it must find again, to take back what
+        // is true no more.
+        let own = message.publisher.is_none()
+            && message.origin.is_none()
+            && own_level(message.topic, &self.config.base) != Some("info");
         // Nor is what a bridge says of itself true after a start.
         if own || message.topic.starts_with("$SYS/") {
             return;

@@ -6,6 +6,7 @@ pub mod acl;
 mod alias;
 mod bodies;
 pub mod broken;
+mod command;
 pub mod config;
 mod connect;
 mod connection;
@@ -67,6 +68,7 @@ use throttle::Throttles;
 use timer::Timers;
 use tracing::warn;
 
+pub use command::CommandBy;
 pub use config::{Arrivals, Config, ForwardRule, ListenerPolicy, PublishRate, QueueFull};
 pub use reconfigure::Reconfigure;
 pub use stats::Stats;
@@ -229,6 +231,15 @@ pub enum Event {
         ticket: Ticket,
         /// False if it never will be.
         safe: bool,
+    },
+    /// A command to one of the gateway's devices.
+    Command {
+        /// As it was published.
+        message: Message,
+        /// Who has published it.
+        by: CommandBy,
+        /// When the broker had it.
+        at: Mono,
     },
     /// Write these changes, whole or not at all, sync them, and answer with [`Input::Persisted`]. One batch at a
     /// time.
@@ -434,6 +445,11 @@ impl Broker {
     fn set_access(&mut self, rules: Rules) {
         self.sessions.set_rules(rules);
         self.routes.forget_routes();
+    }
+
+    /// The retained messages, in the order of their topics.
+    pub fn retained(&self) -> impl Iterator<Item = &Message> {
+        self.retained.all().map(|kept| &kept.message)
     }
 
     /// The next thing to do, until `None`.

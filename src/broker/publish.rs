@@ -360,6 +360,9 @@ impl Broker {
             self.retain(message, cx);
         }
         self.distribute(message, route, cx);
+        if route.command {
+            self.hand_over_command(message, cx.now);
+        }
         self.forward(message, route, by)
     }
 

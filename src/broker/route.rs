@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::access::{Access, bypasses_outbox, may_publish};
+use super::command::is_command;
 use super::config::Config;
 use super::session::{SessionIdx, Sessions};
 use crate::message::OutboxId;
@@ -95,12 +96,14 @@ pub(super) struct Route {
     /// Shared subscriptions.
     pub(super) groups: Vec<Group>,
     pub(super) outboxes: Vec<OutboxId>,
+    /// It is a command to one of the gateway's devices.
+    pub(super) command: bool,
 }
 
 impl Route {
     /// Whether nobody gets what is published there.
     pub(super) const fn is_deaf(&self) -> bool {
-        self.receivers.is_empty() && self.groups.is_empty() && self.outboxes.is_empty()
+        self.receivers.is_empty() && self.groups.is_empty() && self.outboxes.is_empty() && !self.command
     }
 }
 
@@ -291,6 +294,7 @@ impl Routes {
             receivers: plain.chunk_by(|(_, a), (_, b)| a.session == b.session).filter_map(receiver).collect(),
             groups: groups(&shared),
             outboxes,
+            command: is_command(topic, &config.base, &config.commands),
         }
     }
 

@@ -51,10 +51,11 @@ fn with_access_files(config: Config) -> Result<Config, String> {
 
 fn summary(config: &Config) -> String {
     format!(
-        "gateway {}, {} ports, {} devices, {} listeners, {} upstreams",
+        "gateway {}, {} ports, {} devices, {} GPIO lines, {} listeners, {} upstreams",
         config.gateway.id,
         config.ports.len(),
         config.devices.len(),
+        config.gpio.len(),
         config.listeners.len(),
         config.upstreams.len()
     )

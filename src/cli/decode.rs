@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
 use super::style::{Style, Tone};
-use super::{complain, profile, say};
+use super::{complain, say};
 use crate::config::{self, Source};
 use crate::io::files;
 use crate::reading::{Quality, Sample, Value};
@@ -40,7 +40,8 @@ pub struct Args {
 
 /// Exit code 0 if there were values, 1 if the capture can't be read, 2 if the config is wrong, 3 if there were none.
 pub fn execute(args: &Args) -> ExitCode {
-    let device = match device(args) {
+    let named = (args.device.as_deref(), args.name.as_deref(), args.profile.as_deref());
+    let device = match device(named.0, named.1, named.2) {
         Ok(device) => device,
         Err(error) => {
             complain(error);
@@ -81,14 +82,18 @@ fn read(args: &Args, device: &DeviceConfig, show: &mut Show<'_>) -> Result<(), S
 }
 
 /// The device that is meant, from a file or from a profile.
-fn device(args: &Args) -> Result<DeviceConfig, String> {
-    let library = profile::load(None)?;
+pub(super) fn device(
+    file: Option<&Path>,
+    name: Option<&str>,
+    profile: Option<&str>,
+) -> Result<DeviceConfig, String> {
+    let library = super::profile::load(None)?;
     let mut own: Vec<Source> = library.into_iter().filter(|p| !p.is_built_in).map(|p| p.source).collect();
     let text = |profile: &str| {
         let text = format!("[[device]]\nname = {profile:?}\nport = \"capture\"\nprofile = {profile:?}\n");
         Source { file: "--profile".to_owned(), text }
     };
-    let source = match (&args.device, &args.profile) {
+    let source = match (file, profile) {
         (Some(file), _) => {
             let source = files::source(file)?;
             let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("device").to_owned();
@@ -99,7 +104,7 @@ fn device(args: &Args) -> Result<DeviceConfig, String> {
                 source
             }
         }
-        (None, profile) => text(profile.as_deref().unwrap_or_default()),
+        (None, profile) => text(profile.unwrap_or_default()),
     };
     let ports = missing_ports(&source.text);
     let sources = [source, Source { file: "ports".to_owned(), text: ports }];
@@ -107,14 +112,14 @@ fn device(args: &Args) -> Result<DeviceConfig, String> {
         .map_err(|mistakes| config::render(&mistakes).trim_end().to_owned())?;
     let names: Vec<String> = config.devices.iter().map(|device| device.name.to_string()).collect();
     let mut devices = config.devices.into_iter();
-    match (&args.name, names.as_slice()) {
+    match (name, names.as_slice()) {
         (_, []) => Err("the file has no [[device]]".to_owned()),
         (None, [_]) => devices.next().ok_or_else(|| "the file has no [[device]]".to_owned()),
         (None, _) => {
             Err(format!("the file has several devices; say which: --name {}", names.join(" or --name ")))
         }
         (Some(name), _) => devices
-            .find(|device| *device.name == **name)
+            .find(|device| &*device.name == name)
             .ok_or_else(|| format!("the file has no device {name:?}, but {}", names.join(", "))),
     }
 }

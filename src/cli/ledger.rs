@@ -88,6 +88,9 @@ fn read(args: &Verify) -> Result<Account, String> {
             return Ok(account);
         }
         match message(&line) {
+            Some((topic, Json::Array(readings))) => {
+                readings.iter().for_each(|reading| account.message(&topic, reading));
+            }
             Some((topic, payload)) => account.message(&topic, &payload),
             None => account.others += 1,
         }
@@ -106,8 +109,9 @@ fn message(line: &[u8]) -> Option<(String, Json)> {
         };
         return Some((topic, payload));
     }
-    // A topic may hold spaces, a reading's payload begins with a brace.
-    let (topic, payload) = line.split_at_checked(line.find(" {")?)?;
+    // A topic may hold spaces, a reading's payload begins with a brace, that of several with a bracket.
+    let begin = [" {", " [{"].into_iter().filter_map(|begin| line.find(begin)).min()?;
+    let (topic, payload) = line.split_at_checked(begin)?;
     Some((topic.to_owned(), serde_json::from_str(payload).ok()?))
 }
 
@@ -178,14 +182,16 @@ mod tests {
 
     #[test]
     fn lines_of_mosquitto_and_json_lines_give_the_same_message() {
-        let payload = json!({"seq": "1-2", "values": {"n": 2}});
-        let lines = [
-            format!("a b/c {payload}\n"),
-            format!("{}\n", json!({"topic": "a b/c", "payload": payload.to_string()})),
-            json!({"topic": "a b/c", "payload": payload}).to_string(),
-        ];
-        for line in lines {
-            assert_eq!(message(line.as_bytes()), Some(("a b/c".to_owned(), payload.clone())), "{line}");
+        let reading = json!({"seq": "1-2", "values": {"n": 2}});
+        for payload in [reading.clone(), json!([reading.clone(), reading])] {
+            let lines = [
+                format!("a b/c {payload}\n"),
+                format!("{}\n", json!({"topic": "a b/c", "payload": payload.to_string()})),
+                json!({"topic": "a b/c", "payload": payload}).to_string(),
+            ];
+            for line in lines {
+                assert_eq!(message(line.as_bytes()), Some(("a b/c".to_owned(), payload.clone())), "{line}");
+            }
         }
         for line in ["", "topic", "topic 5", "topic {", "{\"topic\":5}", "{\"payload\":{}}"] {
             assert_eq!(message(line.as_bytes()), None, "{line}");

@@ -6,20 +6,25 @@ mod client;
 pub mod deadletters;
 pub mod decode;
 pub mod demo;
+pub mod gpio;
 pub mod import;
 pub mod ledger;
 pub mod log;
 pub mod passwd;
+pub mod ports;
 pub mod profile;
 pub mod publish;
 pub mod reload;
 pub mod run;
 mod running;
+pub mod simulate;
 pub mod status;
 pub mod store;
 mod style;
 pub mod subscribe;
+pub mod trace;
 pub mod upstream;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -46,6 +51,8 @@ enum Command {
     Check(check::Args),
     /// Show what a running gateway is doing.
     Status(status::Args),
+    /// List GPIO lines; set an output, a total or a simulated line of a running gateway.
+    Gpio(gpio::Args),
     /// Have a running gateway read its config again; the same as SIGHUP, with an answer.
     Reload(reload::Args),
     /// Show and change how much a running gateway logs.
@@ -68,10 +75,18 @@ enum Command {
     Ledger(ledger::Args),
     /// Issue and revoke certificates of devices and listeners.
     Cert(cert::Args),
+    /// Show the bytes of a port of a running gateway as they pass.
+    Trace(trace::Args),
+    /// Show the values of a running gateway as they change.
+    Watch(watch::Args),
+    /// List the serial lines that are plugged in, who uses them, and what to write into the config.
+    Ports(ports::Args),
     /// List and show the device profiles.
     Profile(profile::Args),
     /// Show what a device's config makes of captured bytes: frames, checks, values and what is skipped.
     Decode(decode::Args),
+    /// Open a pseudo-terminal that behaves like a device, and print its path.
+    Simulate(simulate::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
 }
@@ -97,6 +112,7 @@ impl Cli {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
             Command::Status(args) => status::execute(&args),
+            Command::Gpio(args) => gpio::execute(&args),
             Command::Reload(args) => reload::execute(&args),
             Command::Log(args) => log::execute(&args),
             Command::Store(args) => store::execute(&args),
@@ -108,8 +124,12 @@ impl Cli {
             Command::Upstream(args) => upstream::execute(&args),
             Command::Ledger(args) => ledger::execute(&args),
             Command::Cert(args) => cert::execute(&args),
+            Command::Trace(args) => trace::execute(&args),
+            Command::Watch(args) => watch::execute(&args),
+            Command::Ports(args) => ports::execute(&args),
             Command::Profile(args) => profile::execute(&args),
             Command::Decode(args) => decode::execute(&args),
+            Command::Simulate(args) => simulate::execute(&args),
             Command::Demo(args) => demo::execute(&args),
         }
     }

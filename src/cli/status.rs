@@ -103,6 +103,19 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     for bus in list(status, "buses") {
         bus_lines(out, bus)?;
     }
+    for line in list(status, "gpio") {
+        let (name, state, mode) = (word(line, "name"), word(line, "state"), word(line, "mode"));
+        let lost = match number(line, "lost_edges") {
+            0 => String::new(),
+            lost => format!(", {lost} changes lost"),
+        };
+        writeln!(
+            out,
+            "gpio {name:<12} {state} {} ({mode}, {}{lost})",
+            word(line, "line"),
+            word(line, "backend")
+        )?;
+    }
     let broker = status.get("broker").unwrap_or(&Json::Null);
     for listener in list(status, "listeners") {
         writeln!(out, "listener {:<8} {}", word(listener, "name"), word(listener, "address"))?;

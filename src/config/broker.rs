@@ -407,6 +407,7 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         acl: Arc::default(),
         own_rules: BTreeMap::new(),
         client_id_prefixes: prefixes,
+        commands: Vec::new(),
         forward: Vec::new(),
         packet_bytes_max,
         // A default that is larger than what was asked for all packets gives way.

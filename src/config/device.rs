@@ -9,6 +9,7 @@ use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::point::{self, POINT};
 use super::poll;
+use super::publish;
 use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
@@ -29,7 +30,13 @@ pub static DEVICE: Table = Table {
             Restart,
             "Stands in the topic; unique among the devices.",
         ),
-        required("port", Kind::Level { bytes_max: 64 }, "\"usb0\"", Restart, "The name of its [[port]]."),
+        required(
+            "port",
+            Kind::Level { bytes_max: 64 },
+            "\"usb0\"",
+            Restart,
+            "The name of its [[port]] or [[exec]].",
+        ),
         optional(
             "profile",
             Kind::Text { bytes_max: 64 },
@@ -101,6 +108,12 @@ pub static DEVICE: Table = Table {
         poll::MAX_HOLE,
         poll::MAX_REGISTERS,
         poll::POLL,
+        optional(
+            "publish",
+            Kind::Table(&publish::DEVICE_PUBLISH),
+            Restart,
+            "What of its readings is published, and in which form; what isn't said is as in [publish].",
+        ),
     ],
 };
 

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Gateway;
 use super::mistake::{Mistakes, quoted};
 use super::names::{self, unique_texts};
 use super::schema::Effect::Restart;
-use super::schema::{self, Kind, Table, key, optional, required};
+use super::schema::{self, Kind, Table, computed, key, optional, required};
 use super::section::{Section, Value};
 use super::template::{Becomes, Names, expand};
-use crate::bridge::{DEFAULT_STREAM, DEVICE, Direction, Mapping, RetainRule, StreamNo};
+use super::{Gateway, publish};
+use crate::bridge::{Batch, DEFAULT_STREAM, DEVICE, Direction, Mapping, RetainRule, StreamNo};
 use crate::mqtt::QoS;
 use crate::mqtt::topic::TopicFilter;
+use crate::payload::{Form, Format};
 
 /// `[[upstream.map]]`
 pub static MAP: Table = Table {
@@ -74,6 +75,46 @@ pub static MAP: Table = Table {
             Restart,
             "What is older when it is to be sent is dropped and counted; 1s to 365d.",
         ),
+        optional("batch", Kind::Table(&BATCH), Restart, BATCH.doc),
+        computed(
+            "payload",
+            Kind::OneOf(&[
+                Kind::Words(&["json", "senml-json", "senml-cbor", "influx"]),
+                Kind::Table(&publish::TEMPLATE),
+            ]),
+            "as on the LAN",
+            Restart,
+            "How readings are written: \"json\", \"senml-json\", \"senml-cbor\", \"influx\" or { template = \"…\" }.",
+        ),
+    ],
+};
+
+/// `batch = { max_messages = 50, max_bytes = "16 KiB", max_wait = "10s" }`
+pub static BATCH: Table = Table {
+    name: "[upstream.map.batch]",
+    doc: "Readings of a topic share a message, as a JSON array; only outwards. Default: each is one, an object.",
+    keys: &[
+        key(
+            "max_messages",
+            Kind::Integer { min: 2, max: 1_000 },
+            "50",
+            Restart,
+            "Readings in a message, 2 to 1000.",
+        ),
+        key(
+            "max_bytes",
+            Kind::Size { min: 1_024, max: 1_048_576 },
+            "\"16 KiB\"",
+            Restart,
+            "Bytes of its payload, 1 KiB to 1 MiB, and never more than the upstream accepts.",
+        ),
+        key(
+            "max_wait",
+            schema::duration(100, 3_600_000),
+            "\"10s\"",
+            Restart,
+            "What comes while the link is there waits this long for others, 100ms to 1h.",
+        ),
     ],
 };
 
@@ -85,11 +126,15 @@ pub(super) fn maps(section: &Section, names: Names<'_>, mistakes: &mut Mistakes<
     }
     let streams: Vec<&str> =
         section.tables("stream").iter().map(|one| one.text("name").unwrap_or_default()).collect();
+    let is_urgent = |one: &&Section| one.word("priority") == "high";
+    let urgent: Vec<&str> =
+        section.tables("stream").iter().filter(is_urgent).filter_map(|one| one.text("name")).collect();
     let mut maps = Vec::new();
     let (mut local, mut remote) = (Vec::new(), Vec::new());
     for section in sections {
         let stream = stream(section, &streams, mistakes);
-        let Some(map) = map(section, stream, names, mistakes) else { continue };
+        let Some(mut map) = map(section, stream, names, mistakes) else { continue };
+        map.batch = batch(section, &map, &urgent, mistakes);
         if map.direction.goes_out() {
             local.push((map.filter.as_str().to_owned(), section.span("filter")));
         }
@@ -155,6 +200,8 @@ fn map(
         expiry: expiry(section, direction, mistakes),
         high: section.word("priority") == "high",
         stream,
+        batch: None,
+        form: payload(section, direction, mistakes),
     })
 }
 
@@ -175,12 +222,46 @@ fn stream(section: &Section, streams: &[&str], mistakes: &mut Mistakes<'_>) -> S
     known.map_or(0, |(number, _)| number)
 }
 
+/// How readings are written for this upstream, if not as on the LAN.
+fn payload(section: &Section, direction: Direction, mistakes: &mut Mistakes<'_>) -> Option<Form> {
+    if direction == Direction::In && section.is_given("payload") {
+        mistakes.add(section.key_span("payload"), "payload: counts for what goes out only");
+    }
+    publish::form(section, "payload", mistakes)
+}
+
 fn expiry(section: &Section, direction: Direction, mistakes: &mut Mistakes<'_>) -> Option<Duration> {
     let expiry = section.optional_duration("expiry")?;
     if direction == Direction::In && section.is_given("expiry") {
         mistakes.add(section.key_span("expiry"), "expiry: counts for what goes out only");
     }
     Some(expiry)
+}
+
+/// What has high priority waits for nothing, and nothing may be too old by the time its batch goes.
+fn batch(section: &Section, map: &Mapping, urgent: &[&str], mistakes: &mut Mistakes<'_>) -> Option<Batch> {
+    let table = section.table("batch")?;
+    let span = section.key_span("batch");
+    if map.direction == Direction::In {
+        mistakes.add(span, "batch: counts for what goes out only");
+    } else if section.word("priority") == "high"
+        || section.text("stream").is_some_and(|name| urgent.contains(&name))
+    {
+        mistakes.add(span, "batch: what has high priority waits for no other");
+    }
+    if map.form.as_ref().is_some_and(|form| *form.format() != Format::Json) {
+        let message = "payload: can only be \"json\" where there is batch, since that is a JSON array";
+        mistakes.add(section.span("payload"), message);
+    }
+    let wait_max = table.duration("max_wait");
+    if section.optional_duration("expiry").is_some_and(|expiry| expiry <= wait_max) {
+        mistakes.add(section.span("expiry"), "expiry: must be longer than batch.max_wait");
+    }
+    Some(Batch {
+        messages_max: table.integer("max_messages"),
+        bytes_max: table.memory_size("max_bytes"),
+        wait_max,
+    })
 }
 
 /// What is subscribed to upstream.
@@ -231,5 +312,7 @@ fn readings(gateway: &Gateway) -> Option<Mapping> {
         expiry: None,
         high: false,
         stream: 0,
+        batch: None,
+        form: None,
     })
 }

@@ -16,8 +16,11 @@ mod codec;
 mod decimal;
 mod device;
 pub(crate) mod duration;
+mod exec;
+mod file;
 mod framing;
 mod gateway;
+mod gpio;
 mod listener;
 mod listener_access;
 mod listener_tls;
@@ -30,6 +33,7 @@ mod point;
 mod poll;
 mod port;
 pub mod profile;
+mod publish;
 mod reach;
 pub mod reload;
 mod render;
@@ -53,6 +57,7 @@ pub use listener_access::{OwnAccess, OwnRules, OwnUsers};
 pub use listener_tls::{CertificateName, ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
 pub use log::{Log, LogFile, LogFormat, LogLevel, LogSyslog, LogTime, LogTo};
 pub use mistake::Mistake;
+pub use publish::Publish;
 pub use reach::{Address, BindTo, Proxy, ProxyKind, Reach};
 pub use render::render;
 pub use stream::Stream;
@@ -77,6 +82,14 @@ pub struct Config {
     pub ports: Vec<sensor::PortConfig>,
     /// `[[device]]`
     pub devices: Vec<sensor::DeviceConfig>,
+    /// `[publish]`, `publish` of each device, `[home_assistant]`
+    pub publish: Publish,
+    /// `[[gpio]]`
+    pub gpio: Vec<crate::gpio::GpioConfig>,
+    /// `[[exec]]`
+    pub execs: Vec<sensor::ExecConfig>,
+    /// `[[file]]`
+    pub files: Vec<sensor::FileConfig>,
     /// `[broker]`: limits; its `listeners` and `forward` are filled from the tables below.
     pub broker: crate::broker::Config,
     /// `[[broker.listener]]`, in the order of `broker.listeners`; without any, 127.0.0.1:1883.
@@ -298,7 +311,7 @@ pub fn parse_with(sources: &[Source], profiles: &[Source], facts: &Facts) -> Res
         sources.iter().chain(library.iter().map(|profile| &profile.source)).cloned().collect();
     let mut mistakes = Mistakes::new(&all);
     if let Some(root) = walk::read(sources, &library, &mut mistakes) {
-        let config = settings(&root, facts, &mut mistakes);
+        let config = settings(&root, &library, facts, &mut mistakes);
         if mistakes.is_empty() {
             return Ok(config);
         }
@@ -319,12 +332,18 @@ pub fn control_socket(sources: &[Source]) -> Option<PathBuf> {
 }
 
 /// What the sections mean. Complete only if no mistake was noted.
-fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Config {
+fn settings(
+    root: &Section,
+    library: &[profile::Profile],
+    facts: &Facts,
+    mistakes: &mut Mistakes<'_>,
+) -> Config {
     let absent = Section::new(&schema::ROOT, root.span);
     let table = |key: &str| root.table(key).unwrap_or(&absent);
     let gateway = gateway::gateway(table("gateway"), facts);
     // Whoever mistyped the tables of ports isn't told of each device that its port is missing.
-    let ports = (!root.is_mistaken("port")).then(|| root.tables("port"));
+    let ports = (!root.is_mistaken("port") && !root.is_mistaken("exec"))
+        .then(|| [root.tables("port"), root.tables("exec")].concat());
     let own_access = listener_access::own_access(table("broker"), mistakes);
     let upstreams = {
         let names = template::Names { gateway: &gateway, facts };
@@ -336,15 +355,29 @@ fn settings(root: &Section, facts: &Facts, mistakes: &mut Mistakes<'_>) -> Confi
         .iter()
         .filter_map(|own| Some((own.listener.clone(), own.rules.as_ref()?.acl.clone())))
         .collect();
+    let gpio = gpio::gpio(root.tables("gpio"), root.tables("device"), !upstreams.is_empty(), mistakes);
+    let outputs = gpio.iter().filter(|line| line.mode.takes_commands());
+    broker.commands = outputs.map(|line| line.name.clone()).collect();
     broker.acl = Arc::new(acl::acl(table("broker").tables("acl"), mistakes));
     let path = |key: &str| table("broker").text(key).map(PathBuf::from);
+    let others = [("[[port]]", root.tables("port")), ("[[exec]]", root.tables("exec"))];
     Config {
         time: gateway::time(table("time")),
         log: log::log(table("log"), mistakes),
         health: gateway::health(table("health")),
         buffer: gateway::buffer(table("buffer"), mistakes),
         ports: port::ports(root.tables("port"), mistakes),
-        devices: device::devices(root.tables("device"), ports, mistakes),
+        devices: device::devices(root.tables("device"), ports.as_deref(), mistakes),
+        execs: exec::execs(root.tables("exec"), root.tables("port"), mistakes),
+        files: file::files(root.tables("file"), root.tables("device"), others, mistakes),
+        publish: publish::publish(
+            table("publish"),
+            root.tables("device"),
+            table("home_assistant"),
+            library,
+            mistakes,
+        ),
+        gpio,
         password_file: path("password_file"),
         acl_file: path("acl_file"),
         own_access,

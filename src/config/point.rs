@@ -10,6 +10,7 @@ use super::device::COLUMNS_MAX;
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::poll;
+use super::publish;
 use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Scalar, Section, Value};
@@ -124,6 +125,12 @@ pub static POINT: Table = Table {
             duration(100, 30 * 86_400_000),
             Restart,
             "The point takes part in a reading only this often; 100ms to 30d.",
+        ),
+        optional(
+            "deadband",
+            publish::DEADBAND,
+            Restart,
+            "How far the value must go to be published again, in its unit or as \"2 %\" of itself.",
         ),
         optional("min", Kind::Number, Restart, "Below it, after scaling, the value is out of range."),
         optional("max", Kind::Number, Restart, "Above it, after scaling, the value is out of range."),
@@ -262,7 +269,7 @@ fn check_at(section: &Section, cell: Option<&Cell>, mistakes: &mut Mistakes<'_>)
 }
 
 /// The unit by its name, or one that is unknown on purpose.
-fn unit(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<Arc<str>> {
+pub(super) fn unit(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<Arc<str>> {
     if let Some(other) = section.table("unit") {
         return other.text("other").map(Arc::from);
     }
@@ -303,7 +310,7 @@ fn map(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<(RawValue, value::
     entries.iter().map(|(key, scalar, _)| (raw(key), value(scalar))).collect()
 }
 
-fn raw_value(scalar: &Scalar) -> RawValue {
+pub(super) fn raw_value(scalar: &Scalar) -> RawValue {
     match scalar {
         Scalar::Number(number) => RawValue::Number(*number),
         Scalar::Text(text) => RawValue::Word(text.clone()),
@@ -370,11 +377,11 @@ fn check_numbers(
             (&["scale", "offset", "precision"], "with map, which takes raw values".to_owned())
         }
         (Some(_), _) => (
-            &["scale", "offset", "precision", "unit", "min", "max"],
+            &["scale", "offset", "precision", "unit", "min", "max", "deadband"],
             "with map, which takes raw values and gives no numbers".to_owned(),
         ),
         (None, PointType::Bool | PointType::Text) => (
-            &["scale", "offset", "precision", "unit", "min", "max"],
+            &["scale", "offset", "precision", "unit", "min", "max", "deadband"],
             format!("for a point of type {}", quoted(word)),
         ),
         (None, PointType::Integer | PointType::Number) => (&[], String::new()),

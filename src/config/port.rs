@@ -7,7 +7,7 @@ use super::names::unique;
 use super::schema::Effect::Restart;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::Section;
-use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, PortKind, Rs485, StopBits};
+use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, PortKind, Rs485, StopBits, UsbMatch};
 
 /// `[[port]]`
 pub static PORT: Table = Table {
@@ -32,7 +32,8 @@ pub static PORT: Table = Table {
             "path",
             Kind::Path,
             Restart,
-            "Device file of a serial line; one under /dev/serial/by-id stays the same after replugging.",
+            "Device file of a serial line; one under /dev/serial/by-id stays the same after replugging. * and ? match \
+             within a level.",
         ),
         optional(
             "address",
@@ -40,6 +41,7 @@ pub static PORT: Table = Table {
             Restart,
             "Host and port of a Modbus TCP server; without port 502.",
         ),
+        optional("usb", Kind::Table(&USB), Restart, "Its USB adapter, under whatever name, instead of path."),
         key(
             "baud",
             Kind::Integer { min: 50, max: 4_000_000 },
@@ -111,11 +113,57 @@ pub static RS485: Table = Table {
 };
 
 /// Keys that only a serial line has.
-const SERIAL_KEYS: [&str; 10] =
-    ["path", "baud", "data_bits", "parity", "stop_bits", "flow_control", "dtr", "rts", "gap", "rs485"];
+const SERIAL_KEYS: [&str; 11] =
+    ["path", "usb", "baud", "data_bits", "parity", "stop_bits", "flow_control", "dtr", "rts", "gap", "rs485"];
 
 /// The port of Modbus TCP servers.
 const MODBUS_PORT: u16 = 502;
+
+/// `usb = { serial = "A50285BI" }`
+pub static USB: Table = Table {
+    name: "[port.usb]",
+    doc: "An adapter by what it says of itself; `fieldgate ports` shows it.",
+    keys: &[
+        optional("serial", Kind::Text { bytes_max: 128 }, Restart, "Its serial number."),
+        optional(
+            "vid_pid",
+            Kind::Text { bytes_max: 9 },
+            Restart,
+            "Its vendor and product, as \"0403:6001\"; if there is only one of the kind.",
+        ),
+        optional(
+            "interface",
+            Kind::Integer { min: 0, max: 255 },
+            Restart,
+            "Which of the adapter's interfaces, where it has several lines.",
+        ),
+    ],
+};
+
+fn usb(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<UsbMatch> {
+    let table = section.table("usb")?;
+    if section.is_given("path") {
+        let message = "usb: path says already which port it is";
+        mistakes.add_with_help(section.key_span("usb"), message, "leave one of them out");
+    }
+    if !table.is_given("serial") && !table.is_given("vid_pid") {
+        let message = "usb: any adapter would do";
+        let help = "write serial = \"…\" or vid_pid = \"0403:6001\"; `fieldgate ports` shows both";
+        mistakes.add_with_help(section.span("usb"), message, help);
+    }
+    if let Some(text) = table.text("vid_pid") {
+        let is_hex = |part: &str| part.len() == 4 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !text.split_once(':').is_some_and(|(vendor, product)| is_hex(vendor) && is_hex(product)) {
+            let message = format!("vid_pid: {} is no vendor and product", quoted(text));
+            mistakes.add_with_help(table.span("vid_pid"), message, "write \"0403:6001\"");
+        }
+    }
+    Some(UsbMatch {
+        serial: table.text("serial").map(str::to_owned),
+        vid_pid: table.text("vid_pid").map(str::to_owned),
+        interface: table.is_given("interface").then(|| table.integer("interface")),
+    })
+}
 
 pub(super) fn ports(sections: &[Section], mistakes: &mut Mistakes<'_>) -> Vec<PortConfig> {
     unique(mistakes, "[[port]]", "name", sections);
@@ -144,13 +192,15 @@ fn port(section: &Section, mistakes: &mut Mistakes<'_>) -> PortConfig {
         let message = "rs485: RTS switches the transceiver, so it can't serve another purpose";
         mistakes.add_with_help(section.key_span("rs485"), message, "leave rts and flow_control out");
     }
+    let usb = usb(section, mistakes);
     PortConfig {
         name: Arc::from(section.string("name")),
         kind,
         path: match kind {
-            PortKind::Serial => serial_path(section, mistakes),
+            PortKind::Serial => serial_path(section, usb.as_ref(), mistakes),
             PortKind::Tcp => tcp_address(section, mistakes),
         },
+        usb,
         baud: section.integer("baud"),
         data_bits: match section.integer::<u8>("data_bits") {
             5 => DataBits::Five,
@@ -176,12 +226,15 @@ fn port(section: &Section, mistakes: &mut Mistakes<'_>) -> PortConfig {
     }
 }
 
-fn serial_path(section: &Section, mistakes: &mut Mistakes<'_>) -> String {
+fn serial_path(section: &Section, usb: Option<&UsbMatch>, mistakes: &mut Mistakes<'_>) -> String {
     if section.is_given("address") {
         let message = "address has no meaning for a serial port";
         let help = "write kind = \"tcp\" for a Modbus TCP server";
         mistakes.add_with_help(section.key_span("address"), message, help);
-    } else if !section.is_given("path") && !section.is_mistaken("kind") {
+    } else if let Some(usb) = usb {
+        // What people see instead.
+        return usb.to_string();
+    } else if !section.is_given("path") && !section.is_given("usb") && !section.is_mistaken("kind") {
         let help = "add path = \"/dev/ttyUSB0\"";
         mistakes.add_with_help(section.span, "[[port]] has no \"path\"", help);
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Source;
 use super::device::DEVICE;
+use super::file;
 use super::mistake::{Mistakes, Span, quoted};
 use super::names::refers;
 use super::port::PORT;
@@ -20,12 +21,17 @@ pub const USER_FOLDER: &str = "/etc/fieldgate/profiles";
 
 /// The profiles that come with fieldgate: a row for each file.
 const BUILT_IN: &[(&str, &str)] = &[
+    ("ds18b20", include_str!("../../config/profiles/ds18b20.toml")),
     ("dsmr-p1", include_str!("../../config/profiles/dsmr-p1.toml")),
     ("eastron-sdm120", include_str!("../../config/profiles/eastron-sdm120.toml")),
     ("eastron-sdm230", include_str!("../../config/profiles/eastron-sdm230.toml")),
     ("eastron-sdm630", include_str!("../../config/profiles/eastron-sdm630.toml")),
     ("eastron-sdm72d", include_str!("../../config/profiles/eastron-sdm72d.toml")),
+    ("hwmon-temperature", include_str!("../../config/profiles/hwmon-temperature.toml")),
     ("iec62056-21-meter", include_str!("../../config/profiles/iec62056-21-meter.toml")),
+    ("iio-humidity", include_str!("../../config/profiles/iio-humidity.toml")),
+    ("iio-pressure", include_str!("../../config/profiles/iio-pressure.toml")),
+    ("iio-temperature", include_str!("../../config/profiles/iio-temperature.toml")),
     ("json-lines", include_str!("../../config/profiles/json-lines.toml")),
     ("key-value", include_str!("../../config/profiles/key-value.toml")),
     ("mbus-meter", include_str!("../../config/profiles/mbus-meter.toml")),
@@ -44,6 +50,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("sml-meter", include_str!("../../config/profiles/sml-meter.toml")),
     ("soil-4in1", include_str!("../../config/profiles/soil-4in1.toml")),
     ("sps30", include_str!("../../config/profiles/sps30.toml")),
+    ("thermal-zone", include_str!("../../config/profiles/thermal-zone.toml")),
     ("ve-direct", include_str!("../../config/profiles/ve-direct.toml")),
 ];
 
@@ -77,7 +84,12 @@ static PROFILE: Table = Table {
 static FILE: Table = Table {
     name: "",
     doc: "A profile.",
-    keys: &[part("profile", &PROFILE), part("port", &PORT), part("device", &DEVICE)],
+    keys: &[
+        part("profile", &PROFILE),
+        part("port", &PORT),
+        part("device", &DEVICE),
+        part("file", &file::FILE),
+    ],
 };
 
 const fn part(name: &'static str, table: &'static Table) -> Key {
@@ -169,6 +181,11 @@ pub(super) fn apply(root: &mut Section, library: &[Profile], first: usize, mista
             wishes.extend(fill(device, library, first, mistakes));
         }
     }
+    if let Some(Entry { value: Value::Tables(files), .. }) = root.entries.get_mut("file") {
+        for section in files {
+            fill_file(section, library, first, mistakes);
+        }
+    }
     let Some(Entry { value: Value::Tables(ports), .. }) = root.entries.get_mut("port") else { return };
     for port in ports {
         let name = port.string("name");
@@ -189,30 +206,21 @@ fn fill(
             mistakes.add_with_help(device.key_span("only"), "only has no meaning without profile", help);
         }
         if device.is_mistaken("profile") {
-            forgive(device);
+            forgive(device, &["decode", "points"]);
         }
         return None;
     };
     let span = device.span("profile");
-    let Some(place) = library.iter().position(|profile| profile.name == name) else {
-        let known: Vec<&str> = library.iter().map(|profile| profile.name.as_str()).collect();
-        let message = format!("profile: there is no profile {}", quoted(&name));
-        if super::suggest::nearest(&name, known.iter().copied()).is_some() {
-            refers(mistakes, span, message, &name, &known);
-        } else {
-            mistakes.add_with_help(span, message, "`fieldgate profile list` shows those that there are");
-        }
-        forgive(device);
+    let Some(file) = look_up(&name, span, library, first, mistakes) else {
+        forgive(device, &["decode", "points"]);
         return None;
     };
-    let known = library.get(place);
-    let text = known.map(|profile| profile.source.text.as_str()).unwrap_or_default();
-    // In one of ours nothing is wrong: what doesn't go together is told where the config names it.
-    let pinned = known.is_some_and(|profile| profile.is_built_in).then_some(span);
-    let Some(file) = walk::document(first.saturating_add(place), text, &FILE, pinned, mistakes) else {
-        forgive(device);
+    if file.table("device").is_none() && file.table("file").is_some() {
+        let message = format!("profile: {} is for a [[file]]", quoted(&name));
+        mistakes.add_with_help(span, message, "write [[file]] instead of [[device]], without port");
+        forgive(device, &["decode", "points"]);
         return None;
-    };
+    }
     let absent = Section::new(&DEVICE, span);
     let profile = file.table("device").unwrap_or(&absent);
     for key in OF_THE_CONFIG.iter().filter(|key| profile.is_given(key)) {
@@ -228,12 +236,69 @@ fn fill(
     })
 }
 
-/// Nobody can say what a device lacks whose profile can't be had.
-fn forgive(device: &mut Section) {
-    let span = device.span("profile");
-    for key in ["decode", "points"] {
+/// The file of a profile, read. `None` after a mistake.
+fn look_up(
+    name: &str,
+    span: Span,
+    library: &[Profile],
+    first: usize,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<Section> {
+    let Some(place) = library.iter().position(|profile| profile.name == name) else {
+        let known: Vec<&str> = library.iter().map(|profile| profile.name.as_str()).collect();
+        let message = format!("profile: there is no profile {}", quoted(name));
+        if super::suggest::nearest(name, known.iter().copied()).is_some() {
+            refers(mistakes, span, message, name, &known);
+        } else {
+            mistakes.add_with_help(span, message, "`fieldgate profile list` shows those that there are");
+        }
+        return None;
+    };
+    let known = library.get(place);
+    let text = known.map(|profile| profile.source.text.as_str()).unwrap_or_default();
+    // In one of ours nothing is wrong: what doesn't go together is told where the config names it.
+    let pinned = known.is_some_and(|profile| profile.is_built_in).then_some(span);
+    walk::document(first.saturating_add(place), text, &FILE, pinned, mistakes)
+}
+
+/// Fills in what the profile of a `[[file]]` says and the table doesn't.
+fn fill_file(section: &mut Section, library: &[Profile], first: usize, mistakes: &mut Mistakes<'_>) {
+    let Some(name) = section.text("profile").map(str::to_owned) else {
+        if section.is_mistaken("profile") {
+            forgive(section, &["path"]);
+        }
+        return;
+    };
+    let span = section.span("profile");
+    let Some(document) = look_up(&name, span, library, first, mistakes) else {
+        forgive(section, &["path"]);
+        return;
+    };
+    let Some(profile) = document.table("file") else {
+        let message = format!("profile: {} is not for a [[file]]", quoted(&name));
+        mistakes.add_with_help(
+            span,
+            message,
+            "write [[port]] and [[device]] for what hangs on a serial line",
+        );
+        forgive(section, &["path"]);
+        return;
+    };
+    for (key, entry) in &profile.entries {
+        if OF_THE_CONFIG.contains(key) {
+            mistakes.add(entry.key, format!("{key} is for a config, not for a profile"));
+        } else {
+            section.entries.entry(key).or_insert_with(|| entry.clone());
+        }
+    }
+}
+
+/// Nobody can say what a table lacks whose profile can't be had.
+fn forgive(section: &mut Section, keys: &[&'static str]) {
+    let span = section.span("profile");
+    for key in keys {
         let entry = Entry { key: span, span, value: Value::Mistaken, given: true };
-        device.entries.entry(key).or_insert(entry);
+        section.entries.entry(key).or_insert(entry);
     }
 }
 
@@ -322,7 +387,8 @@ fn tune(port: &mut Section, wishes: &[&Wish], mistakes: &mut Mistakes<'_>) {
     }
     let mut set: Vec<(&str, &Wish, Value)> = Vec::new();
     for wish in wishes {
-        for (key, entry) in wish.keys.entries.iter().filter(|(key, _)| !["name", "path"].contains(key)) {
+        for (key, entry) in wish.keys.entries.iter().filter(|(key, _)| !["name", "path", "usb"].contains(key))
+        {
             match set.iter().find(|(known, ..)| known == key) {
                 Some((_, first, value)) if !same(value, &entry.value) => {
                     let other = quoted(&first.device);

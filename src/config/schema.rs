@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{broker, device, gateway, log, port, upstream};
+use super::{broker, device, exec, file, gateway, gpio, log, port, publish, upstream};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -190,6 +190,11 @@ pub static ROOT: Table = Table {
         single("buffer", &gateway::BUFFER, Effect::Restart),
         several("port", &port::PORT, 64, Effect::Restart),
         several("device", &device::DEVICE, 1_024, Effect::Restart),
+        single("publish", &publish::PUBLISH, Effect::Restart),
+        single("home_assistant", &publish::HOME_ASSISTANT, Effect::Restart),
+        several("gpio", &gpio::GPIO, 256, Effect::Restart),
+        several("exec", &exec::EXEC, 64, Effect::Restart),
+        several("file", &file::FILE, 64, Effect::Restart),
         single("broker", &broker::BROKER, Effect::Live),
         several("upstream", &upstream::UPSTREAM, 16, Effect::Restart),
     ],

@@ -446,7 +446,8 @@ fn elsewhere(table: &'static Table, written: &str) -> Option<String> {
 
 /// Advice where nothing is near and the table is small: all that it knows.
 fn known(table: &Table) -> Option<String> {
-    const KEYS_MAX: usize = 10;
+    // The top level is what a file is made of, so all of it is worth telling.
+    let keys_max = if table.name.is_empty() { 24 } else { 10 };
     let names: Vec<String> = table.keys.iter().map(shown).collect();
-    (names.len() <= KEYS_MAX).then(|| format!("known here: {}", names.join(", ")))
+    (names.len() <= keys_max).then(|| format!("known here: {}", names.join(", ")))
 }

@@ -12,9 +12,11 @@ use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
 use tracing::{info, warn};
 
 use super::rs485::{self, Switch};
-use super::serial::{self, Common};
+use super::serial;
+use super::source::Common;
+use super::trace::Direction;
 use crate::sensor::bus::{Bus, Input, Notice, Output};
-use crate::sensor::{PortConfig, PortKind};
+use crate::sensor::{self, PortConfig, PortKind};
 
 /// An answer has at most 260 bytes; what is more takes another turn.
 const READ_BYTES: usize = 1_024;
@@ -96,7 +98,15 @@ async fn read(line: Option<&mut Line>, scratch: &mut [u8]) -> std::io::Result<us
 }
 
 fn input(setup: &Setup, input: Input<'_>) {
-    setup.machine.borrow_mut().handle(setup.common.clock.now(), input);
+    let now = setup.common.clock.now();
+    let (traces, port) = (&setup.common.traces, &*setup.config.name);
+    match input {
+        Input::Bytes(bytes) => traces.bytes(port, now.wall, Direction::In, bytes),
+        Input::Opened => traces.opened(port, now.wall),
+        Input::Lost { error } | Input::OpenFailed { error } => traces.down(port, now.wall, error),
+        Input::Tick => {}
+    }
+    setup.machine.borrow_mut().handle(now, input);
 }
 
 fn lose(setup: &Setup, line: &mut Option<Line>, error: &str) {
@@ -119,6 +129,8 @@ async fn carry_out(setup: &Setup, line: &mut Option<Line>) {
             },
             Some(Output::Close) => *line = None,
             Some(Output::Send(bytes)) => {
+                let now = setup.common.clock.now().wall;
+                setup.common.traces.bytes(&setup.config.name, now, Direction::Out, &bytes);
                 let sent = match line.as_mut() {
                     Some(line) => tokio::time::timeout(WRITE_MAX, send(&setup.config, line, &bytes)).await,
                     None => Ok(Ok(())),
@@ -129,8 +141,11 @@ async fn carry_out(setup: &Setup, line: &mut Option<Line>) {
                     Err(_) => lose(setup, line, "can't write: nothing is taken"),
                 }
             }
-            Some(Output::Reading(reading)) => setup.common.pass_on(reading),
+            Some(Output::Reading(reading)) => setup.common.readings.take(reading),
             Some(Output::Notice(notice)) => {
+                if let Notice::Port(sensor::Notice::DeviceStale { device }) = &notice {
+                    setup.common.readings.stale(device);
+                }
                 log(&setup.config, &notice);
                 setup.common.changed.notify_one();
             }
@@ -155,7 +170,7 @@ async fn open(config: &PortConfig) -> Result<Line, String> {
         return Ok(Line::Tcp(stream));
     }
     let (switch, _held) = rs485::prepare(config)?;
-    let stream = serial::open(config)?;
+    let (stream, _) = serial::open(config)?;
     Ok(Line::Serial(stream, switch))
 }
 

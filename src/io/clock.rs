@@ -9,8 +9,10 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::config::TimeTrust;
 use crate::time::{BootId, ClockTrust, Mono, Now, Timestamp};
 
-/// How often the kernel is asked whether its clock is synchronised.
-pub const TRUST_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the kernel is asked whether its clock is still synchronised, and whether it is at last: what is sent in
+/// between has times that could have been corrected.
+const TRUST_INTERVAL: Duration = Duration::from_secs(5);
+const DISTRUST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads both clocks. Clones share what is known about trust.
 #[derive(Clone, Debug)]
@@ -43,6 +45,12 @@ impl Clock {
         Now { mono: mono(), wall: wall(), trust }
     }
 
+    /// When the kernel is to be asked again.
+    #[must_use]
+    pub fn trust_interval(&self) -> Duration {
+        if self.synced.load(Ordering::Relaxed) { TRUST_INTERVAL } else { DISTRUST_INTERVAL }
+    }
+
     /// Asks the kernel again; true if the answer changed.
     pub fn refresh_trust(&self) -> bool {
         let synced = self.always.load(Ordering::Relaxed) || kernel_clock_is_synced();
@@ -57,9 +65,9 @@ pub(super) fn mono() -> Mono {
     Mono::from_nanos(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
+/// Through the C library, as the log has its time: both are the same, whatever clock the process was given.
 fn wall() -> Timestamp {
-    let time = clock_gettime(ClockId::Realtime);
-    Timestamp::from_millis(time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000))
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// adjtimex(2) without modes only reads; it returns TIME_ERROR (5) while STA_UNSYNC is set.

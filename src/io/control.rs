@@ -11,9 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::gpio_control;
 use super::reporter::Reporter;
 use super::store_control::{self, Arguments, Ask};
 use crate::bridge::{Handling, Input};
@@ -46,9 +48,13 @@ struct Request {
     from: u64,
     /// Of `store-purge`: what was committed before, in milliseconds since 1970.
     before: Option<i64>,
+    /// Of `trace`: which.
+    port: Option<String>,
     /// Of `store-purge`: everything.
     #[serde(default)]
     all: bool,
+    /// Of `gpio-…`: which line, and what of it.
+    gpio: Option<gpio_control::Arguments>,
 }
 
 /// What is done with the messages that an upstream refused for good.
@@ -75,6 +81,10 @@ enum Operation {
     StoreExport,
     StorePurge,
     UpstreamConnect,
+    GpioSet,
+    GpioPulse,
+    /// Answered with a line for each thing that happens, until the client goes.
+    Trace,
 }
 
 /// A request to read the config again, with the place for the answer.
@@ -176,11 +186,49 @@ async fn converse(stream: UnixStream, reporter: &Reporter, reload: &mpsc::Sender
         if got? == 0 {
             return Ok(());
         }
-        let mut answer = answer(&line, reporter, reload).await.to_string();
-        answer.push('\n');
-        write.write_all(answer.as_bytes()).await?;
+        if let Some(port) = traced(&line) {
+            return trace(&port, reporter, &mut read, &mut write).await;
+        }
+        let answer = answer(&line, reporter, reload).await;
+        tell(&mut write, &answer).await?;
         if line.last() != Some(&b'\n') {
             return Ok(());
+        }
+    }
+}
+
+async fn tell(write: &mut OwnedWriteHalf, answer: &Json) -> io::Result<()> {
+    write.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+/// The port that a request wants to look on at.
+fn traced(line: &[u8]) -> Option<String> {
+    let request: Request = serde_json::from_slice(line).ok()?;
+    if matches!(request.op, Operation::Trace) { request.port } else { None }
+}
+
+/// Tells what happens on a port until the client goes, or says anything more.
+async fn trace(
+    port: &str,
+    reporter: &Reporter,
+    read: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let lines = reporter.lines();
+    let Some(line) = lines.iter().find(|line| *line.name == *port) else {
+        let names: Vec<&str> = lines.iter().map(|line| &*line.name).collect();
+        let error = format!("there is no port {port:?}; known are {}", names.join(", "));
+        return tell(write, &json!({ "error": error })).await;
+    };
+    let Some(mut trace) = reporter.sources.traces.look_on(port) else {
+        return tell(write, &json!({"error": "too many look on at ports already"})).await;
+    };
+    let state = health::port_state(line.state);
+    tell(write, &json!({"port": port, "path": line.path, "state": state})).await?;
+    loop {
+        tokio::select! {
+            Some(piece) = trace.next() => tell(write, &piece).await?,
+            _ = read.read_u8() => return Ok(()),
         }
     }
 }
@@ -189,7 +237,7 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
-            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log|store-stat|store-verify|store-export|store-purge|upstream-connect\"}}")});
+            return json!({"error": format!("{error}; expected {{\"op\": \"status|health|readings|backlog|deadletters|reload|log|store-stat|store-verify|store-export|store-purge|upstream-connect|gpio-set|gpio-pulse|trace\"}}")});
         }
     };
     let sets_levels = request.levels.is_some() || request.for_s.is_some();
@@ -210,7 +258,16 @@ async fn answer(line: &[u8], reporter: &Reporter, reload: &mpsc::Sender<Reload>)
     if (request.from > 0 || request.before.is_some() || request.all) && !of_store {
         return json!({"error": "from, before and all go with store-…"});
     }
+    if request.gpio.is_some() && !matches!(request.op, Operation::GpioSet | Operation::GpioPulse) {
+        return json!({"error": "gpio goes with gpio-…"});
+    }
+    if request.port.is_some() {
+        return json!({"error": "port goes with trace"});
+    }
     match request.op {
+        Operation::Trace => json!({"error": "trace needs port"}),
+        Operation::GpioSet => gpio_control::set(request.gpio, reporter).await,
+        Operation::GpioPulse => gpio_control::pulse(request.gpio, reporter).await,
         Operation::Deadletters => letters(&request, reporter),
         Operation::UpstreamConnect => connect(&request, reporter),
         Operation::Reload => read_config_again(reload).await,
@@ -305,7 +362,7 @@ fn log(request: Request, reporter: &Reporter) -> Result<Json, String> {
 }
 
 /// Asks a running gateway one thing; blocks for 5 s at most, for `reload`, which reads files, and for what is asked of
-/// the store, which may be long at it, for 60 s.
+/// the store or simulated, which may be long at it, for 60 s.
 ///
 /// # Errors
 /// In words, saying what to do.
@@ -319,7 +376,44 @@ pub fn ask(path: &Path, op: &str) -> Result<Json, String> {
 /// In words, saying what to do.
 pub fn request(path: &Path, request: &Json) -> Result<Json, String> {
     use std::io::{BufRead, Write};
-    let mut stream = std::os::unix::net::UnixStream::connect(path).map_err(|error| match error.kind() {
+    let mut stream = connect_to(path)?;
+    let wrong = |error: io::Error| format!("{}: {error}", path.display());
+    let op = request.get("op").and_then(Json::as_str).unwrap_or_default();
+    let long = op == "reload" || op == "gpio-pulse" || op.starts_with("store-");
+    let patience = Duration::from_secs(if long { 60 } else { 5 });
+    stream.set_read_timeout(Some(patience)).map_err(wrong)?;
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(wrong)?;
+    let mut line = String::new();
+    std::io::BufReader::new(stream).read_line(&mut line).map_err(wrong)?;
+    serde_json::from_str(&line).map_err(|error| format!("{}: the answer is no JSON: {error}", path.display()))
+}
+
+/// Asks for what has many answers; gives each but the first, which says what follows, to `take`, until that says false or
+/// the gateway ends.
+///
+/// # Errors
+/// In words.
+pub fn stream(path: &Path, request: &Json, mut take: impl FnMut(&Json) -> bool) -> Result<(), String> {
+    use std::io::{BufRead, Write};
+    let mut stream = connect_to(path)?;
+    let wrong = |error: io::Error| format!("{}: {error}", path.display());
+    stream.write_all(format!("{request}\n").as_bytes()).map_err(wrong)?;
+    for (number, line) in std::io::BufReader::new(stream).lines().enumerate() {
+        let answer: Json = serde_json::from_str(&line.map_err(wrong)?)
+            .map_err(|error| format!("{}: the answer is no JSON: {error}", path.display()))?;
+        if number == 0 {
+            if let Some(error) = answer.get("error").and_then(Json::as_str) {
+                return Err(error.to_owned());
+            }
+        } else if !take(&answer) {
+            return Ok(());
+        }
+    }
+    Err("the gateway has ended the trace".to_owned())
+}
+
+fn connect_to(path: &Path) -> Result<std::os::unix::net::UnixStream, String> {
+    std::os::unix::net::UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => {
             format!(
                 "{}: permission denied; ask as root or as a member of the service's group",
@@ -333,13 +427,5 @@ pub fn request(path: &Path, request: &Json) -> Result<Json, String> {
             )
         }
         _ => format!("{}: {error}", path.display()),
-    })?;
-    let wrong = |error: io::Error| format!("{}: {error}", path.display());
-    let op = request.get("op").and_then(Json::as_str).unwrap_or_default();
-    let patience = Duration::from_secs(if op == "reload" || op.starts_with("store-") { 60 } else { 5 });
-    stream.set_read_timeout(Some(patience)).map_err(wrong)?;
-    stream.write_all(format!("{request}\n").as_bytes()).map_err(wrong)?;
-    let mut line = String::new();
-    std::io::BufReader::new(stream).read_line(&mut line).map_err(wrong)?;
-    serde_json::from_str(&line).map_err(|error| format!("{}: the answer is no JSON: {error}", path.display()))
+    })
 }

@@ -2,13 +2,14 @@
 //! folder, with `cli`, `app` and `main`, that names tokio, opens a file or reads a clock.
 //!
 //! Four threads. The *broker thread* ([`shard`]) runs the listeners, the connections and the broker machine on
-//! one current-thread runtime. The *service thread* runs serial ports ([`serial`], [`bus`]), upstreams ([`upstream`]),
-//! health and the control socket on another. The *store thread* ([`store_task`]) blocks on the disk,
+//! one current-thread runtime. The *service thread* runs serial ports ([`serial`], [`bus`]), GPIO lines ([`gpio`]),
+//! upstreams ([`upstream`]), commands ([`commands`]), health and the control socket on another. The *store thread* ([`store_task`]) blocks on the disk,
 //! the *password thread* ([`passwords`]) on hashes and on the files that say who may do what. Broker and
 //! service thread exchange one bounded batch a turn through [`mailbox`]es; the store answers requests of which
 //! each outbox has at most a few under way.
 //!
-//! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still.
+//! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still. So has each GPIO
+//! input that the kernel watches ([`gpio`]).
 //!
 //! What panics is caught by [`panics`], as close to the connection, the upstream or the port as can be.
 //!
@@ -24,12 +25,18 @@ pub mod certificate_dates;
 pub mod certificate_name;
 pub mod clock;
 mod codec;
+pub mod commands;
 pub mod connection;
 pub mod control;
 pub mod descriptors;
 pub mod dial;
 pub mod doors;
+pub mod exec;
+pub mod file_source;
 pub mod files;
+mod glob;
+pub mod gpio;
+mod gpio_control;
 mod greet;
 mod guests;
 pub mod listener;
@@ -40,15 +47,18 @@ pub mod own_certificate;
 pub mod panics;
 pub mod passwords;
 pub mod pid_file;
+pub mod plugged;
 mod proxy;
 mod proxy_protocol;
 pub mod pump;
+pub mod readings;
 pub mod reporter;
 mod rs485;
 pub mod serial;
 pub mod server_tls;
 pub mod shard;
 pub mod sink;
+pub mod source;
 pub mod store_check;
 pub mod store_child;
 pub mod store_control;
@@ -58,6 +68,7 @@ pub mod store_watch;
 mod stream;
 mod sys;
 pub mod tls;
+pub mod trace;
 pub mod transport;
 pub mod upstream;
 mod upstream_log;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::admission::{Access, NewAccess};
 use super::clock::Clock;
+use super::commands::CommandDesk;
 use super::mailbox::Mailbox;
 use super::panics::Panics;
 use super::passwords::Report;
@@ -19,7 +20,8 @@ use super::shard::{FromBroker, Reconfiguration, ToBroker};
 use super::upstream::SharedBridge;
 use crate::auth::{Attempt, Ticket, Verdict};
 use crate::bridge;
-use crate::broker::ConnId;
+use crate::broker::{CommandBy, ConnId};
+use crate::command::Asker;
 
 /// A new config on its way to the broker thread.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Setup {
     pub broker: Arc<Mailbox<ToBroker>>,
     /// In the order of their outboxes.
     pub bridges: Vec<SharedBridge>,
+    /// Where commands go.
+    pub desk: Rc<CommandDesk>,
     /// The clocks.
     pub clock: Clock,
     /// Who is let in, and what for.
@@ -100,6 +104,10 @@ impl Setup {
                     bridge.bell.notify_one();
                 }
             }
+            FromBroker::Command { message, by, at } => {
+                let by = self.asker(by);
+                self.desk.arrived(&message, by, at);
+            }
             FromBroker::Accepted { from, ticket, safe } => {
                 if let Some(bridge) = self.bridges.get(usize::from(from.0)) {
                     let now = self.clock.now();
@@ -115,6 +123,21 @@ impl Setup {
                     password,
                 };
                 self.access.attempt(self.clock.now().mono, &users, attempt);
+            }
+        }
+    }
+
+    /// Who has published a command, by the name that people know.
+    fn asker(&self, by: CommandBy) -> Asker {
+        match by {
+            CommandBy::Client { client_id, user_name, may_read_reply } => {
+                Asker::Client { client_id, user_name, may_read_reply }
+            }
+            CommandBy::Will { client_id } => Asker::Will { client_id },
+            CommandBy::Upstream(outbox) => {
+                let bridge = self.bridges.get(usize::from(outbox.0));
+                let name = bridge.map(|bridge| bridge.machine.borrow().status(self.clock.now()).name);
+                Asker::Upstream(name.unwrap_or_else(|| Arc::from("")))
             }
         }
     }

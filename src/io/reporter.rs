@@ -1,6 +1,6 @@
 //! Gathers snapshots of all parts, publishes health and status from them, and answers the control socket.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +13,23 @@ use tracing::warn;
 
 use super::access::AccessErrors;
 use super::certificate_dates::Identity;
-use super::clock::{Clock, TRUST_INTERVAL};
+use super::clock::Clock;
+use super::commands::CommandDesk;
 use super::control::Reloaded;
+use super::gpio::Sim;
 use super::listener::ListenerStatus;
 use super::log::Logs;
 use super::mailbox::Mailbox;
 use super::memory::rss_bytes;
 use super::panics::Panics;
+use super::readings::Readings;
 use super::shard::ToBroker;
+use super::source::Sources;
 use super::store_task::{DiskStatus, Job};
 use super::upstream::SharedBridge;
 use crate::bridge;
 use crate::expiry::{self, Dated, What};
+use crate::gpio::Bank;
 use crate::health::{self, Snapshot, UpstreamCertificate};
 use crate::message::Message;
 use crate::mqtt::{PropertiesBuf, QoS};
@@ -57,6 +62,14 @@ pub struct Reporter {
     pub ports: Vec<(usize, Rc<RefCell<sensor::Port>>)>,
     /// The machines of ports whose devices are asked.
     pub buses: Vec<(usize, Rc<RefCell<sensor::Bus>>)>,
+    /// The machine of the GPIO lines.
+    pub gpio: Rc<RefCell<Bank>>,
+    /// The simulated ones of them.
+    pub sim: Rc<Sim>,
+    /// Where commands come in.
+    pub desk: Rc<CommandDesk>,
+    /// What else readings come from.
+    pub sources: Sources,
     /// The bridge machines.
     pub bridges: Vec<SharedBridge>,
     /// The listeners.
@@ -73,6 +86,8 @@ pub struct Reporter {
     pub disk: Arc<Mutex<DiskStatus>>,
     /// What is wrong with the files that say who may do what.
     pub access_errors: Rc<RefCell<AccessErrors>>,
+    /// Where readings go; set once it is there.
+    pub readings: OnceCell<Rc<Readings>>,
     /// Readings that the broker thread had no room for.
     pub readings_dropped: Rc<Cell<u64>>,
     /// Messages that the service thread had no room for.
@@ -122,8 +137,10 @@ impl Reporter {
             site: self.site.borrow().clone(),
             uptime: now.mono.since(self.started.mono),
             run: self.run,
-            ports: self.port_statuses(now),
+            ports: self.sources(now),
             buses: self.buses.iter().map(|(_, bus)| bus.borrow().bus_status(now)).collect(),
+            gpio: self.gpio.borrow().status(now.mono),
+            commands: self.desk.counts(),
             upstreams: bridges.collect(),
             outboxes: usage.unwrap_or_default().iter().map(outbox).collect(),
             broker,
@@ -153,13 +170,36 @@ impl Reporter {
         }
     }
 
-    /// All ports, in the order of the config.
-    fn port_statuses(&self, now: Now) -> Vec<sensor::PortStatus> {
+    /// The ports, and whatever else readings come from.
+    fn sources(&self, now: Now) -> Vec<sensor::PortStatus> {
+        let files = self.sources.files.iter().map(|file| file.borrow().status(now));
+        self.lines().into_iter().chain(files).map(|status| self.as_published(status)).collect()
+    }
+
+    /// Whatever bytes come over: ports, in the order of the config, and programs.
+    #[must_use]
+    pub fn lines(&self) -> Vec<sensor::PortStatus> {
+        let now = self.clock.now();
         let ports = self.ports.iter().map(|(index, port)| (*index, port.borrow().status(now)));
         let buses = self.buses.iter().map(|(index, bus)| (*index, bus.borrow().status(now)));
         let mut all: Vec<_> = ports.chain(buses).collect();
         all.sort_by_key(|(index, _)| *index);
-        all.into_iter().map(|(_, status)| status).collect()
+        let programs = self.sources.execs.iter().map(|port| port.borrow().status(now));
+        all.into_iter().map(|(_, status)| status).chain(programs).collect()
+    }
+
+    /// The last reading of each device with the number that was published last, as receivers know it. How many were taken
+    /// stands beside it.
+    fn as_published(&self, mut port: sensor::PortStatus) -> sensor::PortStatus {
+        let Some(readings) = self.readings.get() else { return port };
+        let machine = readings.machine.borrow();
+        for device in &mut port.devices {
+            if let Some(last) = &mut device.last {
+                last.seq.number = machine.published(&device.name);
+            }
+        }
+        drop(machine);
+        port
     }
 
     /// Keeps what came of reading the config again. What counts at the next start stays known while the file is
@@ -221,15 +261,17 @@ pub async fn run(
     changed: Rc<Notify>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut trust = tokio::time::interval(TRUST_INTERVAL);
+    let mut trust = tokio::time::Instant::now();
     let mut due = tokio::time::Instant::now();
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
             () = changed.notified() => tokio::time::sleep(SETTLE).await,
             Ok(()) = interval.changed() => {}
-            _ = trust.tick() => {
-                if !reporter.clock.refresh_trust() {
+            () = tokio::time::sleep_until(trust) => {
+                let has_changed = reporter.clock.refresh_trust();
+                trust = tokio::time::Instant::now() + reporter.clock.trust_interval();
+                if !has_changed {
                     continue;
                 }
             }

@@ -3,24 +3,23 @@
 use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Notify, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 use tracing::{info, warn};
 
-use super::clock::Clock;
-use super::mailbox::Mailbox;
-use super::panics::Panics;
-use super::shard::ToBroker;
-use crate::ingest;
-use crate::reading::Reading;
+use super::plugged::{self, Identity};
+use super::source::Common;
+use super::trace::Direction;
 use crate::sensor::{DataBits, FlowControl, Input, Notice, Output, Parity, Port, PortConfig, StopBits};
-use crate::time::BootId;
 
 /// A serial line gives at most this much in one read; more takes another turn.
 const READ_BYTES: usize = 4 * 1024;
+
+/// How often a look is taken whether the port is still there, or again: so it is closed and opened within a second.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the task is started with.
 #[derive(Debug)]
@@ -29,41 +28,8 @@ pub struct Setup {
     pub config: PortConfig,
     /// The machine. Never borrowed across an await.
     pub machine: Rc<RefCell<Port>>,
-    /// What each sensor's task has.
+    /// What the task of each source has.
     pub common: Common,
-}
-
-/// What each sensor's task has, whatever its line.
-#[derive(Clone, Debug)]
-pub struct Common {
-    /// The gateway's base topic.
-    pub base: Arc<str>,
-    /// This boot.
-    pub boot: BootId,
-    /// To the broker thread.
-    pub broker: Arc<Mailbox<ToBroker>>,
-    /// The clocks.
-    pub clock: Clock,
-    /// Rung when health should be published soon.
-    pub changed: Rc<Notify>,
-    /// Turns true when the gateway stops.
-    pub stop: watch::Receiver<bool>,
-    /// Readings that the broker thread had no room for.
-    pub dropped: Rc<std::cell::Cell<u64>>,
-    /// Who catches panics.
-    pub panics: Arc<Panics>,
-}
-
-impl Common {
-    /// Hands a reading to the broker thread; counted if that has no room.
-    pub(super) fn pass_on(&self, reading: Reading) {
-        let message = ingest::message(&self.base, reading, self.boot, self.clock.now());
-        let weight = message.payload.len() + message.topic.len() + 128;
-        if self.broker.push(ToBroker::Local(message), weight).is_err() {
-            self.dropped.set(self.dropped.get() + 1);
-            self.changed.notify_one();
-        }
-    }
 }
 
 /// Runs until the gateway stops.
@@ -80,8 +46,11 @@ async fn serve(setup: &Setup) {
     let mut stop = setup.common.stop.clone();
     let mut stream: Option<SerialStream> = None;
     let mut scratch = [0; READ_BYTES];
+    let mut seen: Option<Identity> = None;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        carry_out(setup, &mut stream);
+        carry_out(setup, &mut stream, &mut seen);
         let now = setup.common.clock.now().mono;
         let deadline = setup.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
         // All branches are cancel safe: a read that is dropped has read nothing.
@@ -95,8 +64,36 @@ async fn serve(setup: &Setup) {
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
                 input(setup, Input::Tick);
             }
+            _ = look.tick() => look_around(setup, &mut stream, &mut seen),
             _ = stop.wait_for(|stop| *stop) => return,
         }
+    }
+}
+
+/// Looks whether the port is still what was opened, or is there again. `seen` is what was opened, or was there at the last
+/// look.
+fn look_around(setup: &Setup, stream: &mut Option<SerialStream>, seen: &mut Option<Identity>) {
+    let here = match plugged::resolve(&setup.config) {
+        Ok(path) => plugged::identity(&path),
+        // A second one that matches says nothing about the first, which is open.
+        Err(_) if stream.is_some() && seen.as_ref().is_some_and(Identity::is_still_there) => return,
+        Err(_) => None,
+    };
+    let is_as_before = match (&here, &*seen) {
+        (Some(here), Some(opened)) if stream.is_some() => here.is_same_device(opened),
+        (here, seen) => here == seen,
+    };
+    if is_as_before {
+        return;
+    }
+    *seen = here;
+    match (stream.is_some(), seen.is_some()) {
+        (true, true) => lose(setup, stream, "the port is gone: another has its name"),
+        (true, false) => lose(setup, stream, "the port is gone"),
+        (false, _) => {}
+    }
+    if seen.is_some() {
+        input(setup, Input::Appeared);
     }
 }
 
@@ -112,7 +109,15 @@ fn input(setup: &Setup, input: Input<'_>) {
     if let Input::Bytes(bytes) = &input {
         crate::broker::broken::stub::strike(bytes, crate::broker::broken::stub::ON_LINE);
     }
-    setup.machine.borrow_mut().handle(setup.common.clock.now(), input);
+    let now = setup.common.clock.now();
+    let (traces, port) = (&setup.common.traces, &*setup.config.name);
+    match input {
+        Input::Bytes(bytes) => traces.bytes(port, now.wall, Direction::In, bytes),
+        Input::Opened => traces.opened(port, now.wall),
+        Input::Lost { error } | Input::OpenFailed { error } => traces.down(port, now.wall, error),
+        Input::Appeared | Input::Tick => {}
+    }
+    setup.machine.borrow_mut().handle(now, input);
 }
 
 fn lose(setup: &Setup, stream: &mut Option<SerialStream>, error: &str) {
@@ -121,20 +126,24 @@ fn lose(setup: &Setup, stream: &mut Option<SerialStream>, error: &str) {
     input(setup, Input::Lost { error });
 }
 
-fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>) {
+fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>, seen: &mut Option<Identity>) {
     loop {
         let output = setup.machine.borrow_mut().poll_output();
         match output {
             None => return,
             Some(Output::Open) => match open(&setup.config) {
-                Ok(opened) => {
+                Ok((opened, identity)) => {
+                    *seen = identity;
                     *stream = Some(opened);
                     input(setup, Input::Opened);
                 }
                 Err(error) => input(setup, Input::OpenFailed { error: &error }),
             },
-            Some(Output::Reading(reading)) => setup.common.pass_on(reading),
+            Some(Output::Reading(reading)) => setup.common.give(reading),
             Some(Output::Notice(notice)) => {
+                if let Notice::DeviceStale { device } = &notice {
+                    setup.common.readings.stale(device);
+                }
                 log(&setup.config, &notice);
                 setup.common.changed.notify_one();
             }
@@ -142,8 +151,12 @@ fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>) {
     }
 }
 
-pub(super) fn open(config: &PortConfig) -> Result<SerialStream, String> {
-    let mut stream = tokio_serial::new(&config.path, config.baud)
+/// Opens the port; tells what stood under its name just before.
+pub(super) fn open(config: &PortConfig) -> Result<(SerialStream, Option<Identity>), String> {
+    let path = plugged::resolve(config)?;
+    let identity = plugged::identity(&path);
+    let path = path.display().to_string();
+    let mut stream = tokio_serial::new(&path, config.baud)
         .data_bits(match config.data_bits {
             DataBits::Five => tokio_serial::DataBits::Five,
             DataBits::Six => tokio_serial::DataBits::Six,
@@ -165,19 +178,17 @@ pub(super) fn open(config: &PortConfig) -> Result<SerialStream, String> {
             FlowControl::Hardware => tokio_serial::FlowControl::Hardware,
         })
         .open_native_async()
-        .map_err(|error| open_words(config, &error))?;
-    let path = &config.path;
+        .map_err(|error| open_words(&path, &error))?;
     if let Some(level) = config.dtr {
         stream.write_data_terminal_ready(level).map_err(|error| format!("{path}: can't set DTR: {error}"))?;
     }
     if let Some(level) = config.rts {
         stream.write_request_to_send(level).map_err(|error| format!("{path}: can't set RTS: {error}"))?;
     }
-    Ok(stream)
+    Ok((stream, identity))
 }
 
-fn open_words(config: &PortConfig, error: &tokio_serial::Error) -> String {
-    let path = &config.path;
+fn open_words(path: &str, error: &tokio_serial::Error) -> String {
     match error.kind() {
         tokio_serial::ErrorKind::Io(std::io::ErrorKind::PermissionDenied) => {
             format!("{path}: permission denied; add the service's user to the port's group (dialout)")

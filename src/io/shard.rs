@@ -489,6 +489,13 @@ impl Shard {
                     tracing::error!("the store thread is gone");
                 }
             }
+            Event::Command { message, by, at } => {
+                let weight = message.payload.len() + message.topic.len() + 128;
+                // A service thread that is behind would carry it out late: it is dropped and counted.
+                if self.outbox.push(FromBroker::Command { message, by, at }, weight).is_err() {
+                    self.forwards_dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
             Event::Forward { outbox, message, token } => {
                 let weight = message.payload.len() + message.topic.len() + 128;
                 let waits = token.is_some();

@@ -66,7 +66,7 @@ pub fn record(upstream: &str, stored: &StoredRecord) -> Json {
     let Json::Object(fields) = &mut line else { return line };
     if let Some(reading) = &message.reading {
         let quality = (reading.trust == ClockTrust::Unsynced).then_some("unsynced");
-        let bytes = payload::encode(reading, SentTime { time: reading.wall, quality });
+        let bytes = payload::encode(reading, SentTime { time: reading.wall, quality, age: None });
         fields.insert("device".into(), json!(&*reading.device));
         fields.insert("payload".into(), serde_json::from_slice(&bytes).unwrap_or(Json::Null));
     } else if let Ok(text) = std::str::from_utf8(&message.payload) {

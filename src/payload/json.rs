@@ -13,19 +13,37 @@ use crate::reading::{Quality, Reading, Sample, Value};
 #[must_use]
 pub fn encode(reading: &Reading, time: SentTime) -> Bytes {
     let mut text = String::with_capacity(96 + 32 * reading.samples.len());
-    put(&mut text, format_args!("{{\"time\":\"{}\",\"seq\":\"{}\",\"values\":", time.time, reading.seq));
-    object(&mut text, reading.samples.iter(), |text, sample| value(text, sample.value.as_ref()));
+    put_reading(&mut text, reading, time);
+    Bytes::from(text)
+}
+
+/// An array of such objects, in the order given.
+#[must_use]
+pub fn encode_all<'a>(readings: impl Iterator<Item = (&'a Reading, SentTime)>) -> Bytes {
+    let mut text = String::from("[");
+    for (index, (reading, time)) in readings.enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        put_reading(&mut text, reading, time);
+    }
+    text.push(']');
+    Bytes::from(text)
+}
+
+fn put_reading(text: &mut String, reading: &Reading, time: SentTime) {
+    put(text, format_args!("{{\"time\":\"{}\",\"seq\":\"{}\",\"values\":", time.time, reading.seq));
+    object(text, reading.samples.iter(), |text, sample| value(text, sample.value.as_ref()));
     let mut bad = reading.samples.iter().filter(|sample| sample.quality != Quality::Good).peekable();
     if bad.peek().is_some() {
         text.push_str(",\"quality\":");
-        object(&mut text, bad, |text, sample| string(text, sample.quality.as_str()));
+        object(text, bad, |text, sample| string(text, sample.quality.as_str()));
     }
     if let Some(quality) = time.quality {
         text.push_str(",\"time_quality\":");
-        string(&mut text, quality);
+        string(text, quality);
     }
     text.push('}');
-    Bytes::from(text)
 }
 
 /// An object with one member per sample, named by its point.
@@ -46,7 +64,8 @@ fn object<'a>(
     text.push('}');
 }
 
-fn value(text: &mut String, value: Option<&Value>) {
+/// A JSON value; `null` for none.
+pub(super) fn value(text: &mut String, value: Option<&Value>) {
     match value {
         None => text.push_str("null"),
         Some(Value::Number(number)) => self::number(text, *number),
@@ -58,7 +77,7 @@ fn value(text: &mut String, value: Option<&Value>) {
 
 /// The shortest digits that give the number back; an exponent where plain digits would be mostly zeros. JSON has no
 /// NaN and no infinity (RFC 8259, 6): those would be `null`.
-fn number(text: &mut String, number: f64) {
+pub(super) fn number(text: &mut String, number: f64) {
     let size = number.abs();
     if !number.is_finite() {
         text.push_str("null");
@@ -70,7 +89,7 @@ fn number(text: &mut String, number: f64) {
 }
 
 /// A JSON string (RFC 8259, 7).
-fn string(text: &mut String, word: &str) {
+pub(super) fn string(text: &mut String, word: &str) {
     text.push('"');
     for character in word.chars() {
         match character {
@@ -87,7 +106,7 @@ fn string(text: &mut String, word: &str) {
 }
 
 /// Writing to a string can't fail.
-fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+pub(super) fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _infallible = text.write_fmt(arguments);
 }
 
@@ -116,7 +135,7 @@ mod tests {
     }
 
     fn encoded(reading: &Reading, quality: Option<&'static str>) -> String {
-        let time = SentTime { time: Timestamp::from_millis(1_795_186_265_123), quality };
+        let time = SentTime { time: Timestamp::from_millis(1_795_186_265_123), quality, age: None };
         String::from_utf8(encode(reading, time).to_vec()).unwrap()
     }
 
@@ -162,6 +181,23 @@ mod tests {
         let expected =
             r#"{"time":"2026-11-20T14:51:05.123Z","seq":"17-1842","values":{},"time_quality":"unsynced"}"#;
         assert_eq!(encoded(&reading(vec![]), Some("unsynced")), expected);
+    }
+
+    #[test]
+    fn several_readings_are_an_array_of_the_same_objects() {
+        let time = SentTime { time: Timestamp::from_millis(1_795_186_265_123), quality: None, age: None };
+        let readings = [
+            reading(vec![("t", Some(Value::Integer(1)), Quality::Good)]),
+            reading(vec![("t", None, Quality::Invalid)]),
+        ];
+        let text = |count| {
+            let all = encode_all(readings.iter().take(count).map(|reading| (reading, time)));
+            String::from_utf8(all.to_vec()).unwrap()
+        };
+        let [one, other] = readings.each_ref().map(|reading| encoded(reading, None));
+        assert_eq!(text(0), "[]");
+        assert_eq!(text(1), format!("[{one}]"));
+        assert_eq!(text(2), format!("[{one},{other}]"));
     }
 
     #[test]

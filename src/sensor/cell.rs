@@ -234,7 +234,6 @@ impl Cell {
     ///
     /// # Errors
     /// The value doesn't fit the type, or the cell holds only a part of its bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for points that are written"))]
     pub(in crate::sensor) fn encode(&self, value: &Raw<'_>) -> Result<Vec<u8>, EncodeError> {
         if self.mask.is_some() || self.shift != 0 || self.kind == CellType::Bit {
             return Err(EncodeError::PartOfAWord);

@@ -140,6 +140,29 @@ impl CheckConfig {
         }
     }
 
+    /// Puts the right value into a frame; one that is too short stays as it is.
+    pub(super) fn stamp(&self, frame: &mut [u8]) {
+        let at = place(self.at, frame.len());
+        let covered = place(self.from, frame.len()).zip(self.to.map_or(at, |to| place(to, frame.len())));
+        let Some(computed) = covered.and_then(|(from, to)| Some(self.kind.compute(frame.get(from..to)?)))
+        else {
+            return;
+        };
+        let bytes = match (self.kind.bytes(), self.order) {
+            (1, _) => computed.to_le_bytes().get(..1).unwrap_or_default().to_vec(),
+            (_, Endian::Big) => computed.to_be_bytes().to_vec(),
+            (_, Endian::Little) => computed.to_le_bytes().to_vec(),
+        };
+        let bytes = if self.hex {
+            bytes.iter().flat_map(|byte| format!("{byte:02X}").into_bytes()).collect()
+        } else {
+            bytes
+        };
+        for (to, from) in frame.iter_mut().skip(at.unwrap_or(usize::MAX)).zip(bytes) {
+            *to = from;
+        }
+    }
+
     fn read(&self, bytes: &[u8]) -> Option<u16> {
         let digits: Vec<u8>;
         let bytes = if self.hex {

@@ -1,11 +1,13 @@
 //! What a port, a device and a point can be told. Reading the text is `config`'s business.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
 use rust_decimal::Decimal;
 
+use super::adapter::UsbMatch;
 use super::bus::config::{PollConfig, Register};
 use super::cell::{Cell, Endian};
 use super::check::CheckConfig;
@@ -20,8 +22,11 @@ pub struct PortConfig {
     pub name: Arc<str>,
     /// Default serial.
     pub kind: PortKind,
-    /// Device file; a stable one under /dev/serial/by-id is best. Of a TCP port its host and port.
+    /// Device file, in which `*` and `?` match within a level; a stable one under /dev/serial/by-id is best. With `usb` what
+    /// people see instead. Of a TCP port its host and port.
     pub path: String,
+    /// The USB adapter, where it isn't found by its device file.
+    pub usb: Option<UsbMatch>,
     /// Bits per second, 50 … 4,000,000. Default 9600.
     pub baud: u32,
     /// Default 8.
@@ -73,6 +78,21 @@ pub struct Rs485 {
     pub delay_before: Duration,
     /// From the last bit to RTS, whole milliseconds.
     pub delay_after: Duration,
+}
+
+/// A program whose lines are taken as those of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecConfig {
+    /// Unique among the sources.
+    pub name: Arc<str>,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Whom it runs as; `None`: as the gateway.
+    pub user: Option<String>,
+    /// The folder that it runs in. Default `/`.
+    pub cwd: Option<PathBuf>,
+    /// Its environment, besides what it has of the gateway.
+    pub env: Vec<(String, String)>,
 }
 
 /// Data bits per character.

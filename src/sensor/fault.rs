@@ -112,6 +112,11 @@ pub(super) enum LineError {
     NoMatch,
     /// No line of it has an OBIS code and a value in brackets.
     NoObis,
+    /// It could not be read at all.
+    Unread {
+        /// Why.
+        why: String,
+    },
     /// None of the device's points is in it.
     NoPoint,
     /// Columns, but none of the device's points has a value in them.
@@ -145,6 +150,7 @@ impl fmt::Display for LineError {
             Self::NoPair { pair } => write!(f, "no key and value with \"{pair}\" between them"),
             Self::NoMatch => f.write_str("the pattern doesn't match"),
             Self::NoObis => f.write_str("no line has an OBIS code and a value in brackets"),
+            Self::Unread { why } => write!(f, "it can't be read: {why}"),
             Self::NoPoint => f.write_str("none of the device's points is in it"),
             Self::NoValue => f.write_str("none of the device's columns is a value"),
             Self::NoTaker => f.write_str("none of the port's devices takes it"),

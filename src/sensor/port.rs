@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{DeviceConfig, PortConfig};
+use super::config::{DeviceConfig, ExecConfig, PortConfig};
 use super::device::{Beginning, Device};
 use super::framing::Framer;
 use super::intake::{Intake, Place};
@@ -26,6 +26,8 @@ pub enum Input<'a> {
         /// Why, for people.
         error: &'a str,
     },
+    /// The port is there now, and wasn't before: whatever it still had to wait for is over.
+    Appeared,
     /// Bytes that were read.
     Bytes(&'a [u8]),
     /// The port is gone (end of file, EIO).
@@ -150,11 +152,14 @@ pub struct DeviceStatus {
 /// ```text
 /// Opening ── Opened ──> Open ── Lost ──┐
 ///    ^ └──── OpenFailed ──────────> Down
-///    └───── Tick at the deadline ──────┘
+///    └── Tick at the deadline, Appeared ┘
 /// ```
 #[derive(Debug)]
 pub struct Port {
-    config: PortConfig,
+    name: Arc<str>,
+    path: String,
+    /// The first line after opening has its beginning.
+    begins_whole: bool,
     intake: Intake,
     lanes: Vec<Lane>,
     state: State,
@@ -194,9 +199,37 @@ impl Port {
         seed: u64,
         now: Now,
     ) -> Self {
-        let (intake, framers) = Intake::new(config.name.clone(), devices, run, boot);
+        Self::of(config.name, config.path, devices, run, boot, seed, now)
+    }
+
+    /// The same for a program that prints what a port would send. Its first line is whole.
+    #[must_use]
+    pub fn of_program(
+        config: &ExecConfig,
+        devices: Vec<DeviceConfig>,
+        run: Run,
+        boot: BootId,
+        seed: u64,
+        now: Now,
+    ) -> Self {
+        let port = Self::of(config.name.clone(), config.command.join(" "), devices, run, boot, seed, now);
+        Self { begins_whole: true, ..port }
+    }
+
+    fn of(
+        name: Arc<str>,
+        path: String,
+        devices: Vec<DeviceConfig>,
+        run: Run,
+        boot: BootId,
+        seed: u64,
+        now: Now,
+    ) -> Self {
+        let (intake, framers) = Intake::new(name.clone(), devices, run, boot);
         Self {
-            config,
+            name,
+            path,
+            begins_whole: false,
             intake,
             lanes: framers.into_iter().map(|framer| Lane { framer, place: None }).collect(),
             state: State::Opening,
@@ -226,6 +259,11 @@ impl Port {
                 self.since = now.mono;
                 self.down(now.mono, error);
             }
+            (State::Down { .. }, Input::Appeared) => {
+                self.reopen.begin_anew();
+                self.state = State::Opening;
+                self.outputs.push_back(Output::Open);
+            }
             (State::Down { until }, Input::Tick) if until <= now.mono => {
                 self.state = State::Opening;
                 self.outputs.push_back(Output::Open);
@@ -254,8 +292,8 @@ impl Port {
     #[must_use]
     pub fn status(&self, now: Now) -> PortStatus {
         PortStatus {
-            name: self.config.name.clone(),
-            path: self.config.path.clone(),
+            name: self.name.clone(),
+            path: self.path.clone(),
             state: match self.state {
                 State::Opening => PortState::Opening,
                 State::Open => PortState::Open,
@@ -298,7 +336,7 @@ impl Port {
         if bytes.is_empty() {
             return;
         }
-        let quiet = now.mono.since(self.since) >= QUIET_BEFORE_LINE;
+        let quiet = self.begins_whole || now.mono.since(self.since) >= QUIET_BEFORE_LINE;
         let beginning = if quiet { Beginning::Seen } else { Beginning::Unseen };
         let Self { intake, lanes, outputs, .. } = self;
         for (index, Lane { framer, place }) in lanes.iter_mut().enumerate() {

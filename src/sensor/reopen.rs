@@ -29,6 +29,11 @@ impl Reopen {
         spread.clamp(WAIT_MIN, WAIT_MAX)
     }
 
+    /// It is there again: whatever kept it from opening before says nothing about now.
+    pub(super) fn begin_anew(&mut self) {
+        self.next = WAIT_MIN;
+    }
+
     /// The port was open for this long.
     pub(super) fn was_open(&mut self, span: Duration) {
         if span >= OPEN_LONG_ENOUGH {

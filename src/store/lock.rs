@@ -92,9 +92,17 @@ fn take(dir: &Path) -> Result<DirLock, StoreError> {
 /// # Errors
 /// As [`claim`]'s; [`StoreError::Io`], "find", where there is no store.
 pub(super) fn claim_existing(dir: &Path) -> Result<DirLock, StoreError> {
-    let marker = dir.join(MARKER);
-    check_marker(dir, &std::fs::read(&marker).map_err(StoreError::io("find", &marker))?, LAYOUT)?;
+    is_ours(dir)?;
     take(dir)
+}
+
+/// Whether a directory holds a store of a layout that we know.
+///
+/// # Errors
+/// As [`claim_existing`]'s, but for the lock.
+pub(super) fn is_ours(dir: &Path) -> Result<(), StoreError> {
+    let marker = dir.join(MARKER);
+    check_marker(dir, &std::fs::read(&marker).map_err(StoreError::io("find", &marker))?, LAYOUT).map(drop)
 }
 
 /// Which layout it is.

@@ -31,6 +31,7 @@
 //!                          gen-<number>.summary   what is in it, once it is sealed
 //!                          note-<name>      small facts that belong to it: see `note.rs`
 //!                          quarantine-<time>-gen-<number>/   damaged, set aside
+//!            gpio/<name>                       a counter's total, an output's last state, in two slots: see `kept.rs`
 //!            state/                            the broker's sessions and retained messages: see `state.rs`
 //! ```
 //!
@@ -46,6 +47,7 @@ mod done;
 mod error;
 mod generation;
 pub mod inspect;
+mod kept;
 mod lock;
 mod meta;
 mod note;
@@ -65,6 +67,7 @@ use std::path::{Path, PathBuf};
 pub use bounds::{Alarm, Bounds, Full};
 use bytes::Bytes;
 pub use error::StoreError;
+pub use kept::{KEPT_BYTES_MAX, Kept, KeptValue};
 pub use lock::CERTIFICATES;
 use outbox::Outbox;
 use space::Room;
@@ -531,7 +534,12 @@ const NAME_BYTES_MAX: usize = 150;
 
 /// The directory of the outbox called `name`: letters, digits, `-` and `_` as they are, all else as `%XX`.
 fn directory_name(name: &str) -> String {
-    let mut encoded = String::from(OUTBOX_PREFIX);
+    file_name(OUTBOX_PREFIX, name)
+}
+
+/// A name as part of a path, behind a prefix; see [`directory_name`].
+fn file_name(prefix: &str, name: &str) -> String {
+    let mut encoded = String::from(prefix);
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
             encoded.push(char::from(byte));

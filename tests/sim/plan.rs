@@ -57,6 +57,8 @@ pub struct Plan {
     pub drain: DrainOrder,
     /// What the LAN publishes goes into a stream of its own, of this priority.
     pub stream: Option<Priority>,
+    /// Readings share messages.
+    pub batch: bool,
 }
 
 impl Plan {
@@ -95,6 +97,7 @@ impl Plan {
                 true if one_in(2) => Some(Priority::Normal),
                 true => Some(if one_in(2) { Priority::High } else { Priority::Low }),
             },
+            batch: one_in(3) && fault == Fault::None,
         }
     }
 

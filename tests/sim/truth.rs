@@ -67,6 +67,15 @@ pub fn id_of(topic: &str, payload: &[u8]) -> Id {
     }
 }
 
+/// The readings of an array; of any other payload what it is.
+pub fn ids_of(topic: &str, payload: &[u8]) -> Vec<Id> {
+    if payload.first() != Some(&b'[') {
+        return vec![id_of(topic, payload)];
+    }
+    let all: Vec<serde_json::Value> = serde_json::from_slice(payload).unwrap();
+    all.iter().map(|reading| format!("{topic}:{}", reading["seq"].as_str().unwrap())).collect()
+}
+
 pub fn id_of_message(message: &Message) -> Id {
     match &message.reading {
         Some(reading) => format!("{}:{}", message.topic, reading.seq),
@@ -205,7 +214,9 @@ impl World {
             // QoS 0 that a cut took may come from disk again. What the bridge had to drop while the disk failed, or the
             // outbox at its bound, its publisher may send again, behind what was sent since.
             let was_dropped = told.dropped || self.truth.memory_full > 0;
-            let behind = told.qos == 0 || (told.resent && was_dropped);
+            // Readings that were refused together come again, each by itself.
+            let come_again = told.is_reading && self.plan.batch && self.plan.refuses;
+            let behind = told.qos == 0 || (told.resent && was_dropped) || come_again;
             if !seen.insert(id) || behind {
                 continue;
             }

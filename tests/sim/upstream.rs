@@ -8,7 +8,7 @@ use fieldgate::mqtt::{
     ReasonCode, SubAck, Version, decode, encode, frame,
 };
 
-use super::truth::{Id, Order, id_of};
+use super::truth::{Id, Order, ids_of};
 use super::world::{Event, World};
 
 /// What the upstream lets a 5.0 client have unacknowledged.
@@ -30,8 +30,8 @@ pub struct Upstream {
     greeted: bool,
     session: bool,
     subscribed: bool,
-    /// Nothing but this is taken until it came so often.
-    quota: Option<(Id, u32)>,
+    /// Nothing but this is taken until it came so often; and since when.
+    quota: Option<(Id, u32, u64)>,
     orders: VecDeque<Sent>,
     next_id: u16,
     numbers: u64,
@@ -154,7 +154,7 @@ impl World {
     fn upstream_publish(&mut self, publish: &Publish<'_>) {
         let Some(packet_id) = publish.packet_id else {
             assert_eq!(publish.qos, QoS::AtMostOnce);
-            return self.truth.taken(id_of(publish.topic, publish.payload));
+            return self.take(ids_of(publish.topic, publish.payload));
         };
         self.upstream.unacknowledged += 1;
         let window = match self.plan.version {
@@ -165,31 +165,44 @@ impl World {
         if publish.topic == "gw/status" || publish.topic == "gw/health" {
             return self.acknowledge(packet_id, ReasonCode::Success);
         }
-        let id = id_of(publish.topic, publish.payload);
-        if let Some((head, times)) = &mut self.upstream.quota {
-            if *head == id && *times == 0 {
+        let ids = ids_of(publish.topic, publish.payload);
+        let id = ids[0].clone();
+        if let Some((head, times, since)) = &mut self.upstream.quota {
+            // Readings that were refused together come again singly, before it: then any message will do, once what was
+            // on its way has been answered.
+            let long_since = self.plan.batch && self.plan.refuses && self.time > *since + 60_000_000;
+            if long_since || (*head == id && *times == 0) {
                 self.upstream.quota = None;
             } else {
                 *times = times.saturating_sub(u32::from(*head == id));
                 return self.acknowledge(packet_id, ReasonCode::QuotaExceeded);
             }
         } else if self.plan.quota && self.chance(60) {
-            self.upstream.quota = Some((id, self.random.u32(0..3)));
+            self.upstream.quota = Some((id, self.random.u32(0..3), self.time));
             self.happened.quota += 1;
             return self.acknowledge(packet_id, ReasonCode::QuotaExceeded);
         }
         // Whether it is refused is the message's fate, also when it comes twice.
-        if self.plan.refuses && id.ends_with("13") {
-            self.truth.refused(&id);
-            self.happened.refused += 1;
+        if self.plan.refuses && ids.iter().any(|id| id.ends_with("13")) {
+            if ids.len() == 1 {
+                self.truth.refused(&id);
+                self.happened.refused += 1;
+            }
             return self.acknowledge(packet_id, ReasonCode::NotAuthorized);
         }
-        self.truth.taken(id);
+        self.take(ids);
         if self.plan.withholds && self.chance(150) {
             self.happened.withheld += 1;
             return;
         }
         self.acknowledge(packet_id, ReasonCode::Success);
+    }
+
+    fn take(&mut self, ids: Vec<Id>) {
+        self.happened.shared += u64::from(ids.len() > 1);
+        for id in ids {
+            self.truth.taken(id);
+        }
     }
 
     fn acknowledge(&mut self, packet_id: PacketId, reason: ReasonCode) {

@@ -14,6 +14,8 @@ pub enum Python {
     Paho2,
     /// pymodbus 3: Modbus slaves.
     Pymodbus,
+    /// Readers of what readings are written in: CBOR, InfluxDB's line protocol, templates of Home Assistant.
+    Formats,
 }
 
 impl Python {
@@ -23,6 +25,7 @@ impl Python {
             Self::Paho1 => ("paho1", "venv-paho1"),
             Self::Paho2 => ("paho2", "venv-paho2"),
             Self::Pymodbus => ("pymodbus", "venv-pymodbus"),
+            Self::Formats => ("formats", "venv-formats"),
         }
     }
 

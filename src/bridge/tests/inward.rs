@@ -210,6 +210,43 @@ fn what_the_lan_cant_keep_is_not_acknowledged_but_asked_for_again() {
 }
 
 #[test]
+fn commands_that_upstream_kept_while_we_were_away_are_dropped_and_those_of_now_are_not() {
+    for version in [Version::V311, Version::V5] {
+        let mut rig = online(version);
+        rig.clear();
+        let command = "orders/cmd/pump/state";
+        rig.arrives(command, QoS::AtLeastOnce, 4);
+        assert_eq!(rig.delivered().len(), 1, "a new session has kept nothing");
+        rig.cut();
+        rig.connect(true);
+        rig.clear();
+        // What was kept comes at once, with other messages in between, and is acknowledged so that it stops coming.
+        for id in 5..15 {
+            rig.arrives(command, QoS::AtLeastOnce, id);
+            rig.arrives("cloud/a", QoS::AtMostOnce, 0);
+            rig.pass(400);
+        }
+        let topics: Vec<String> = rig.delivered().into_iter().map(|(topic, ..)| topic).collect();
+        assert_eq!(topics, vec!["lan/a"; 10]);
+        assert_eq!((rig.said("PubAck"), rig.status().inward.old_commands), (10, 10));
+        rig.pass(600);
+        rig.arrives(command, QoS::AtLeastOnce, 20);
+        rig.arrives(command, QoS::AtLeastOnce, 21);
+        assert_eq!(rig.delivered().len(), 12);
+        // A stream that never breaks doesn't keep commands out for ever.
+        rig.cut();
+        rig.connect(true);
+        rig.clear();
+        for _ in 0..20 {
+            rig.arrives("cloud/a", QoS::AtMostOnce, 0);
+            rig.pass(500);
+        }
+        rig.arrives(command, QoS::AtLeastOnce, 22);
+        assert_eq!(rig.delivered().len(), 21);
+    }
+}
+
+#[test]
 fn a_refused_subscription_is_told_in_words_and_costs_only_itself() {
     for (version, code, words) in [
         (Version::V311, 0x80, "unspecified error"),

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use super::upstream::{Broker, Got, read};
 use super::*;
 use crate::ranges::Ranges;
+use crate::reading::{Quality, Reading, Sample, Seq, Value};
 use crate::record::{self, RecordNo, StoredRecord};
 
 const SEEDS: u64 = 300;
@@ -52,6 +53,8 @@ struct Chaos {
     qos0: bool,
     drain: DrainOrder,
     priority: bool,
+    /// Most messages are readings, and share messages.
+    batch: bool,
 }
 
 #[derive(Default, Debug)]
@@ -80,7 +83,7 @@ struct Sim {
     greeted: bool,
     last_to_upstream: u64,
     last_to_bridge: u64,
-    ids: HashMap<u16, Option<Id>>,
+    ids: HashMap<u16, Vec<Id>>,
     // store
     disk: Disk,
     ops: std::collections::VecDeque<Op>,
@@ -110,6 +113,8 @@ struct Sim {
     refused: HashSet<Id>,
     at_crash: HashSet<Id>,
     duplicates_allowed: usize,
+    /// Messages that brought several records.
+    shared: u64,
 }
 
 fn chaos(seed: u64) -> Chaos {
@@ -132,6 +137,7 @@ fn chaos(seed: u64) -> Chaos {
             (false, false) => DrainOrder::OldestFirst,
         },
         priority: sometimes(3),
+        batch: sometimes(3),
     }
 }
 
@@ -186,6 +192,7 @@ impl Sim {
             refused: HashSet::new(),
             at_crash: HashSet::new(),
             duplicates_allowed: 0,
+            shared: 0,
         }
     }
 
@@ -286,7 +293,8 @@ impl Sim {
 
     fn end_connection(&mut self) {
         if self.open {
-            self.duplicates_allowed += usize::from(sim_config(self.version).inflight_max);
+            let together = if self.chaos.batch { usize::from(BATCH.messages_max) } else { 1 };
+            self.duplicates_allowed += usize::from(sim_config(self.version).inflight_max) * together;
         }
         self.open = false;
         self.conn += 1;
@@ -314,15 +322,32 @@ impl Sim {
             });
             self.all.push((id.clone(), qos));
             self.number_by_id.insert(id.clone(), self.next_no);
-            self.numbers.insert(self.next_no, id);
+            self.numbers.insert(self.next_no, id.clone());
             self.next_no += 1;
             self.appended += 1;
-            let message = Message { qos, ..message(&topic, &payload) };
+            let reading = self.chaos.batch && self.random.u32(0..6) > 0;
+            let reading = reading.then(|| Arc::new(self.reading(&id)));
+            let message = Message { qos, reading, ..message(&topic, &payload) };
             self.bridge.handle(self.now(), Input::Append { message, token });
         }
         if self.random.u32(0..10) == 0 {
             let payload = Bytes::from(format!("health {}", self.time));
             self.bridge.handle(self.now(), Input::Slot { topic: Arc::from("fieldgate/gw/health"), payload });
+        }
+    }
+
+    fn reading(&mut self, id: &str) -> Reading {
+        let now = self.now();
+        let (_, number) = id.rsplit_once(':').unwrap();
+        let value = Some(Value::Text("x".repeat(self.random.usize(0..100))));
+        Reading {
+            device: Arc::from("d"),
+            seq: Seq { run: Run(7), number: number.parse().unwrap() },
+            boot: BootId::default(),
+            mono: now.mono,
+            wall: now.wall,
+            trust: now.trust,
+            samples: vec![Sample { point: Arc::from("p"), value, quality: Quality::Good }],
         }
     }
 
@@ -391,15 +416,17 @@ impl Sim {
     fn note_sent(&mut self, bytes: &[u8]) {
         for got in read(bytes, self.version) {
             let Got::Publish(seen) = got else { continue };
-            let id = seen.topic.starts_with("data/").then(|| id_of(&seen.payload));
-            match (seen.id, id) {
-                (Some(packet), id) => {
-                    let clash = self.ids.insert(packet, id).is_some();
+            let is_record = seen.topic.starts_with("data/");
+            let ids = if is_record { ids_of(&seen.topic, &seen.payload) } else { Vec::new() };
+            self.shared += u64::from(ids.len() > 1);
+            match seen.id {
+                Some(packet) => {
+                    let clash = self.ids.insert(packet, ids).is_some();
                     assert!(!clash, "packet identifier {packet} is in use");
                     assert!(self.ids.len() <= 5, "more in flight than upstream allows");
                 }
-                (None, Some(id)) => self.note_done(&id),
-                (None, None) => panic!("a slot at QoS 0"),
+                None if is_record => ids.iter().for_each(|id| self.note_done(id)),
+                None => panic!("a slot at QoS 0"),
             }
         }
     }
@@ -416,13 +443,17 @@ impl Sim {
         while let Some(frame) = crate::mqtt::frame(rest, usize::MAX).unwrap() {
             rest = &rest[frame.len..];
             if let Ok(Packet::PubAck(ack)) = crate::mqtt::decode(frame, self.version)
-                && let Some(Some(id)) = self.ids.remove(&ack.packet_id.get())
+                && let Some(ids) = self.ids.remove(&ack.packet_id.get())
                 && ack.reason != ReasonCode::QuotaExceeded
+                // Those that were refused together come again, each by itself.
+                && !(ack.reason.is_error() && ids.len() > 1)
             {
-                if ack.reason.is_error() {
-                    self.refused.insert(id.clone());
+                for id in ids {
+                    if ack.reason.is_error() {
+                        self.refused.insert(id.clone());
+                    }
+                    self.note_done(&id);
                 }
-                self.note_done(&id);
             }
         }
     }
@@ -439,7 +470,10 @@ impl Sim {
         }
         for stored in records {
             let message = record::decode(&stored.bytes).unwrap();
-            let id = id_of(std::str::from_utf8(&message.payload).unwrap());
+            let id = match &message.reading {
+                Some(reading) => format!("{}:{}", message.topic, reading.seq.number),
+                None => id_of(std::str::from_utf8(&message.payload).unwrap()),
+            };
             assert_eq!(self.numbers[&stored.no.0], id, "a number names another record");
         }
     }
@@ -456,6 +490,19 @@ fn id_of(payload: &str) -> Id {
     payload.split(' ').next().unwrap_or_default().to_owned()
 }
 
+/// The records of a message, whether they share it or not.
+fn ids_of(topic: &str, payload: &str) -> Vec<Id> {
+    let mut readings = payload.split("\"seq\":\"7-").skip(1).peekable();
+    if readings.peek().is_none() {
+        return vec![id_of(payload)];
+    }
+    // data/2 has a map of its own, without batches.
+    assert_eq!(payload.starts_with('['), topic != "data/2", "{payload}");
+    readings.map(|rest| format!("{topic}:{}", rest.split('"').next().unwrap())).collect()
+}
+
+const BATCH: Batch = Batch { messages_max: 4, bytes_max: 400, wait_max: Duration::from_millis(500) };
+
 fn sim_config(version: Version) -> Config {
     Config {
         memory_bytes_max: 40 * 1024,
@@ -468,11 +515,12 @@ fn sim_config(version: Version) -> Config {
 
 fn drain_config(version: Version, chaos: &Chaos) -> Config {
     let high = Mapping { high: chaos.priority, ..mapping("data/2", "", "") };
-    Config { drain: chaos.drain, maps: vec![high, mapping("data/#", "", "")], ..sim_config(version) }
+    let others = Mapping { batch: chaos.batch.then_some(BATCH), ..mapping("data/#", "", "") };
+    Config { drain: chaos.drain, maps: vec![high, others], ..sim_config(version) }
 }
 
 /// Runs a seed; what came to pass, so that a test can tell whether it tried everything.
-fn run(seed: u64) -> [u64; 9] {
+fn run(seed: u64) -> [u64; 10] {
     let mut sim = Sim::new(seed);
     let mut when = 0;
     let until = 20_000_000;
@@ -510,13 +558,14 @@ fn run(seed: u64) -> [u64; 9] {
         sim.read_backwards,
         u64::from(sim.life > 0 && sim.start_records > 0),
         u64::from(twice),
+        sim.shared,
     ]
 }
 
 #[test]
 fn nothing_promised_is_lost_whatever_fails() {
     let mut failing = Vec::new();
-    let mut happened = [0; 9];
+    let mut happened = [0; 10];
     for seed in 0..SEEDS {
         match std::panic::catch_unwind(|| run(seed)) {
             Ok(counts) => happened.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count),

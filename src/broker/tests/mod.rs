@@ -12,6 +12,7 @@ mod acknowledgement;
 mod aliases;
 mod bridging;
 mod chaos;
+mod commanding;
 mod connection;
 mod counting;
 mod crashes;
@@ -129,6 +130,7 @@ pub(super) struct Bench {
     pub(super) accepted: Vec<(u64, bool)>,
     pub(super) batches: VecDeque<(u64, Vec<Change>)>,
     pub(super) authentications: Vec<(u32, String, Vec<u8>)>,
+    pub(super) commands: Vec<(Message, CommandBy)>,
     pub(super) mark: usize,
 }
 
@@ -173,6 +175,7 @@ impl Bench {
             accepted: Vec::new(),
             batches: VecDeque::new(),
             authentications: Vec::new(),
+            commands: Vec::new(),
             mark,
         }
     }
@@ -206,6 +209,10 @@ impl Bench {
                     self.forwards.push_back((outbox, message, token))
                 }
                 Event::Accepted { ticket, safe, .. } => self.accepted.push((ticket.0, safe)),
+                Event::Command { message, by, at } => {
+                    assert_eq!(at, self.now.mono);
+                    self.commands.push((message, by));
+                }
                 Event::Persist { number, changes } => self.batches.push_back((number, changes)),
             }
         }

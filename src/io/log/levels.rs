@@ -30,7 +30,16 @@ const SUBSYSTEMS: &[(&str, &[&str])] = &[
         &["fieldgate::auth", "fieldgate::io::pump", "fieldgate::io::passwords", "fieldgate::io::access"],
     ),
     ("bridge", &["fieldgate::bridge", "fieldgate::io::upstream", "fieldgate::io::transport"]),
-    ("sensor", &["fieldgate::sensor", "fieldgate::io::serial"]),
+    (
+        "sensor",
+        &[
+            "fieldgate::sensor",
+            "fieldgate::gpio",
+            "fieldgate::io::serial",
+            "fieldgate::io::gpio",
+            "fieldgate::io::commands",
+        ],
+    ),
     ("store", &["fieldgate::store", "fieldgate::io::store_task"]),
 ];
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::broker::home::Rules;
-use crate::broker::{ConnId, Reconfigure, Stats};
+use crate::broker::{CommandBy, ConnId, Reconfigure, Stats};
 use crate::config::Listener;
 use crate::io::doors::Wanted;
 use crate::io::server_tls::Keys;
 use crate::message::{Message, OutboxId, SafeToken, Ticket};
 use crate::secret::Secret;
+use crate::time::Mono;
 
 /// From the service thread to the broker thread.
 #[derive(Debug)]
@@ -116,6 +117,15 @@ pub enum FromBroker {
         ticket: Ticket,
         /// Whether what must be safe is.
         safe: bool,
+    },
+    /// A command to one of the gateway's devices.
+    Command {
+        /// As it was published.
+        message: Message,
+        /// Who has published it.
+        by: CommandBy,
+        /// When the broker had it.
+        at: Mono,
     },
     /// Check a name and password.
     Authenticate {

@@ -25,6 +25,7 @@ fn port_config() -> PortConfig {
         name: "com1".into(),
         kind: PortKind::Serial,
         path: "/dev/ttyUSB0".into(),
+        usb: None,
         baud: 9600,
         data_bits: DataBits::Eight,
         parity: Parity::None,
@@ -501,4 +502,52 @@ fn garbage_harms_no_good_line_is_counted_told_once_and_bounded() {
     assert_eq!((status.devices[0].readings, status.devices[0].bad_lines, status.bad_lines), (400, 400, 0));
     assert_eq!(feed(&mut port, 60_000, Input::Bytes(b"t=1\n")), ["good d after 400", "d 401 t=1"]);
     assert_eq!(feed(&mut port, 60_001, Input::Bytes(b"zzz\n")).len(), 1, "a new episode");
+}
+
+#[test]
+fn a_port_that_appears_is_opened_at_once_and_its_waits_begin_anew() {
+    let mut port = port(vec![device("a", key_value(), list(&["n"]))]);
+    let mut now = 0;
+    for _ in 0..8 {
+        while port.poll_output().is_some() {}
+        port.handle(at(now), Input::OpenFailed { error: "no such port" });
+        now = port.next_deadline().unwrap().as_nanos() / 1_000_000 + 1;
+        port.handle(at(now), Input::Tick);
+    }
+    while port.poll_output().is_some() {}
+    port.handle(at(now), Input::Appeared);
+    assert_eq!(port.poll_output(), None, "it is being opened already");
+    port.handle(at(now), Input::OpenFailed { error: "no such port" });
+    assert!(port.next_deadline().unwrap() > at(now + 20_000).mono);
+    while port.poll_output().is_some() {}
+    port.handle(at(now + 100), Input::Appeared);
+    assert_eq!(port.poll_output(), Some(Output::Open));
+    port.handle(at(now + 100), Input::OpenFailed { error: "permission denied" });
+    assert!(port.next_deadline().unwrap() < at(now + 1_500).mono, "udev may be at it still");
+    port.handle(at(now + 2_000), Input::Tick);
+    port.handle(at(now + 2_000), Input::Opened);
+    while port.poll_output().is_some() {}
+    port.handle(at(now + 2_100), Input::Appeared);
+    assert_eq!(port.poll_output(), None, "an open port is open");
+}
+
+#[test]
+fn the_first_line_of_a_program_is_whole() {
+    let config = ExecConfig {
+        name: "meter".into(),
+        command: vec!["/bin/meter".into(), "-x".into()],
+        user: None,
+        cwd: None,
+        env: Vec::new(),
+    };
+    let devices = || vec![device("a", csv(&["n"]), list(&["n"]))];
+    let first = |mut port: Port| {
+        port.handle(at(0), Input::Opened);
+        port.handle(at(1), Input::Bytes(b"17\n"));
+        std::iter::from_fn(|| port.poll_output()).any(|output| matches!(output, Output::Reading(_)))
+    };
+    let program = Port::of_program(&config, devices(), Run(17), BOOT, 1, at(0));
+    assert_eq!(program.status(at(0)).path, "/bin/meter -x");
+    assert!(first(program));
+    assert!(!first(port(devices())), "of a line it may be the end of one");
 }

@@ -177,6 +177,7 @@ impl World {
                 }
             }
             broker::Event::Authenticate { .. } => panic!("nobody has a password"),
+            broker::Event::Command { .. } => panic!("no device takes commands"),
             broker::Event::Forward { message, token, .. } => self.forward(message, token),
             broker::Event::Accepted { ticket, safe, .. } => self.push_up(Up::Accepted(ticket, safe)),
             broker::Event::Persist { number, changes } => self.disk_op(Op::Persist(number, changes)),

@@ -22,10 +22,12 @@ pub struct Happened {
     pub elided: u64,
     pub orders: u64,
     pub steps: u64,
+    /// Messages that brought several readings.
+    pub shared: u64,
 }
 
 impl Happened {
-    pub fn all(&self) -> [u64; 18] {
+    pub fn all(&self) -> [u64; 19] {
         [
             self.acknowledged,
             self.cuts,
@@ -45,6 +47,7 @@ impl Happened {
             self.elided,
             self.orders,
             self.steps,
+            self.shared,
         ]
     }
 
@@ -67,5 +70,6 @@ impl Happened {
         self.elided += other.elided;
         self.orders += other.orders;
         self.steps += other.steps;
+        self.shared += other.shared;
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use fieldgate::bridge;
 use fieldgate::broker::{self, ConnId};
 
-use super::settings::broker_config;
+use super::settings::{BATCH, broker_config};
 use super::{Event, World};
 
 /// The network between the gateway and its upstream.
@@ -49,7 +49,8 @@ impl World {
 
     pub fn end_link(&mut self) {
         if self.link.open {
-            self.truth.duplicates_allowed += u64::from(self.bridge_config().inflight_max);
+            let together = if self.plan.batch { u64::from(BATCH.messages_max) } else { 1 };
+            self.truth.duplicates_allowed += u64::from(self.bridge_config().inflight_max) * together;
         }
         self.link.open = false;
         self.link.conn += 1;

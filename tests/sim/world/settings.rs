@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldgate::bridge::{self, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
+use fieldgate::bridge::{self, Batch, Direction, DrainOrder, Mapping, Priority, RetainRule, StreamConfig};
 use fieldgate::broker::{self, ForwardRule, ListenerPolicy};
 use fieldgate::message::OutboxId;
 use fieldgate::mqtt::QoS;
@@ -28,8 +28,13 @@ fn mapping(filter: &str, direction: Direction) -> Mapping {
         expiry: None,
         high: false,
         stream: 0,
+        batch: None,
+        form: None,
     }
 }
+
+/// Readings that share a message.
+pub const BATCH: Batch = Batch { messages_max: 4, bytes_max: 400, wait_max: Duration::from_secs(1) };
 
 fn stream(drain: DrainOrder, priority: Priority) -> StreamConfig {
     StreamConfig { name: Arc::from("lan"), drain, live_share: 50, priority }
@@ -84,8 +89,9 @@ pub fn bridge_config(plan: &Plan, life: u64) -> bridge::Config {
         backoff_max: Duration::from_secs(2),
         backoff_refused_max: Duration::from_secs(5),
         stable_after: Duration::from_secs(60),
+        forms: Arc::default(),
         maps: vec![
-            mapping("gw/data/#", Direction::Out),
+            Mapping { batch: plan.batch.then_some(BATCH), ..mapping("gw/data/#", Direction::Out) },
             Mapping { stream: u16::from(plan.stream.is_some()), ..mapping("lan/#", Direction::Out) },
             mapping("order/#", Direction::In),
         ],

@@ -28,10 +28,11 @@ impl Sim {
     }
 
     pub(super) fn publish(&mut self, conn: u64, seen: &Seen) {
-        let id = id_of(&seen.payload);
+        let ids = ids_of(&seen.topic, &seen.payload);
+        let id = ids[0].clone();
         let is_record = seen.topic.starts_with("data/");
         let Some(packet) = seen.id else {
-            self.broker.take(seen);
+            self.take(seen, &ids);
             return;
         };
         if is_record && self.version == Version::V5 {
@@ -47,15 +48,25 @@ impl Sim {
                 return self.reply(conn, puback(self.version, packet, ReasonCode::QuotaExceeded));
             }
             // Whether it is refused is the message's fate, also when it comes twice.
-            if self.chaos.refuse && id.ends_with("13") {
+            if self.chaos.refuse && ids.iter().any(|id| id.ends_with("13")) {
                 return self.reply(conn, puback(self.version, packet, ReasonCode::NotAuthorized));
             }
         }
-        self.broker.take(seen);
+        self.take(seen, &ids);
         if self.chaos.lose_packets && self.chance(200) {
             return;
         }
         self.reply(conn, puback(self.version, packet, ReasonCode::Success));
+    }
+
+    /// Records are known by their names.
+    fn take(&mut self, seen: &Seen, ids: &[Id]) {
+        if !seen.topic.starts_with("data/") {
+            return self.broker.take(seen);
+        }
+        for id in ids {
+            self.broker.take(&Seen { payload: id.clone(), ..seen.clone() });
+        }
     }
 
     pub(super) fn reply(&mut self, conn: u64, bytes: Vec<u8>) {

@@ -165,6 +165,7 @@ pub struct World {
 
 pub fn port() -> PortConfig {
     PortConfig {
+        usb: None,
         name: "bus".into(),
         kind: PortKind::Serial,
         path: "/dev/bus".into(),

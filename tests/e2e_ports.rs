@@ -1,0 +1,308 @@
+//! Ports that come and go, from outside: adapters that come back under another name, adapters found by what they say of
+//! themselves, and the command that lists them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stdout,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use support::{Gateway, PATIENCE, Pty, Tap, fieldgate, find, json_device};
+
+/// Leads a link to another place in one step, as udev does.
+fn lead(link: &Path, target: &Path) {
+    let new = link.with_extension("new");
+    symlink(target, &new).unwrap();
+    fs::rename(new, link).unwrap();
+}
+
+fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Unplugs a port and plugs it in again, so many times; returns how long each took to be read again.
+fn replug(link: &Path, tap: &Tap, first: Pty, times: usize) -> Vec<Duration> {
+    let mut plugged = first;
+    let mut took = Vec::new();
+    for number in 1..=times {
+        if number % 2 == 0 {
+            // Gone for a while, as a cable that is pulled.
+            fs::remove_file(link).unwrap();
+            drop(plugged);
+            plugged = Pty::open();
+            lead(link, plugged.path());
+        } else {
+            // Another is there before the old one hangs up.
+            let next = Pty::open();
+            lead(link, next.path());
+            plugged = next;
+        }
+        let began = Instant::now();
+        plugged.write(b"\xff\x00{\"n\":");
+        plugged.line("");
+        plugged.line(&format!("{{\"n\": {number}}}"));
+        tap.wait("the port is read again", |message| message.json()["values"]["n"] == number);
+        took.push(began.elapsed());
+    }
+    took
+}
+
+fn replugs(ports: usize, times: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let link = |number: usize| dir.path().join(format!("usb-adapter-{number}"));
+    let ptys: Vec<Pty> = (0..ports).map(|_| Pty::open()).collect();
+    let calm = Pty::open();
+    let mut config = json_device("calm", calm.path());
+    for (number, pty) in ptys.iter().enumerate() {
+        symlink(pty.path(), link(number)).unwrap();
+        config += &json_device(&format!("d{number}"), &link(number));
+    }
+    let mut gateway = Gateway::start(&config);
+    gateway.wait("all ports are open", |status| {
+        status["ports"].as_array().unwrap().iter().all(|port| port["state"] == "open")
+    });
+    let calm_tap = Tap::subscribe(gateway.lan_port, &Gateway::topic("data/calm"));
+    let player = calm.play(times * 10, 20, |number| format!("{{\"n\": {number}}}"));
+    let before = descriptors(gateway.pid());
+    let mut took: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = ptys
+            .into_iter()
+            .enumerate()
+            .map(|(number, pty)| {
+                let (link, port) = (link(number), gateway.lan_port);
+                scope.spawn(move || {
+                    let tap = Tap::subscribe(port, &Gateway::topic(&format!("data/d{number}")));
+                    replug(&link, &tap, pty, times)
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    took.sort();
+    println!(
+        "{} replugs: read again after {:?} (median), {:?} (longest)",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    // On a quiet machine it is two seconds at most; this one may be busy.
+    assert!(took[took.len() / 2] < Duration::from_secs(3) && took[took.len() - 1] < PATIENCE, "{took:?}");
+    player.finish();
+    let last = times * 10 - 1;
+    calm_tap.wait("the last line of the calm port", |message| message.json()["values"]["n"] == last);
+    assert_eq!(calm_tap.messages().len(), times * 10, "nothing of the calm port is lost");
+    let status = gateway.ask("status");
+    assert_eq!(find(&status["ports"], "calm-port")["lost"], 0);
+    // The ends of these threads' subscribers take a moment.
+    gateway.wait("no descriptor is left open", |_| true);
+    let pid = gateway.pid();
+    support::eventually("no descriptor is left open", || (descriptors(pid) <= before).then_some(()));
+    gateway.stop();
+}
+
+#[test]
+fn ports_that_are_unplugged_are_read_again_soon_under_whatever_number_and_others_are_undisturbed() {
+    replugs(8, 25);
+}
+
+#[test]
+#[ignore = "takes a minute or two: tests/heavy/run e2e_ports"]
+fn a_thousand_replugs_leave_nothing_open() {
+    replugs(8, 125);
+}
+
+/// A tree as /sys and /dev, with pseudo-terminals as adapters.
+struct Tree {
+    dir: tempfile::TempDir,
+}
+
+impl Tree {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["dev/serial/by-id", "dev/serial/by-path", "sys/class/tty", "sys/drivers/ftdi_sio"] {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn plug(&self, name: &str, serial: &str, pty: &Pty) -> PathBuf {
+        let device = self.root().join(format!("sys/devices/usb1/1-{name}"));
+        let interface = device.join("1-1:1.0");
+        let tty = interface.join(name).join("tty").join(name);
+        fs::create_dir_all(&tty).unwrap();
+        let facts = [
+            ("idVendor", "0403"),
+            ("idProduct", "6001"),
+            ("serial", serial),
+            ("manufacturer", "FTDI"),
+            ("product", "FT232R USB UART"),
+        ];
+        for (fact, text) in facts {
+            fs::write(device.join(fact), format!("{text}\n")).unwrap();
+        }
+        fs::write(interface.join("bInterfaceNumber"), "00\n").unwrap();
+        symlink(self.root().join("sys/drivers/ftdi_sio"), interface.join(name).join("driver")).unwrap();
+        symlink(interface.join(name), tty.join("device")).unwrap();
+        symlink(pty.path(), self.root().join("dev").join(name)).unwrap();
+        symlink(&tty, self.root().join("sys/class/tty").join(name)).unwrap();
+        let by_id = self.root().join(format!("dev/serial/by-id/usb-FTDI_{serial}-if00"));
+        symlink(self.root().join("dev").join(name), by_id).unwrap();
+        self.root().join("dev").join(name)
+    }
+
+    fn unplug(&self, name: &str, serial: &str) {
+        fs::remove_file(self.root().join("sys/class/tty").join(name)).unwrap();
+        fs::remove_dir_all(self.root().join(format!("sys/devices/usb1/1-{name}"))).unwrap();
+        fs::remove_file(self.root().join(format!("dev/serial/by-id/usb-FTDI_{serial}-if00"))).unwrap();
+        fs::remove_file(self.root().join("dev").join(name)).unwrap();
+    }
+
+    fn ports(&self, arguments: &[&str]) -> (i32, String) {
+        let output =
+            fieldgate().arg("ports").args(arguments).env("FIELDGATE_SYS_ROOT", self.root()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        (output.status.code().unwrap(), text)
+    }
+}
+
+fn usb_device(name: &str, usb: &str) -> String {
+    json_device(name, Path::new("/dev/x")).replace("path = \"/dev/x\"", usb)
+}
+
+#[test]
+fn an_adapter_is_found_by_its_serial_number_and_two_that_match_are_told() {
+    let tree = Tree::new();
+    let (one, two) = (Pty::open(), Pty::open());
+    tree.plug("ttyUSB0", "A1", &one);
+    let config = usb_device("a", "usb = { serial = \"A1\" }")
+        + &usb_device("any", "usb = { vid_pid = \"0403:6001\", interface = 0 }")
+        + &usb_device("glob", &format!("path = \"{}/dev/serial/by-id/*_B2-*\"", tree.root().display()));
+    let mut gateway = Gateway::new(&config);
+    gateway.set_env("FIELDGATE_SYS_ROOT", tree.root().to_str().unwrap());
+    gateway.start_again();
+    let tap = Tap::subscribe(gateway.lan_port, &Gateway::topic("data/#"));
+    let read = |pty: &Pty, number: u64, device: &str| {
+        pty.line(&format!("{{\"n\": {number}}}"));
+        tap.wait("a line", |message| {
+            message.topic.ends_with(device) && message.json()["values"]["n"] == number
+        });
+    };
+    gateway.wait("the first is open", |status| find(&status["ports"], "a-port")["state"] == "open");
+    read(&one, 1, "data/a");
+
+    // A second of the kind: by kind alone nobody can say which, by a pattern of its name it is found.
+    tree.plug("ttyUSB1", "B2", &two);
+    gateway.wait("the second is found by its name", |status| {
+        find(&status["ports"], "glob-port")["state"] == "open"
+    });
+    read(&two, 2, "data/glob");
+    let status = gateway.wait("two that match are told", |status| {
+        let error = find(&status["ports"], "any-port")["error"].as_str().unwrap_or_default().to_owned();
+        error.contains("usb 0403:6001 interface 0: 2 ports match: ") && error.contains("ttyUSB1")
+    });
+    assert!(status["problems"].to_string().contains("2 ports match"), "{}", status["problems"]);
+
+    // The first comes back under another number.
+    tree.unplug("ttyUSB0", "A1");
+    drop(one);
+    gateway.wait("the first is gone", |status| find(&status["ports"], "a-port")["state"] == "down");
+    let again = Pty::open();
+    tree.plug("ttyUSB7", "A1", &again);
+    gateway.wait("the first is back", |status| find(&status["ports"], "a-port")["state"] == "open");
+    read(&again, 3, "data/a");
+    assert_eq!(find(&gateway.ask("status")["ports"], "glob-port")["lost"], 0);
+
+    let config = gateway.config();
+    let config = config.to_str().unwrap();
+    let (code, text) = tree.ports(&["--config", config]);
+    assert_eq!(code, 3, "one port matches two: {text}");
+    assert!(text.contains("ttyUSB7  ftdi_sio  used by a-port"), "{text}");
+    assert!(text.contains("usb 0403:6001  interface 0  serial A1  FTDI FT232R USB UART"), "{text}");
+    assert!(text.contains("[[port]]  usb = { serial = \"A1\" }"), "{text}");
+    assert!(text.contains("port any-port: usb 0403:6001 interface 0: 2 ports match"), "{text}");
+    let (_, text) = tree.ports(&["--json", "--config", config]);
+    let json: Json = serde_json::from_str(&text).unwrap();
+    assert_eq!(json["plugged"][0]["used_by"], serde_json::json!(["glob-port"]));
+    assert_eq!(json["plugged"][1]["serial"], "A1");
+    assert!(json["plugged"][1]["by_id"].as_str().unwrap().ends_with("usb-FTDI_A1-if00"));
+    gateway.stop();
+}
+
+/// Ticks of the processor that a process has used, a hundredth of a second each, and its resident kilobytes.
+fn used(pid: u32) -> (f64, u64) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (ticks as f64 / 100.0, rss.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+#[test]
+#[ignore = "takes the whole machine: tests/heavy/run e2e_ports"]
+fn sixty_four_ports_at_full_speed_lose_nothing() {
+    const PORTS: usize = 64;
+    const SECONDS: u64 = 20;
+    // 115200 baud are 11,520 bytes a second: 192 lines of 60 bytes.
+    const PER_SECOND: u64 = 192;
+    let ptys: Vec<Pty> = (0..PORTS).map(|_| Pty::open()).collect();
+    let mut config = String::new();
+    for (number, pty) in ptys.iter().enumerate() {
+        config += &json_device(&format!("d{number}"), pty.path());
+    }
+    let mut gateway = Gateway::start(&config);
+    gateway.wait("all ports are open", |status| {
+        status["ports"].as_array().unwrap().iter().all(|port| port["state"] == "open")
+    });
+    let (before, _) = used(gateway.pid());
+    let began = Instant::now();
+    // One thread for all lines, in steps of 50 ms, as adapters hand their bytes over.
+    let steps = SECONDS * 20;
+    let mut sent = 0_u64;
+    for step in 0..steps {
+        let due = (step + 1) * PER_SECOND / 20;
+        let mut burst = String::new();
+        for number in sent..due {
+            let line = format!("{{\"n\": {number}, \"t\": 21.5, \"h\": 45.25, \"p\": 1013.1");
+            burst += &format!("{line}{:>width$}}}\n", "", width = 58 - line.len());
+        }
+        sent = due;
+        for pty in &ptys {
+            pty.write(burst.as_bytes());
+        }
+        let next = began + Duration::from_millis((step + 1) * 50);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    let took = began.elapsed();
+    let (after, rss) = used(gateway.pid());
+    println!(
+        "{PORTS} ports, {} bytes a second each, {:.1} s: {:.0} % of one processor, {rss} kB",
+        sent * 60 / SECONDS,
+        took.as_secs_f64(),
+        (after - before) / took.as_secs_f64() * 100.0
+    );
+    let status = gateway.wait("every line is read", |status| {
+        status["devices"].as_array().unwrap().iter().all(|device| device["readings"] == sent)
+    });
+    for device in status["devices"].as_array().unwrap() {
+        assert_eq!(device["bad_lines"], 0, "{device}");
+    }
+    assert_eq!(status["drops"]["handover_full"], 0, "{status}");
+    assert_eq!(find(&status["devices"], "d63")["readings"], sent);
+    gateway.stop();
+}
