@@ -104,6 +104,7 @@ fn trial(kind: CodecKind) -> Trial {
         points: Points::All,
         stale_after: Duration::from_secs(60),
         poll: None,
+        commands: Vec::new(),
     })
 }
 

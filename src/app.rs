@@ -2,16 +2,21 @@
 
 mod gpio;
 mod ground;
+mod lineup;
 mod readings;
+mod registry;
 mod reload;
-mod sources;
+mod supervised;
 #[cfg(test)]
 mod tests;
 mod threads;
 mod upstreams;
+mod wanted;
+mod web;
 
 use std::cell::{OnceCell, RefCell};
 use std::future::Future;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
@@ -24,38 +29,44 @@ use tracing::{error, info, warn};
 
 use crate::broker::{self, Broker};
 use crate::config::Config;
+use crate::events::Events;
 use crate::io::admission::Access;
-use crate::io::bus;
-use crate::io::clock::Clock;
 use crate::io::commands::CommandDesk;
 use crate::io::control;
 use crate::io::descriptors;
+use crate::io::journal::Journal;
 use crate::io::listener::ListenerStatus;
+use crate::io::live::Live;
 use crate::io::log::Logs;
 use crate::io::mailbox::Mailbox;
+use crate::io::operations::Desk;
 use crate::io::panics::Panics;
+use crate::io::passwords::Order;
 use crate::io::pid_file::PidFile;
+use crate::io::provisioned;
 use crate::io::pump;
-use crate::io::readings::Readings;
 use crate::io::reporter::{self, Reporter};
-use crate::io::serial;
 use crate::io::shard::{FromBroker, ToBroker};
+use crate::io::source::Sources;
 use crate::io::store_task::{Job, StoreHandle};
+use crate::io::supervisor;
 use crate::limits::HANDOVER_BYTES_MAX;
-use crate::reading::Run;
-use crate::sensor::{Bus, DeviceConfig, Port, PortConfig, PortKind};
-use crate::time::BootId;
 
-use gpio::{make_lines, start_lines};
+use gpio::{LinesTask, make_lines};
 use ground::Ground;
+use lineup::Constants;
+use registry::Registry;
 use reload::Reloader;
+use supervised::Supervised;
 use threads::{BrokerShared, Watched, start_broker, start_store, watch_store};
-use upstreams::{answer_channels, make_bridges, start_upstreams, upstream_shared};
+use upstreams::Upstreams;
 
 pub use reload::Origin;
 
 /// Upstreams get this long to commit, say goodbye and disconnect.
 const UPSTREAM_STOP_MAX: Duration = Duration::from_secs(8);
+/// A change of the config that is under way gets this long.
+const RELOAD_STOP_MAX: Duration = Duration::from_secs(10);
 /// The store gets this long to close.
 const STORE_STOP_MAX: Duration = Duration::from_secs(2);
 /// Requests to read the config again that wait for one that is under way; further ones are told to come back.
@@ -72,7 +83,7 @@ pub fn run(
     origin: Option<Origin>,
     logs: Option<Logs>,
     stop: impl Future<Output = ()>,
-) -> Result<(), String> {
+) -> Result<End, String> {
     descriptors::raise_limit();
     // Removed at the very end.
     let mut pid_file = config.gateway.pid_file.as_deref().map(PidFile::take).transpose()?;
@@ -95,25 +106,34 @@ pub fn run(
     result
 }
 
+/// Why a gateway has ended that did as it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Whoever started it wanted so.
+    Asked,
+    /// Somebody wants it to be started again.
+    Restart,
+}
+
 /// A running gateway.
 struct Gateway {
+    /// What it was started with.
     config: Arc<Config>,
-    reporter: Rc<Reporter>,
+    registry: Rc<Registry>,
     pump: Task<()>,
     /// To the pump.
     changes: answers::UnboundedSender<pump::Change>,
     broker: Arc<Mailbox<ToBroker>>,
-    from_broker: Arc<Mailbox<FromBroker>>,
     broker_thread: Watched,
     store_thread: Watched,
     jobs: mpsc::Sender<Job>,
     changed: Rc<Notify>,
     stop_sensors: watch::Sender<bool>,
-    stop_upstreams: watch::Sender<bool>,
-    sensors: Vec<Task<()>>,
-    readings: Rc<Readings>,
     keeping: Task<()>,
-    upstreams: Vec<Task<()>>,
+    supervised: Supervised,
+    /// To the password thread, for the page.
+    orders: mpsc::Sender<Order>,
+    claim_file: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -127,15 +147,15 @@ impl Gateway {
         let listeners = Arc::new(Mutex::new(listener_statuses(&config)));
         let access = Access::open(&config, &ground.clock)?;
         let machine = make_broker(&config, &access, &mut ground);
+        let orders = access.orders();
+        let (people, page, claim_file) = web::people(&config, &ground.clock);
         let left_behind = readings::left_behind(&config, &machine);
-        let (answer_senders, answer_receivers) = answer_channels(&config);
+        let (channels, answers) = upstreams::channels(&config);
         let (store_error, volatile_state) = ground.errors();
-        let (stop_sensors, stopping_sensors) = watch::channel(false);
-        let (stop_upstreams, stopping_upstreams) = watch::channel(false);
-        let changed = Rc::new(Notify::new());
-        let Ground { clock, boot, run, instance, store, outboxes, notes, .. } = ground;
-        let bridges = make_bridges(&config, &clock, boot, run, &instance, &outboxes, &notes);
-        let StoreHandle { jobs, thread, status: disk } = start_store(store, answer_senders, &broker, &clock)?;
+        let Ground { clock, boot, run, instance, store, outboxes, notes, moved_from, .. } = ground;
+        let supervised = Supervised::new();
+        let StoreHandle { jobs, thread, status: disk } =
+            start_store(store, answers, &broker, &clock, &supervised.store)?;
         let store_thread = watch_store(thread)?;
         let shared = BrokerShared {
             inbox: &broker,
@@ -143,38 +163,37 @@ impl Gateway {
             jobs: &jobs,
             clock: &clock,
             panics: &panics,
+            beat: &supervised.broker,
         };
         let broker_thread = start_broker(&config, machine, shared, &listeners, &forwards_dropped)?;
-        let (lines, kept) = make_lines(&config, &clock, boot, run);
+        let constants = Constants { clock: clock.clone(), boot, run, instance };
+        let (lines, kept) = make_lines(&config, &constants);
+        let changed = Rc::new(Notify::new());
         let base = config.gateway.base_topic.clone();
-        let desk = CommandDesk::new(base, broker.clone(), clock.clone(), changed.clone());
-        let sources = sources::make(&config, &clock, boot, run);
-        let upstreams = start_upstreams(
-            &config,
-            bridges.clone(),
-            answer_receivers,
-            &upstream_shared(&jobs, &broker, &clock, &changed, &stopping_upstreams, &panics),
-        );
+        let events = Arc::new(Mutex::new(Events::default()));
+        let journal = Journal::new(events.clone(), clock.clone());
+        let desk = CommandDesk::new(base, broker.clone(), clock.clone(), changed.clone(), journal);
         let reporter = Rc::new(Reporter {
             told_ends: RefCell::default(),
             gateway: config.gateway.id.clone(),
             site: RefCell::new(config.gateway.site.clone()),
             base: config.gateway.base_topic.clone(),
             run: run.0,
-            instance: instance.to_string(),
+            boot,
+            instance: constants.instance.to_string(),
             started,
-            ports: make_ports(&config, &clock, boot, run),
-            buses: make_buses(&config, &clock, boot, run),
+            sources: Sources::default(),
             gpio: lines,
             sim: Rc::default(),
             desk: Rc::new(desk),
-            sources,
-            bridges: bridges.into_iter().map(|(bridge, _)| bridge).collect(),
+            links: Rc::default(),
             listeners,
             broker: broker.clone(),
             jobs: jobs.clone(),
             access_errors: access.errors.clone(),
             store_error,
+            provisioned: provisioned::note(&config.gateway.data_dir).as_ref().map(provisioned::words),
+            moved_from,
             volatile_state,
             disk,
             readings: OnceCell::new(),
@@ -182,92 +201,129 @@ impl Gateway {
             forwards_dropped,
             data_dir: config.gateway.data_dir.clone(),
             reload: RefCell::default(),
+            changes: OnceCell::new(),
             changed: changed.clone(),
             clock,
             logs,
             panics,
+            live: Rc::new(Live::new(config.web.enabled)),
+            events,
+            people,
+            page,
+            restart: Rc::default(),
         });
+        let upstreams = Upstreams::new(constants.clone(), upstreams::shared(&reporter), outboxes.len());
+        upstreams.start(&config, channels, (&outboxes, &notes));
         let readings = readings::make_readings(&config, left_behind, boot, &reporter);
-        let _ = reporter.readings.set(readings.clone());
-        let keeping = spawn_local(crate::io::readings::run(readings.clone(), stopping_sensors.clone()));
-        let mut sensors = start_sensors(&config, &readings, &reporter, &stopping_sensors);
-        sensors.push(start_lines(&config, &readings, kept, &reporter, &stopping_sensors));
+        let (stop_sensors, stopping) = watch::channel(false);
+        let keeping = spawn_local(crate::io::readings::run(readings.clone(), stopping.clone()));
         let (changes, new_configs) = answers::unbounded_channel();
         let pump = start_pump(access, new_configs, &from_broker, &reporter);
+        let lines = LinesTask::start(&config, kept, &readings, &reporter, &stopping);
+        let fed = (reporter, from_broker);
+        let registry = Rc::new(Registry::start(&config, constants, upstreams, (lines, readings), fed));
         Ok(Self {
             config,
-            reporter,
+            registry,
             pump,
             changes,
             broker,
-            from_broker,
             broker_thread,
             store_thread,
             jobs,
             changed,
             stop_sensors,
-            stop_upstreams,
-            sensors,
-            readings,
             keeping,
-            upstreams,
+            supervised,
+            orders,
+            claim_file,
         })
+    }
+
+    /// Tells that it runs: in the log, and among the events.
+    fn tell_start(&self, reporter: &Reporter) {
+        info!(
+            gateway = self.config.gateway.id,
+            version = env!("CARGO_PKG_VERSION"),
+            run = reporter.run,
+            base = %self.config.gateway.base_topic,
+            "started"
+        );
+        reporter.journal().note(
+            "started",
+            None,
+            format!("fieldgate {}, run {}", env!("CARGO_PKG_VERSION"), reporter.run),
+        );
     }
 
     async fn serve(
         mut self,
         origin: Option<(Origin, Option<Signal>)>,
         stop: impl Future<Output = ()>,
-    ) -> Result<(), String> {
-        info!(
-            gateway = self.config.gateway.id,
-            version = env!("CARGO_PKG_VERSION"),
-            run = self.reporter.run,
-            base = %self.config.gateway.base_topic,
-            "started"
-        );
+    ) -> Result<End, String> {
+        let reporter = self.registry.reporter.clone();
+        self.tell_start(&reporter);
         let health_every = watch::Sender::new(self.config.health.every);
         let reporting = spawn_local({
-            let reporter = self.reporter.clone();
+            let reporter = reporter.clone();
             let (every, changed) = (health_every.subscribe(), self.changed.clone());
             let stop = self.stop_sensors.subscribe();
             let run = move |reporter| reporter::run(reporter, every.clone(), changed.clone(), stop.clone());
             async move { reporter.panics.keep("health", || run(reporter.clone())).await }
         });
         let (reload, requests) = answers::channel(RELOADS_WAITING_MAX);
+        let (stop_reloading, stopping) = watch::channel(false);
         let reloading = origin.map(|(origin, hangup)| {
+            reporter.begin_changes(&origin.file, origin.error.clone(), reload.clone());
             let reloader = Reloader {
                 origin,
                 started: self.config.clone(),
                 running: Config::clone(&self.config),
-                reporter: self.reporter.clone(),
+                registry: self.registry.clone(),
+                reporter: reporter.clone(),
                 changes: self.changes.clone(),
                 health_every,
             };
-            spawn_local(reloader.run(hangup, requests))
+            spawn_local(reloader.run(hangup, requests, stopping))
         });
-        let logging = self.reporter.logs.clone().map(|logs| {
+        let logging = reporter.logs.clone().map(|logs| {
             logs.attach(&self.broker);
             spawn_local(logs.keep())
         });
-        let control = match control::bind(&self.config.gateway.control_socket) {
-            Ok(socket) => Some(spawn_local(control::serve(socket, self.reporter.clone(), reload))),
-            Err(error) => {
-                error!(error, "no control socket; set gateway.control_socket to a path that can be written");
-                None
-            }
-        };
+        let desk = Desk::new(reporter.clone(), reload);
+        let (stop_page, page_stops) = watch::channel(false);
+        let page = web::start(
+            &self.config,
+            desk.clone(),
+            &reporter,
+            self.orders.clone(),
+            self.claim_file.take(),
+            page_stops,
+            self.supervised.web.clone(),
+        );
+        let control = start_control(&self.config, desk);
+        let supervised = spawn_local(self.supervised.clone().run(self.broker.clone(), self.jobs.clone()));
         let result = tokio::select! {
-            () = stop => Ok(()),
-            () = self.reporter.panics.too_many() => Err("it had to stop after panics; the log tells where"),
+            () = stop => Ok(End::Asked),
+            () = reporter.restart.notified() => Ok(End::Restart),
+            () = reporter.panics.too_many() => Err("it had to stop after panics; the log tells where"),
             _ = &mut self.broker_thread.ended => Err("the broker thread has died"),
             _ = &mut self.store_thread.ended => Err("the store thread has died"),
         };
         info!("stopping");
-        for task in [control, reloading].into_iter().flatten() {
+        supervisor::stopping();
+        stop_page.send_replace(true);
+        for task in [control, Some(supervised)].into_iter().flatten() {
             task.abort();
         }
+        stop_reloading.send_replace(true);
+        end_reloading(reloading).await;
+        drop(reporter);
         self.stop().await;
+        if let Some(page) = page {
+            // It has ended long since; a panic in it has been told.
+            let _ = page.join();
+        }
         for task in [Some(reporting), logging].into_iter().flatten() {
             task.abort();
         }
@@ -276,42 +332,25 @@ impl Gateway {
 
     /// Stops in the order of the data: sensors first, then what they fed.
     async fn stop(self) {
+        let registry = self.registry;
         self.stop_sensors.send_replace(true);
-        for sensor in self.sensors {
-            // A task that panicked has told so; the others still stop in order.
-            let _ = sensor.await;
-        }
+        registry.lineup.end(&[]).await;
+        registry.lines.end().await;
         let _ = self.keeping.await;
-        self.readings.stop();
+        registry.readings.stop();
         // What the sensors had handed over is routed, then put into the outboxes.
         let (routed, wait) = oneshot::channel();
         self.broker.force(ToBroker::Sync(routed));
         let _ = tokio::time::timeout(UPSTREAM_STOP_MAX, wait).await;
-        let _ = tokio::time::timeout(UPSTREAM_STOP_MAX, self.from_broker.emptied()).await;
-        self.reporter.publish_lan_status(false, "stopped");
-        self.stop_upstreams.send_replace(true);
-        let all = async {
-            for upstream in self.upstreams {
-                let _ = upstream.await;
-            }
-        };
-        if tokio::time::timeout(UPSTREAM_STOP_MAX, all).await.is_err() {
+        let _ = tokio::time::timeout(UPSTREAM_STOP_MAX, registry.from_broker.emptied()).await;
+        registry.reporter.publish_lan_status(false, "stopped");
+        if tokio::time::timeout(UPSTREAM_STOP_MAX, registry.upstreams.end_all()).await.is_err() {
             warn!("an upstream or the store did not stop in time");
-        }
-        let at_risk: u64 = self
-            .reporter
-            .bridges
-            .iter()
-            .map(|bridge| bridge.machine.borrow().status(self.reporter.clock.now()).unsafe_records)
-            .sum();
-        if at_risk > 0 {
-            error!(records = at_risk, "stopped with records that could not be written to the store");
         }
         self.broker.force(ToBroker::Stop);
         let _ = self.broker_thread.thread.join();
         self.pump.abort();
-        drop(self.readings);
-        drop(self.reporter);
+        drop(registry);
         drop(self.jobs);
         // The last batch of the broker's state is on its way, or was given up.
         let closed = async {
@@ -326,6 +365,27 @@ impl Gateway {
     }
 }
 
+/// Answers at the control socket, where there can be one.
+fn start_control(config: &Config, desk: Desk) -> Option<Task<()>> {
+    match control::bind(&config.gateway.control_socket) {
+        Ok(socket) => Some(spawn_local(control::serve(socket, desk))),
+        Err(error) => {
+            error!(error, "no control socket; set gateway.control_socket to a path that can be written");
+            None
+        }
+    }
+}
+
+/// A change that is under way is carried through: what it has taken apart is then put together, and stopped in order.
+async fn end_reloading(reloading: Option<Task<()>>) {
+    if let Some(mut reloading) = reloading
+        && tokio::time::timeout(RELOAD_STOP_MAX, &mut reloading).await.is_err()
+    {
+        warn!("a change of the config was cut short");
+        reloading.abort();
+    }
+}
+
 /// The way between the broker thread and the service thread.
 fn handover<T>() -> Arc<Mailbox<T>> {
     Arc::new(Mailbox::new(HANDOVER_BYTES_MAX))
@@ -335,6 +395,7 @@ fn listener_statuses(config: &Config) -> Vec<ListenerStatus> {
     let status = |listener: &crate::config::Listener| ListenerStatus {
         name: listener.name.clone(),
         address: listener.bind.clone(),
+        transport: listener.transport(),
         error: None,
         dates: Vec::new(),
     };
@@ -365,7 +426,7 @@ fn start_pump(
     spawn_local(pump::run(pump::Setup {
         from_broker: from_broker.clone(),
         broker: reporter.broker.clone(),
-        bridges: reporter.bridges.clone(),
+        links: reporter.links.clone(),
         desk: reporter.desk.clone(),
         clock: reporter.clock.clone(),
         access,
@@ -373,53 +434,4 @@ fn start_pump(
         changed: reporter.changed.clone(),
         panics: reporter.panics.clone(),
     }))
-}
-
-/// The devices of a port, and whether they are asked. A port without devices is opened, and listened to.
-fn devices_of(config: &Config, port: &PortConfig) -> (Vec<DeviceConfig>, bool) {
-    let devices: Vec<_> = config.devices.iter().filter(|device| device.port == port.name).cloned().collect();
-    let is_polled = port.kind == PortKind::Tcp || devices.iter().any(|device| device.poll.is_some());
-    (devices, is_polled)
-}
-
-/// The machines of the ports whose devices send by themselves, each with its place in the config.
-fn make_ports(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<(usize, Rc<RefCell<Port>>)> {
-    let port = |(index, port): (usize, &PortConfig)| {
-        let (devices, is_polled) = devices_of(config, port);
-        let machine = || Port::new(port.clone(), devices, run, boot, fastrand::u64(..), clock.now());
-        (!is_polled).then(|| (index, Rc::new(RefCell::new(machine()))))
-    };
-    config.ports.iter().enumerate().filter_map(port).collect()
-}
-
-/// The machines of the ports whose devices are asked.
-fn make_buses(config: &Config, clock: &Clock, boot: BootId, run: Run) -> Vec<(usize, Rc<RefCell<Bus>>)> {
-    let bus = |(index, port): (usize, &PortConfig)| {
-        let (devices, is_polled) = devices_of(config, port);
-        let machine = || Bus::new(port.clone(), devices, run, boot, fastrand::u64(..), clock.now());
-        is_polled.then(|| (index, Rc::new(RefCell::new(machine()))))
-    };
-    config.ports.iter().enumerate().filter_map(bus).collect()
-}
-
-fn start_sensors(
-    config: &Config,
-    readings: &Rc<Readings>,
-    reporter: &Reporter,
-    stop: &watch::Receiver<bool>,
-) -> Vec<Task<()>> {
-    let common = sources::common(readings, reporter, stop);
-    let port = |(index, machine): &(usize, Rc<RefCell<Port>>)| {
-        let (machine, common) = (machine.clone(), common.clone());
-        let config = config.ports.get(*index)?.clone();
-        Some(spawn_local(serial::run(serial::Setup { config, machine, common })))
-    };
-    let bus = |(index, machine): &(usize, Rc<RefCell<Bus>>)| {
-        let (machine, common) = (machine.clone(), common.clone());
-        let config = config.ports.get(*index)?.clone();
-        Some(spawn_local(bus::run(bus::Setup { config, machine, common })))
-    };
-    let ports = reporter.ports.iter().filter_map(port);
-    let lines = ports.chain(reporter.buses.iter().filter_map(bus));
-    lines.chain(sources::start(config, &common, reporter)).collect()
 }

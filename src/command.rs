@@ -67,6 +67,8 @@ pub struct Counts {
     pub done: u64,
     /// Tried, without success.
     pub failed: u64,
+    /// Sent, and not confirmed.
+    pub unknown: u64,
     /// Not tried.
     pub refused: u64,
     /// Of these, since they were retained, late or expired.
@@ -272,6 +274,7 @@ impl Commands {
         let count = match audit.outcome {
             Outcome::Done(_) => &mut self.counts.done,
             Outcome::Failed(_) => &mut self.counts.failed,
+            Outcome::Unknown(_) => &mut self.counts.unknown,
             Outcome::Refused(_) => &mut self.counts.refused,
         };
         *count += 1;

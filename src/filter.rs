@@ -104,6 +104,13 @@ impl Filter {
         }
     }
 
+    /// The same, where so many were published before.
+    #[must_use]
+    pub const fn behind(mut self, published: u64) -> Self {
+        self.seq.number = published;
+        self
+    }
+
     /// Takes a reading; what is published goes to `out`.
     pub fn take(&mut self, now: Mono, reading: Reading, out: &mut Vec<Reading>) {
         self.is_stale = false;

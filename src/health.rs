@@ -3,7 +3,11 @@
 
 mod buses;
 mod certificates;
+mod clock;
 mod lines;
+mod page;
+mod sensors;
+mod sentence;
 mod upstreams;
 
 use std::time::Duration;
@@ -19,8 +23,11 @@ use crate::gpio;
 use crate::reading::Value;
 use crate::sensor::bus::BusStatus;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
-use crate::time::{Now, Timestamp};
+use crate::time::{BootId, ClockSource, Now, Timestamp};
 pub use certificates::UpstreamCertificate;
+use clock::clock_json;
+pub use page::Page;
+pub use sensors::UnitOf;
 pub use upstreams::{Outbox, link_state};
 use upstreams::{outbox_problems, stream_json, upstream_problems};
 
@@ -29,6 +36,8 @@ use upstreams::{outbox_problems, stream_json, upstream_problems};
 pub struct Snapshot {
     /// When it was taken.
     pub now: Now,
+    /// Who vouches for its wall clock.
+    pub clock_source: ClockSource,
     /// The gateway's id.
     pub gateway: String,
     /// For people.
@@ -37,6 +46,8 @@ pub struct Snapshot {
     pub uptime: Duration,
     /// This start's number.
     pub run: u64,
+    /// The kernel's identifier of this boot; `None` where it doesn't tell.
+    pub boot: Option<BootId>,
     /// The ports and their devices.
     pub ports: Vec<PortStatus>,
     /// What the polled ones cost, and how their devices answer.
@@ -63,6 +74,12 @@ pub struct Snapshot {
     pub config_error: Option<String>,
     /// What of the config on disk counts at the next start.
     pub next_start: Vec<String>,
+    /// What came of the provisioning file, in words.
+    pub provisioned: Option<String>,
+    /// The machine that the data directory was made on, if that was another one; known until the next start.
+    pub moved_from: Option<String>,
+    /// The change of the config that goes back unless it is confirmed.
+    pub config_pending: Option<String>,
     /// Why nothing can be kept on disk.
     pub store_error: Option<String>,
     /// Why sessions and retained messages, which were to be on disk, are in memory only since the start.
@@ -77,6 +94,8 @@ pub struct Snapshot {
     pub panics: u64,
     /// The place of the last one in the program's text.
     pub last_panic: Option<String>,
+    /// How the page does.
+    pub page: Page,
     /// Resident memory.
     pub rss_bytes: Option<u64>,
     /// Free bytes where the store is.
@@ -139,6 +158,7 @@ impl Snapshot {
                 problems.push(format!("listener {name}: {error}"));
             }
         }
+        problems.extend(self.page.problem());
         for (listener, dated) in &self.dates {
             problems
                 .extend(dated.warning(self.now.wall).map(|words| format!("listener {listener}: {words}")));
@@ -147,6 +167,7 @@ impl Snapshot {
             problems.extend(certificate.problem(self.now.wall));
         }
         problems.extend(self.access_errors.iter().cloned());
+        problems.extend(self.provisioned.iter().filter(|words| words.contains(" failed: ")).cloned());
         if let Some(error) = &self.config_error {
             problems.push(format!("the config on disk is not what runs: {error}"));
         }
@@ -186,8 +207,12 @@ impl Snapshot {
             "site": self.site,
             "version": env!("CARGO_PKG_VERSION"),
             "run": self.run,
+            "provisioning": self.provisioned,
+            "moved_from": self.moved_from,
+            "boot": self.boot.map(|boot| format!("{:032x}", u128::from_be_bytes(boot.0))),
             "uptime_s": self.uptime.as_secs(),
             "clock": self.now.trust.as_str(),
+            "clock_source": clock_json(&self.clock_source),
             "upstreams": self.upstreams_json(),
             "ports": self.ports.iter().map(port_json).collect::<Vec<_>>(),
             "buses": self.buses.iter().map(buses::bus_json).collect::<Vec<_>>(),
@@ -198,7 +223,12 @@ impl Snapshot {
             "listeners": self.listeners.iter().map(|(name, address, error)| {
                 json!({"name": name, "address": address, "error": error})
             }).collect::<Vec<_>>(),
-            "config": {"error": self.config_error, "next_start": self.next_start},
+            "web": self.page.json(),
+            "config": {
+                "error": self.config_error,
+                "next_start": self.next_start,
+                "pending": self.config_pending,
+            },
             "certificates": self.certificates_json(),
             "memory": self.broker.as_ref().map(|stats| json!({
                 "state": stats.shedding.words(),
@@ -403,7 +433,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn value_json(value: Option<&Value>) -> Json {
+pub(crate) fn value_json(value: Option<&Value>) -> Json {
     match value {
         None => Json::Null,
         // As the payload prints it: 61 rather than 61.0.
@@ -430,6 +460,7 @@ pub const fn port_state(state: PortState) -> &'static str {
         PortState::Opening => "opening",
         PortState::Open => "open",
         PortState::Down => "down",
+        PortState::Lent => "borrowed",
     }
 }
 

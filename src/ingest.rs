@@ -4,6 +4,7 @@
 
 mod facts;
 mod home_assistant;
+mod reconfigure;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,9 +18,11 @@ use crate::mqtt::{PropertiesBuf, QoS};
 use crate::payload::{self, Form, Forms};
 use crate::reading::{Reading, Run};
 use crate::time::{BootId, Mono, Now};
+use reconfigure::Numbers;
 
 pub use facts::announced;
 pub use facts::{DeviceFacts, PointFacts, PointKind};
+pub use reconfigure::Settings;
 
 /// What of a device's readings is published, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,6 +90,10 @@ struct Outlet {
     topic: Arc<str>,
     /// How many points its facts were published with.
     told: Option<usize>,
+    /// The topics of all that was told of it.
+    topics: Vec<Arc<str>>,
+    /// Whether the config names it.
+    is_named: bool,
 }
 
 /// A LAN client that was connected before the start is back by then: it is told once more what is gone.
@@ -107,6 +114,7 @@ pub struct Ingest {
     forms: Arc<Forms>,
     outlets: HashMap<Arc<str>, Outlet>,
     named: usize,
+    numbers: Numbers,
     /// What is cleared once more, and when.
     gone: Option<(Mono, Vec<Arc<str>>)>,
     outputs: VecDeque<Output>,
@@ -176,12 +184,13 @@ impl Ingest {
             forms,
             outlets: HashMap::new(),
             named: config.devices.len(),
+            numbers: Numbers::default(),
             gone: None,
             outputs: VecDeque::new(),
         };
         let names: Vec<Arc<str>> = config.devices.iter().map(|(facts, _)| facts.name.clone()).collect();
         for (facts, publishing) in config.devices {
-            ingest.add(facts, Arc::new(publishing));
+            ingest.add(facts, Arc::new(publishing), true, Vec::new());
         }
         let mut told = BTreeSet::new();
         for name in names {
@@ -219,7 +228,7 @@ impl Ingest {
                 self.publish(now, &self.default.clone(), reading);
                 return;
             }
-            self.add(DeviceFacts::named(reading.device.clone()), self.default.clone());
+            self.add(DeviceFacts::named(reading.device.clone()), self.default.clone(), false, Vec::new());
         }
         let device = reading.device.clone();
         self.with(now, &device, |filter, out| filter.take(now.mono, reading, out));
@@ -274,12 +283,23 @@ impl Ingest {
         self.outlets.get(device).map_or(0, |outlet| outlet.filter.published())
     }
 
-    fn add(&mut self, facts: DeviceFacts, publishing: Arc<Publishing>) {
-        let points = facts.points.iter().flatten().map(|point| point.name.clone()).collect();
+    /// The unit of a device's point, where the config has one.
+    #[must_use]
+    pub fn unit(&self, device: &str, point: &str) -> Option<Arc<str>> {
+        let points = self.outlets.get(device)?.facts.points.iter().flatten();
+        points.filter(|known| *known.name == *point).find_map(|known| known.unit.clone())
+    }
+
+    /// `seen`: points that are known beside those of the facts.
+    fn add(&mut self, facts: DeviceFacts, publishing: Arc<Publishing>, is_named: bool, seen: Vec<Arc<str>>) {
+        let points = facts.points.iter().flatten().map(|point| point.name.clone()).chain(seen).collect();
         let name = facts.name.clone();
+        let published = self.numbers.take(&name);
         let filter = Filter::new(name.clone(), publishing.filter.clone(), points, self.run, self.boot);
+        let filter = filter.behind(published);
         let topic = Arc::from(data_topic(&self.base, &name));
-        self.outlets.insert(name, Outlet { facts, publishing, filter, topic, told: None });
+        let (told, topics) = (None, Vec::new());
+        self.outlets.insert(name, Outlet { facts, publishing, filter, topic, told, topics, is_named });
     }
 
     fn with(&mut self, now: Now, device: &str, act: impl FnOnce(&mut Filter, &mut Vec<Reading>)) {
@@ -324,31 +344,48 @@ impl Ingest {
     fn tell(&mut self, device: &str) -> Vec<Arc<str>> {
         let Some(outlet) = self.outlets.get_mut(device) else { return Vec::new() };
         let is_first = outlet.told.replace(outlet.filter.points().len()).is_none();
+        let before = std::mem::take(&mut outlet.topics);
+        let Some(outlet) = self.outlets.get(device) else { return Vec::new() };
+        let (info, announcements) = self.about(outlet);
+        if announcements.is_none() && is_first {
+            let device = outlet.facts.name.clone();
+            self.outputs.push_back(Output::Notice(Notice::NotAnnounced { device }));
+        }
+        let announcements = announcements.unwrap_or_default();
+        let told = announcements.iter().chain([&info]);
+        let topics: Vec<Arc<str>> = told.map(|message| message.topic.clone()).collect();
+        // First what was announced is known, then it is announced: nothing stays behind that nobody knows of.
+        self.outputs.push_back(Output::Info(info));
+        self.outputs.extend(announcements.into_iter().map(Output::Message));
+        self.take_back(&before, &topics);
+        if let Some(outlet) = self.outlets.get_mut(device) {
+            outlet.topics.clone_from(&topics);
+        }
+        topics
+    }
+
+    /// What is known of a device, and its announcements: none where nobody wants them, `None` where they can't be made.
+    fn about(&self, outlet: &Outlet) -> (Message, Option<Vec<Message>>) {
         let points = outlet.facts.published(&outlet.publishing.filter, outlet.filter.points());
         let announcer = self.home_assistant.as_ref().map(|prefix| home_assistant::Announcer {
             prefix,
             gateway: &self.gateway,
             base: &self.base,
         });
-        let announcements = announcer
-            .as_ref()
-            .map(|announcer| announcer.announce(&outlet.facts, &outlet.publishing, &outlet.topic, &points));
-        if announcements == Some(None) && is_first {
-            let device = outlet.facts.name.clone();
-            self.outputs.push_back(Output::Notice(Notice::NotAnnounced { device }));
-        }
-        let announcements = announcements.flatten().unwrap_or_default();
-        let mut topics: Vec<Arc<str>> = announcements.iter().map(|(topic, _)| Arc::from(&**topic)).collect();
+        let announcements = match &announcer {
+            None => Some(Vec::new()),
+            Some(announcer) => announcer.announce(&outlet.facts, &outlet.publishing, &outlet.topic, &points),
+        };
+        let message = |(topic, payload): (String, serde_json::Value)| {
+            retained(Arc::from(topic), Bytes::from(payload.to_string()))
+        };
+        let announcements =
+            announcements.map(|announcements| announcements.into_iter().map(message).collect::<Vec<_>>());
+        let topics: Vec<Arc<str>> =
+            announcements.iter().flatten().map(|message| message.topic.clone()).collect();
         let info = outlet.facts.info(&points, &topics);
         let topic: Arc<str> = Arc::from(format!("{}/info/{}", self.base, outlet.facts.name));
-        // First what was announced is known, then it is announced: nothing stays behind that nobody knows of.
-        self.outputs.push_back(Output::Info(retained(topic.clone(), Bytes::from(info.to_string()))));
-        for ((_, payload), topic) in announcements.iter().zip(&topics) {
-            let payload = Bytes::from(payload.to_string());
-            self.outputs.push_back(Output::Message(retained(topic.clone(), payload)));
-        }
-        topics.push(topic);
-        topics
+        (retained(topic, Bytes::from(info.to_string())), announcements)
     }
 
     /// Whether this retained topic is of a device whose points are known only when they come.

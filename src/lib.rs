@@ -16,9 +16,12 @@
 //! ```
 //!
 //! Where devices speak only when asked, `io::bus` and [`sensor::Bus`] stand in the places of `io::serial` and
-//! [`sensor::Port`]: on a serial line or in a connection to a Modbus TCP server. A program ([`io::exec`]) is a port without
+//! [`sensor::Port`]: on a serial line or in a connection to a Modbus TCP server. A meter that is asked in several steps has
+//! the line for a conversation ([`sensor::codec`]). A satellite receiver's sentences go to [`io::clock`] as well, where
+//! `[time.gnss]` says so. A program ([`io::exec`]) is a port without
 //! a line; files of the kernel's drivers ([`io::file_source`]) have a machine of their own ([`sensor::FileSource`]); GPIO
-//! lines have [`gpio`]. All of them join the way of a reading at `ingest`.
+//! lines have [`gpio`]. All of them join the way of a reading at `ingest`. A port's line can be lent ([`io::borrow`]): to a scan
+//! ([`sensor::scan`], [`io::scan`]) that finds out what hangs on it.
 //!
 //! [`ingest`] has a filter for each device, which decides what is published (changes, windows, the pace) and numbers it;
 //! [`payload`] writes it, once for the LAN, and again for an upstream when it is sent: there it may have another form, and
@@ -37,6 +40,9 @@
 //! A command to one of the gateway's devices goes the other way: [`broker::Event::Command`], judged by [`command`], carried
 //! out by the device's machine, answered on the LAN.
 //!
+//! People look at the gateway with a browser: [`web`] has a thread of its own, asks the service thread through a bounded
+//! channel ([`io::operations`], where the control socket asks too), and gets values as they change from [`io::live`].
+//!
 //! # Levels
 //!
 //! Imports point downward only; `tests/layering.rs` holds the rule as a table.
@@ -45,9 +51,9 @@
 //! |---|---|---|
 //! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`ranges`], [`state`], [`payload`] | bytes to values and back |
-//! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`] | every decision; pure |
+//! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`], [`history`], [`events`], [`people`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
-//! | 4 shells | [`io`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
+//! | 4 shells | [`io`], [`web`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
 //! # What is absent, and must stay so
 //!
@@ -60,6 +66,8 @@
 //!   an upstream.
 //! - No config counts in part: another one is read, checked and prepared as a whole (certificates, password files,
 //!   sockets) before any of it is in use. [`config::reload`] tells what changes and when it counts.
+//! - A config that is changed from outside ([`io::change`]) is tried first, written atomically, and a version of the history
+//!   once it runs; what could lock people out goes back by itself unless it is confirmed, also over a crash.
 //! - Outside input never panics, and `unsafe` is forbidden. Should a fault, of ours or of a library, panic all the same,
 //!   it costs the connection, the link or the line that was at work ([`io::panics`]), and is counted.
 //!
@@ -108,11 +116,14 @@ pub mod bridge;
 pub mod broker;
 pub mod command;
 pub mod config;
+pub mod events;
 pub mod expiry;
 pub mod filter;
 pub mod gpio;
 pub mod health;
+pub mod history;
 pub mod ingest;
+pub mod people;
 pub mod sensor;
 
 // level 3: durable
@@ -122,3 +133,4 @@ pub mod store;
 pub mod app;
 pub mod cli;
 pub mod io;
+pub mod web;

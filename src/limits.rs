@@ -70,3 +70,24 @@ pub const TRACES_MAX: usize = 4;
 
 /// Pieces that wait for one who looks on.
 pub const TRACE_PIECES_MAX: usize = 256;
+
+/// Configs that were in use and are kept, to look at and to go back to.
+pub const CONFIG_VERSIONS_MAX: usize = 20;
+
+/// Bytes that they may take on disk. Beyond it the oldest go, but for the newest two: 20 configs of 400 devices fit.
+pub const CONFIG_HISTORY_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// The longest request that changes the config; one at a time is read, so this is the worst memory, twice with what it is
+/// made into. A longer one is refused.
+pub const CONFIG_REQUEST_BYTES_MAX: u64 = 6 * 1024 * 1024;
+
+/// For how long a try of a new config may borrow a port from what runs.
+pub const PROBE_BORROW_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How long a line may be lent to a scan or a probe: 247 Modbus addresses at a few rates take minutes. Then the gateway
+/// takes it back, whoever forgot it.
+pub const LOAN_MAX: std::time::Duration = std::time::Duration::from_secs(1_800);
+
+/// Streams that an upstream may have had since the start, with those that the config has no longer: each holds a queue and an
+/// outbox that is open, some 10 KiB. A config that brings more is refused until the gateway is started anew.
+pub const STREAMS_RUN_MAX: usize = 32;

@@ -46,6 +46,6 @@ pub fn own_level<'a>(topic: &'a str, base: &str) -> Option<&'a str> {
     OWN_LEVELS.contains(&level).then_some(level)
 }
 
-/// One upstream's outbox: its place in the config's list of upstreams.
+/// One outbox of an upstream. No two have the same while the gateway runs, whoever comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OutboxId(pub u16);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Add;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A point on this boot's monotonic clock (CLOCK_BOOTTIME): nanoseconds since the kernel started. Never steps.
@@ -101,6 +102,45 @@ impl ClockTrust {
     }
 }
 
+/// Who vouches for the wall clock at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClockSource {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// The config says that it is right.
+    Config,
+    /// The kernel says that it is synchronised.
+    Kernel,
+    /// A satellite receiver.
+    Gnss {
+        /// The device.
+        device: Arc<str>,
+        /// How long ago it was sure.
+        age: Duration,
+        /// How far its time is ahead of the system's clock, milliseconds.
+        ahead_ms: i64,
+        /// How much longer it is believed if it falls silent.
+        holds: Duration,
+    },
+}
+
+/// For people: "kernel", "gnss gps1, 3 s ago, offset -0.12 s".
+impl fmt::Display for ClockSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::Config => f.write_str("config"),
+            Self::Kernel => f.write_str("kernel"),
+            Self::Gnss { device, age, ahead_ms, .. } => {
+                let sign = if *ahead_ms < 0 { '-' } else { '+' };
+                let (whole, part) = (ahead_ms.unsigned_abs() / 1_000, ahead_ms.unsigned_abs() % 1_000 / 10);
+                write!(f, "gnss {device}, {} s ago, offset {sign}{whole}.{part:02} s", age.as_secs())
+            }
+        }
+    }
+}
+
 /// One look at both clocks. Intervals use `mono`; people and records use `wall`, with its trust.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -124,6 +164,19 @@ mod tests {
     fn a_timestamp_prints_as_rfc3339_with_milliseconds() {
         assert_eq!(Timestamp::from_millis(1_795_186_265_123).to_string(), "2026-11-20T14:51:05.123Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn a_source_is_told_in_words() {
+        let gnss = |ahead_ms| ClockSource::Gnss {
+            device: "gps1".into(),
+            age: Duration::from_millis(3_400),
+            ahead_ms,
+            holds: Duration::ZERO,
+        };
+        assert_eq!(gnss(-120).to_string(), "gnss gps1, 3 s ago, offset -0.12 s");
+        assert_eq!(gnss(1_795_186_265_009).to_string(), "gnss gps1, 3 s ago, offset +1795186265.00 s");
+        assert_eq!(ClockSource::default().to_string(), "nobody");
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn the_annotated_file_says_nothing_until_a_setting_is_taken_out_of_its_comment()
     let bare = format!("{:?}", good("empty", ""));
     assert_eq!(format!("{:?}", good("fieldgate.toml", &annotated())), bare);
     let all = good("fieldgate.toml, uncommented", &uncommented(&annotated()));
-    assert_eq!((all.ports.len(), all.devices.len(), all.upstreams.len()), (4, 14, 1));
+    assert_eq!((all.ports.len(), all.devices.len(), all.upstreams.len()), (6, 18, 1));
     assert_eq!((all.execs.len(), all.files.len()), (1, 2));
     assert_eq!((all.listeners.len(), all.users.len(), all.upstreams[0].maps.len()), (1, 1, 1));
 }

@@ -22,12 +22,15 @@ const TABLES: &[(&str, &str)] = &[
     ("cell", include_str!("config_mistakes/cell.txt")),
     ("codec", include_str!("config_mistakes/codec.txt")),
     ("framing", include_str!("config_mistakes/framing.txt")),
+    ("command", include_str!("config_mistakes/command.txt")),
+    ("meter", include_str!("config_mistakes/meter.txt")),
     ("poll", include_str!("config_mistakes/poll.txt")),
     ("publish", include_str!("config_mistakes/publish.txt")),
     ("sources", include_str!("config_mistakes/sources.txt")),
     ("profile", include_str!("config_mistakes/profile.txt")),
     ("broker", include_str!("config_mistakes/broker.txt")),
     ("upstream", include_str!("config_mistakes/upstream.txt")),
+    ("web", include_str!("config_mistakes/web.txt")),
     ("syntax", include_str!("config_mistakes/syntax.txt")),
 ];
 

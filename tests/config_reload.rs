@@ -33,10 +33,22 @@ fn uncommented(text: &str) -> String {
     settings
 }
 
+fn sources(text: &str) -> [Source; 1] {
+    [Source { file: "fieldgate.toml".into(), text: text.into() }]
+}
+
+fn facts() -> Facts {
+    Facts { default_id: "gw".into(), ..Facts::default() }
+}
+
 fn read(text: &str) -> Result<Config, String> {
-    let sources = [Source { file: "fieldgate.toml".into(), text: text.into() }];
-    parse(&sources, &Facts { default_id: "gw".into(), ..Facts::default() })
-        .map_err(|mistakes| render(&mistakes))
+    parse(&sources(text), &facts()).map_err(|mistakes| render(&mistakes))
+}
+
+/// What runs after a gateway with the first has read the second.
+fn runs(started: &Config, text: &str) -> Config {
+    effective(started, good(text), &sources(text), &[], &facts())
+        .unwrap_or_else(|mistakes| panic!("{}", render(&mistakes)))
 }
 
 fn good(text: &str) -> Config {
@@ -84,7 +96,9 @@ fn others(kind: &'static Kind) -> Vec<String> {
     let number = |n: i64| n.to_string();
     match kind {
         Kind::Text { .. } | Kind::Raw { .. } | Kind::Id { .. } | Kind::Level { .. } => {
-            ["other", "x:1", "/other", "epoch", "kg"].map(|text| format!("\"{text}\"")).to_vec()
+            ["other", "x:1", "/other", "epoch", "kg", "01 {value:u8}", "SP{value}"]
+                .map(|text| format!("\"{text}\""))
+                .to_vec()
         }
         Kind::Path => vec!["\"/some/other\"".into()],
         Kind::Integer { min, max } => {
@@ -106,7 +120,7 @@ fn others(kind: &'static Kind) -> Vec<String> {
         }
         Kind::Bind => vec!["\"127.0.0.1:1\"".into()],
         Kind::Host => vec!["\"other.example\"".into()],
-        Kind::Pattern => vec!["'^(?<status>x)(?<weight>y)$'".into()],
+        Kind::Pattern | Kind::Expression => vec!["'^(?<status>x)(?<weight>y)$'".into()],
         Kind::Secret => vec!["{ env = \"OTHER\" }".into()],
         Kind::Texts { .. } => {
             let texts =
@@ -123,8 +137,10 @@ fn others(kind: &'static Kind) -> Vec<String> {
 
 /// These can't be changed alone in the annotated file: another key names the same thing or must go with them, they have a
 /// header of their own there, or nothing depends on them.
-const NOT_ALONE: [(&str, &str); 29] = [
+const NOT_ALONE: [(&str, &str); 32] = [
     ("[gateway]", "profiles_dir"),
+    ("[time]", "trust"),
+    ("[time.gnss]", "device"),
     ("[[port]]", "name"),
     ("[port.usb]", "vid_pid"),
     ("[[device]]", "port"),
@@ -132,6 +148,7 @@ const NOT_ALONE: [(&str, &str); 29] = [
     ("[device.publish]", "on_change"),
     ("[[device]]", "profile"),
     ("[[device]]", "only"),
+    ("[device.poll]", "manufacturer"),
     ("[publish]", "window"),
     ("[home_assistant]", "prefix"),
     ("[gpio.mode] of kind \"output\"", "interlock"),
@@ -181,13 +198,13 @@ fn a_change_of_each_key_counts_when_the_schema_says_and_only_then() {
             let mut text = text.clone();
             text.replace_range(at.clone(), &other);
             let new = read(&text).ok()?;
-            (format!("{new:?}") != started).then_some(new)
+            (format!("{new:?}") != started).then_some((new, text))
         };
-        let Some(new) = others(&key.kind).into_iter().find_map(try_other) else {
+        let Some((new, text)) = others(&key.kind).into_iter().find_map(try_other) else {
             unchanged.push((table.name, key.name));
             continue;
         };
-        let plan = plan(&base, &base, &new);
+        let plan = plan(&base.settings, &base.settings, &new.settings);
         let what = format!("{} {}: {plan:?}", table.name, key.name);
         let is_named = |path: &String| {
             // Tables without a name are told as a whole.
@@ -200,7 +217,7 @@ fn a_change_of_each_key_counts_when_the_schema_says_and_only_then() {
             assert!(other == key.effect || all(&plan, other).is_empty(), "told as something else: {what}");
         }
         let wanted = format!("{new:?}");
-        let runs = format!("{:?}", effective(&base, new));
+        let runs = format!("{:?}", runs(&base, &text));
         match key.effect {
             Effect::Restart => assert!(runs == started, "it counts before the next start: {what}"),
             Effect::Live | Effect::Reconnect => assert!(runs == wanted, "it doesn't count: {what}"),
@@ -274,15 +291,22 @@ fn tables_that_come_and_go_are_told_by_name() {
         ]
         .concat(),
     );
-    let plan = plan(&first, &first, &second);
+    let plan = self::plan(&first.settings, &first.settings, &second.settings);
     assert_eq!(
         plan.live,
         ["gateway.site", "broker.listener.a.allow_anonymous", "broker.listener.a.versions", "broker.acl"]
     );
-    assert_eq!(plan.reconnect, ["broker.listener.c (new)", "broker.listener.b (removed)"]);
-    assert_eq!(plan.next_start, ["gateway.id", "upstream.central.host", "upstream.x (removed)"]);
+    let reconnect = [
+        "broker.listener.c (new)",
+        "broker.listener.b (removed)",
+        "upstream.central.host",
+        "upstream.x (removed)",
+    ];
+    assert_eq!(plan.reconnect, reconnect);
+    assert_eq!(plan.next_start, ["gateway.id"]);
     // What counts at the next start stays to be told; what counts already doesn't.
-    let again = self::plan(&first, &second, &second);
-    assert_eq!((again.applied(), again.next_start.len()), (Vec::new(), 3));
-    assert_eq!(self::plan(&first, &second, &first).next_start, Vec::<String>::new());
+    let again = self::plan(&first.settings, &second.settings, &second.settings);
+    assert_eq!((again.applied(), again.next_start.len()), (Vec::new(), 1));
+    let back = self::plan(&first.settings, &second.settings, &first.settings);
+    assert_eq!(back.next_start, Vec::<String>::new());
 }

@@ -69,7 +69,10 @@ fn each_framing_is_read_with_its_defaults() {
         "{ kind = \"telegram\", start = \"\\u0002\", end = \"\\u0003\", tail = 1 }",
         FramingConfig::Telegram { start: vec![2], end: vec![3], tail: 1, bytes_max: 8192 },
     );
-    check("\"stuffed\"", FramingConfig::Stuffed { flag: 0x7e, escape: 0x7d, xor: 0x20, bytes_max: 1024 });
+    let stuffed =
+        |length| FramingConfig::Stuffed { flag: 0x7e, escape: 0x7d, xor: 0x20, length, bytes_max: 1024 };
+    check("\"stuffed\"", stuffed(None));
+    check("{ kind = \"stuffed\", length = 45 }", stuffed(Some(45)));
 }
 
 #[test]

@@ -70,6 +70,7 @@ fn an_empty_file_is_a_working_gateway() {
         );
         assert!(config.broker.listeners[0].allow_anonymous);
         assert!(config.users.is_empty() && config.broker.forward.is_empty());
+        assert_eq!(config.changes.confirm_within, Duration::from_secs(90));
     }
 }
 
@@ -81,6 +82,55 @@ fn the_defaults_of_the_broker_are_those_of_its_module() {
         ..fieldgate::broker::Config::default()
     };
     assert_eq!(format!("{:?}", good("").broker), format!("{base:?}"));
+}
+
+#[test]
+fn the_page_is_on_unless_it_is_turned_off_and_has_tls_on_every_interface() {
+    let by_default = Web {
+        enabled: true,
+        bind: "[::]:8443".parse().unwrap(),
+        plain: None,
+        certificate: None,
+        hosts: Vec::new(),
+        session_idle: Duration::from_secs(1_800),
+        session_max: Duration::from_secs(43_200),
+        metrics_open: false,
+        claim_window: Duration::from_secs(1_800),
+        claim_code: None,
+        texts_dir: "/etc/fieldgate/texts".into(),
+    };
+    assert_eq!(good("").web, by_default);
+    let config = good(
+        r#"
+[web]
+enabled = false
+bind = "192.168.4.7:443"
+plain = "[::1]:8080"
+cert = "/c.pem"
+key = "/k.pem"
+hosts = ["Gate.Example.com"]
+session_idle = "5min"
+session_max = "1h"
+metrics = "open"
+claim_window = "1d"
+claim_code = { credential = "claim" }
+texts_dir = "/t"
+"#,
+    );
+    let given = Web {
+        enabled: false,
+        bind: "192.168.4.7:443".parse().unwrap(),
+        plain: Some("[::1]:8080".parse().unwrap()),
+        certificate: Some(("/c.pem".into(), "/k.pem".into())),
+        hosts: vec!["gate.example.com".into()],
+        session_idle: Duration::from_secs(300),
+        session_max: Duration::from_secs(3_600),
+        metrics_open: true,
+        claim_window: Duration::from_secs(86_400),
+        claim_code: Some(SecretRef::Credential("claim".into())),
+        texts_dir: "/t".into(),
+    };
+    assert_eq!(config.web, given);
 }
 
 #[test]
@@ -128,7 +178,7 @@ host = "broker.example"
     );
     assert_eq!((upstream.client_id.as_str(), upstream.version), ("fg-1a2b", Version::V311));
     assert_eq!((&upstream.tls, &upstream.user_name, &upstream.password), (&None, &None, &None));
-    assert_eq!((upstream.keep_alive, upstream.inflight_max), (Duration::from_secs(30), 100));
+    assert_eq!((upstream.keep_alive, upstream.inflight_max), (Duration::from_secs(30), 1000));
     assert_eq!(
         (upstream.backoff_min, upstream.backoff_max),
         (Duration::from_secs(1), Duration::from_secs(60))
@@ -149,7 +199,7 @@ host = "broker.example"
 fn the_gateway_takes_what_it_is_told() {
     let config = good(
         r#"
-gateway = { id = "barn-7", site = " North ", base_topic = "site/barn", data_dir = "/data", control_socket = "/tmp/c", pid_file = "/tmp/p" }
+gateway = { id = "barn-7", site = " North ", base_topic = "site/{gateway}/{machine}", data_dir = "/data", control_socket = "/tmp/c", pid_file = "/tmp/p" }
 time.trust = "always"
 log.level = "trace"
 health.every = "5min"
@@ -167,13 +217,13 @@ memory = "64 KiB"
     let gateway = Gateway {
         id: "barn-7".into(),
         site: Some("North".into()),
-        base_topic: "site/barn".into(),
+        base_topic: "site/barn-7/0123abcd".into(),
         data_dir: "/data".into(),
         control_socket: "/tmp/c".into(),
         pid_file: Some("/tmp/p".into()),
     };
     assert_eq!(config.gateway, gateway);
-    assert_eq!(&*config.broker.base, "site/barn");
+    assert_eq!(&*config.broker.base, "site/barn-7/0123abcd");
     assert_eq!(config.time.trust, TimeTrust::Always);
     assert_eq!(config.log.level, LogLevel::Trace);
     assert_eq!(config.health.every, Duration::from_secs(300));
@@ -314,7 +364,7 @@ fn frames_and_decoders_are_read_in_each_of_their_forms() {
         ("\"ve-direct\"", "Codec(VeDirect)"),
         ("\"iec62056-21\"", "Codec(Iec62056)"),
         ("{ kind = \"mbus\" }", "Codec(Mbus)"),
-        ("{ kind = \"regex\", pattern = '(?<w>\\d+) kg' }", "Regex(Regex(\"(?<w>\\\\d+) kg\"))"),
+        ("{ kind = \"regex\", pattern = '(?<w>\\d+) kg' }", "Regex(Pattern(Regex(\"(?<w>\\\\d+) kg\")))"),
     ] {
         assert_eq!(decoded(text), expected, "{text}");
     }
@@ -793,7 +843,7 @@ version = "5"
 user_name = "u"
 password = { credential = "x" }
 keep_alive = "10s"
-inflight_max = 1000
+inflight_max = 900
 topic_alias_max = 7
 backoff_min = "500ms"
 backoff_max = "10min"
@@ -874,7 +924,7 @@ retain = "always"
         (second.user_name.as_deref(), &second.password),
         (Some("u"), &Some(SecretRef::Credential("x".into())))
     );
-    assert_eq!((second.keep_alive, second.inflight_max), (Duration::from_secs(10), 1000));
+    assert_eq!((second.keep_alive, second.inflight_max), (Duration::from_secs(10), 900));
     let lazy = Start::Lazy { threshold: 3, idle_timeout: Duration::from_secs(5) };
     assert_eq!((first.start, second.start), (Start::Automatic, lazy));
     assert_eq!(good("[[upstream]]\nhost = \"a\"\nstart = \"once\"").upstreams[0].start, Start::Once);
@@ -1094,6 +1144,106 @@ fn a_polled_device_is_asked_as_the_config_says() {
         ask: Ask::Registers { unit_id: 0, hole_max: 0, registers_max: 60 },
     };
     assert_eq!(direct.poll.as_ref(), Some(&defaults));
+}
+
+#[test]
+fn what_a_device_can_be_told_is_as_the_config_says() {
+    let config = good(
+        "[[port]]\nname = \"bus\"\npath = \"/dev/b\"\n[[port]]\nname = \"tty\"\npath = \"/dev/t\"\n\
+         [[device]]\nname = \"m\"\nport = \"bus\"\ndecode = \"registers\"\nunit_id = 7\n\
+         [[device.points]]\nname = \"a\"\nfunction = 3\naddress = 1\ntype = \"u16\"\nwritable = true\n\
+         [[device.points]]\nname = \"b\"\nfunction = 1\naddress = 1\nwritable = true\nwrite_function = 15\n\
+         verify_write = false\n\
+         [[device.points]]\nname = \"c\"\nfunction = 4\naddress = 1\ntype = \"u16\"\n\
+         [[device]]\nname = \"h\"\nport = \"tty\"\ndecode = \"key-value\"\npoints = \"*\"\n\
+         [[device.commands]]\nname = \"x\"\nscale = 0.1\nmin = 5\nmax = 30\nsend = \"S{value:03}\\r\"\n\
+         expect = \"^OK\"\ntimeout = \"2s\"\n\
+         [[device.commands]]\nname = \"y\"\ntype = \"bool\"\nmap = { 160 = true, 0 = false }\n\
+         send_hex = \"ff 01 79 {value:u8} 00 00 00 00\"\ncheck = { kind = \"sum8-neg\", over = [1, 8] }\n\
+         expect_hex = \"ff 79\"\n\
+         [[device]]\nname = \"o\"\nport = \"tty\"\ndecode = \"json\"\npoints = \"*\"\n",
+    );
+    let [meter, heater, other] = &config.devices[..] else { panic!("{:?}", config.devices) };
+    let Points::List(points) = &meter.points else { panic!("{:?}", meter.points) };
+    let writes: Vec<Option<WriteConfig>> = points.iter().map(|point| point.write).collect();
+    let plain = WriteConfig { by_several: false, verify: true };
+    let several = WriteConfig { by_several: true, verify: false };
+    assert_eq!(writes, [Some(plain), Some(several), None]);
+    let [x, y] = &heater.commands[..] else { panic!("{:?}", heater.commands) };
+    assert_eq!((&*x.value.name, x.value.min, x.value.max), ("x", Some(5.0), Some(30.0)));
+    assert_eq!((x.value.scale.to_string(), x.timeout, x.check), ("0.1".into(), Duration::from_secs(2), None));
+    assert_eq!(x.send, SendTemplate::text("S{value:03}\r").unwrap());
+    assert!(matches!(&x.expect, Some(Expect::Line(regex)) if regex.0.as_str() == "^OK"), "{:?}", x.expect);
+    assert_eq!((y.value.kind, y.value.map.len(), y.timeout), (PointType::Bool, 2, Duration::from_secs(1)));
+    let check = y.check.unwrap();
+    assert_eq!((check.kind, check.from, check.to, check.at), (CheckKind::Sum8Neg, 1, Some(8), -1));
+    assert!(matches!(&y.expect, Some(Expect::Bytes(bytes)) if *bytes == [0xff, 0x79]), "{:?}", y.expect);
+    assert!(other.commands.is_empty() && !other.takes_commands());
+    let commanded: Vec<&str> = config.broker.commands.iter().map(|name| &**name).collect();
+    assert_eq!(commanded, ["m", "h"]);
+}
+
+#[test]
+fn meters_are_asked_as_the_config_says() {
+    use fieldgate::sensor::{MbusAddress, MeterAsk};
+    let port = |name: &str| format!("[[port]]\nname = \"{name}\"\npath = \"/dev/{name}\"\n");
+    let device = |name: &str, port: &str, more: &str| {
+        format!("[[device]]\nname = \"{name}\"\nport = \"{port}\"\npoints = \"*\"\n{more}\n")
+    };
+    let iec = |more: &str| format!("decode = \"iec62056-21\"\n{more}");
+    let mbus = |more: &str| format!("decode = \"mbus\"\npoll = {{ {more} }}");
+    let text = port("a")
+        + &port("b")
+        + &port("c")
+        + &device("m1", "a", &iec("poll = { address = 12345678, baud_max = 4800, wake_up = true }"))
+        + &device("m2", "b", &iec("poll = {}\nevery = \"1h\"\ntimeout = \"3s\""))
+        + &device("s1", "c", &mbus("address = 5"))
+        + &device(
+            "s2",
+            "c",
+            &mbus("address = \"1234FFFF\", manufacturer = \"KAM\", version = 1, medium = 4"),
+        );
+    let config = good(&text);
+    let polls: Vec<PollConfig> = config.devices.iter().map(|device| device.poll.clone().unwrap()).collect();
+    let (quarter, seconds) = (Duration::from_secs(900), Duration::from_secs);
+    let meter = |address: &str, baud_max, wake_up| {
+        Ask::Meter(MeterAsk { address: address.to_owned(), baud_max, wake_up })
+    };
+    // KAM: 11, 1 and 13 in five bits each.
+    let second = MbusAddress::Secondary([0xff, 0xff, 0x34, 0x12, 0x2d, 0x2c, 1, 4]);
+    let expected = [
+        (quarter, Duration::from_millis(2_500), meter("12345678", 4_800, true)),
+        (seconds(3_600), seconds(3), meter("", 19_200, false)),
+        (quarter, Duration::from_millis(500), Ask::Mbus(MbusAddress::Primary(5))),
+        (quarter, Duration::from_millis(500), Ask::Mbus(second)),
+    ];
+    for (poll, (every, timeout, ask)) in polls.into_iter().zip(expected) {
+        assert_eq!((poll.every, poll.timeout, poll.ask), (every, timeout, ask));
+    }
+    assert_eq!(config.devices[0].stale_after, quarter * 3);
+    let profile =
+        good(&(port("a") + "[[device]]\nname = \"d\"\nport = \"a\"\nprofile = \"iec62056-21-meter\"\n"));
+    assert_eq!((profile.ports[0].baud, profile.ports[0].data_bits.count()), (300, 7));
+}
+
+#[test]
+fn a_satellite_receiver_tells_the_time_as_the_config_says() {
+    let gps = "[[port]]\nname = \"p\"\npath = \"/dev/p\"\n[[device]]\nname = \"gps\"\nport = \"p\"\nprofile = \"nmea-gps\"\n";
+    let gnss = |text: &str| good(&(gps.to_owned() + text)).time.gnss;
+    assert_eq!(gnss(""), None);
+    let least = gnss("[time.gnss]\ndevice = \"gps\"\n").unwrap();
+    assert_eq!((&*least.device, &*least.port), ("gps", "p"));
+    assert_eq!(
+        (least.latency, least.hold, least.is_preferred),
+        (Duration::ZERO, Duration::from_secs(14_400), false)
+    );
+    let all =
+        gnss("[time]\ngnss = { device = \"gps\", latency = \"150ms\", hold = \"1h\", prefer = \"gnss\" }\n")
+            .unwrap();
+    assert_eq!(
+        (all.latency, all.hold, all.is_preferred),
+        (Duration::from_millis(150), Duration::from_secs(3_600), true)
+    );
 }
 
 /// A config with a device `d` that says this of its publishing, and has these points.
@@ -1342,8 +1492,8 @@ every = "1min"
     assert_eq!((&*cellar.name, cellar.device.as_str()), ("cellar", "cellar-{1}"));
     assert_eq!((cellar.every, cellar.timeout), (Duration::from_secs(10), Duration::from_secs(5)));
     assert_eq!((&*cellar.point.name, cellar.stale_after), ("value", Duration::from_secs(60)));
-    assert_eq!(cellar.pattern.as_str(), r"(?<value>\S+)");
-    assert_eq!((air.device.as_str(), air.pattern.as_str()), ("room-{2}", r"t=(?<value>\d+)"));
+    assert_eq!(cellar.pattern.0.as_str(), r"(?<value>\S+)");
+    assert_eq!((air.device.as_str(), air.pattern.0.as_str()), ("room-{2}", r"t=(?<value>\d+)"));
     assert_eq!((air.every, air.timeout), (Duration::from_secs(1), Duration::from_millis(20)));
     assert_eq!((&*air.point.name, air.point.unit.as_deref()), ("temperature", Some("Cel")));
     assert_eq!((air.point.scale.to_string().as_str(), air.point.offset), ("0.001", (-1).into()));

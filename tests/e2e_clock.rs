@@ -13,9 +13,16 @@ mod support;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use support::{Gateway, Mosquitto, Process, Pty, Received, Tap, eventually, json_device, upstream};
+use jiff::tz::TimeZone;
+use support::{
+    Gateway, Mosquitto, Process, Pty, Received, Tap, eventually, fieldgate, json_device, upstream,
+};
 
 /// The wall clock of a gateway.
 struct FakeClock {
@@ -112,6 +119,112 @@ fn readings_of_1970_leave_the_outbox_with_right_times_once_the_clock_is_right() 
         let quality = message.json()["time_quality"].clone();
         assert_eq!(quality == "corrected", n < 4, "{}", message.payload);
     }
+}
+
+/// What a receiver sends five times a second, from a thread of its own.
+struct Receiver {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Receiver {
+    fn start(pty: &Pty, status: char) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (pty, stopping) = (pty.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                let now = Timestamp::now().to_zoned(TimeZone::UTC);
+                let body = format!(
+                    "GNRMC,{},{status},4916.45,N,12311.12,W,0.0,0.0,{},,,A",
+                    now.strftime("%H%M%S.%3f"),
+                    now.strftime("%d%m%y")
+                );
+                let sum = body.bytes().fold(0_u8, |sum, byte| sum ^ byte);
+                pty.write(format!("${body}*{sum:02X}\r\n").as_bytes());
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+#[test]
+fn a_satellite_receiver_vouches_for_the_time_of_readings_that_wait_and_no_longer_than_it_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut mosquitto = Mosquitto::start(dir.path());
+    let port = mosquitto.port;
+    mosquitto.stop();
+    let (sensor, gps) = (Pty::open(), Pty::open());
+    let config = json_device("d", sensor.path())
+        + &format!(
+            "[[port]]\nname = \"gps-line\"\npath = \"{}\"\n[[device]]\nname = \"gps1\"\nport = \"gps-line\"\n\
+             profile = \"nmea-gps\"\n[time.gnss]\ndevice = \"gps1\"\nhold = \"10s\"\n",
+            gps.path().display()
+        )
+        + &upstream(port);
+    let mut gateway = Gateway::new(&config);
+    let clock = FakeClock::of(&mut gateway);
+    clock.set(-Timestamp::now().as_second(), false);
+    gateway.start_again();
+    let open = |status: &serde_json::Value| {
+        let ports = status["ports"].as_array().unwrap();
+        ports.iter().all(|port| port["state"] == "open")
+    };
+    gateway.wait("the ports are open", open);
+    // Without a fix a receiver's clock may say anything.
+    let lost = Receiver::start(&gps, 'V');
+    let before = Timestamp::now();
+    sensor.line(r#"{"n":0}"#);
+    gateway.wait_readings("d", 1);
+    let status = gateway.wait_readings("gps1", 15);
+    assert_eq!((&status["clock"], &status["clock_source"]["kind"]), (&"unsynced".into(), &"nobody".into()));
+    drop(lost);
+
+    let fixed = Receiver::start(&gps, 'A');
+    let status = gateway.wait("the receiver is believed", |status| status["clock"] == "synced");
+    let source = &status["clock_source"];
+    assert_eq!((&source["kind"], &source["device"]), (&"gnss".into(), &"gps1".into()), "{source}");
+    let ahead = source["ahead_ms"].as_i64().unwrap();
+    assert!((ahead / 1_000 - Timestamp::now().as_second()).abs() < 60, "{ahead} ms ahead of 1970");
+    let shown = fieldgate().arg("status").arg("--socket").arg(gateway.socket()).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("clock synced by gnss gps1, "), "{shown}");
+    let within = Timestamp::now();
+    sensor.line(r#"{"n":1}"#);
+    gateway.wait_readings("d", 2);
+    mosquitto.start_again();
+    let tap = Tap::subscribe(port, &Gateway::topic("data/d"));
+    gateway.wait_drained();
+    for (n, real, quality) in [(0, before, Some("corrected")), (1, within, None)] {
+        let message = tap.wait("the reading", |message| number(message) == n);
+        let off = off(&message, real);
+        // A receiver tells its time a moment before the bytes are read.
+        assert!((-1.0..5.0).contains(&off), "reading {n} is {off} s off: {}", message.payload);
+        assert_eq!(message.json()["time_quality"].as_str(), quality, "{}", message.payload);
+    }
+
+    drop(fixed);
+    let begun = Instant::now();
+    gateway.wait("nobody vouches any more", |status| status["clock"] == "unsynced");
+    assert!(begun.elapsed() > Duration::from_secs(8), "{:?}", begun.elapsed());
+    sensor.line(r#"{"n":2}"#);
+    let message = tap.wait("an honest reading", |message| number(message) == 2);
+    assert_eq!(message.json()["time_quality"], "unsynced");
+    // The kernel's word goes before.
+    clock.set(0, true);
+    gateway.wait("the kernel is right", |status| status["clock_source"]["kind"] == "kernel");
+    let _again = Receiver::start(&gps, 'A');
+    let readings = gateway.wait("the receiver is heard", open)["devices"].clone();
+    let heard = support::find(&readings, "gps1")["readings"].as_u64().unwrap();
+    let status = gateway.wait_readings("gps1", heard + 20);
+    assert_eq!(status["clock_source"]["kind"], "kernel");
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn example(file: &str, put: &[(&str, String)], more: &str) -> Gateway {
     }
     std::fs::write(gateway.config(), text).unwrap();
     let part = format!(
-        "[gateway]\ndata_dir = \"{}\"\ncontrol_socket = \"{}\"\n{more}",
+        "[web]\nenabled = false\n[gateway]\ndata_dir = \"{}\"\ncontrol_socket = \"{}\"\n{more}",
         gateway.data_dir().display(),
         gateway.socket().display()
     );

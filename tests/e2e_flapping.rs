@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use support::{Gateway, Mosquitto, Pty, Relay, Tap, json_device, upstream};
 
-/// Messages that may be unacknowledged when the link is cut: the default of `inflight_max`.
+/// Messages that may be unacknowledged when the link is cut: what an upstream has at first, however many are allowed.
 const WINDOW: usize = 100;
 
 #[test]

@@ -208,7 +208,14 @@ fn a_simulated_device_is_read_as_a_real_one_and_comes_back() {
     ends.args(["simulate", "sds011", "--every", "1", "--count", "3"]);
     let ends = ends.output().unwrap();
     assert!(ends.status.success() && String::from_utf8(ends.stdout).unwrap().starts_with("/dev/pts/"));
-    let refused = fieldgate().args(["simulate", "nmea-gps"]).output().unwrap();
+    let odd = dir.path().join("odd.toml");
+    std::fs::write(
+        &odd,
+        "[[device]]\nname = \"d\"\nport = \"p\"\npoints = [{ name = \"t\" }]\n\
+        decode = { kind = \"regex\", pattern = '^(?<t>[0-9.]+)\\b\\B' }\n",
+    )
+    .unwrap();
+    let refused = fieldgate().args(["simulate", "--device"]).arg(&odd).output().unwrap();
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("--capture FILE"));
 }

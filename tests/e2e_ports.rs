@@ -15,8 +15,12 @@ mod support;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fieldgate::sensor::modbus::rtu;
 use serde_json::Value as Json;
 use support::{Gateway, PATIENCE, Pty, Tap, fieldgate, find, json_device};
 
@@ -120,6 +124,141 @@ fn ports_that_are_unplugged_are_read_again_soon_under_whatever_number_and_others
 #[ignore = "takes a minute or two: tests/heavy/run e2e_ports"]
 fn a_thousand_replugs_leave_nothing_open() {
     replugs(8, 125);
+}
+
+/// Answers to reads of one register by unit 1, from a thread that ends with the line: with the number of the plugging.
+struct Slave {
+    pty: Pty,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Slave {
+    fn plug(number: u16, is_mute: bool) -> Self {
+        let pty = Pty::open();
+        pty.forget();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (line, stopping) = (pty.clone(), stop.clone());
+        let thread = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            while !stopping.load(Ordering::Relaxed) {
+                heard.extend(line.taken());
+                while heard.len() >= 8 {
+                    let request: Vec<u8> = heard.drain(..8).collect();
+                    assert_eq!(request[..6], [1, 4, 0, 0, 0, 1], "{request:02x?}");
+                    if !is_mute {
+                        let value = number.to_be_bytes();
+                        line.write(&rtu::frame(1, &[4, 2, value[0], value[1]]));
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Self { pty, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Slave {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().unwrap().join();
+        assert!(ended.is_ok() || std::thread::panicking(), "only what is configured is asked");
+    }
+}
+
+fn polled_replugs(ports: usize, times: u16) {
+    let dir = tempfile::tempdir().unwrap();
+    let link = |name: &str| dir.path().join(name);
+    let mut config = String::new();
+    let names: Vec<String> = (0..ports).map(|number| format!("bus{number}")).chain(["calm".into()]).collect();
+    for name in &names {
+        config += &format!(
+            "[[port]]\nname = \"{name}\"\npath = \"{}\"\nbaud = 115200\n\n[[device]]\nname = \"{name}-d\"\nport = \"{name}\"\n\
+             decode = \"registers\"\nunit_id = 1\nevery = \"200ms\"\ntimeout = \"3s\"\n[[device.points]]\nname = \"n\"\n\
+             function = 4\naddress = 0\ntype = \"u16\"\n\n",
+            link(name).display()
+        );
+    }
+    let mut plugged: Vec<Slave> = names.iter().map(|_| Slave::plug(0, false)).collect();
+    for (name, slave) in names.iter().zip(&plugged) {
+        lead(&link(name), slave.pty.path());
+    }
+    let calm = plugged.pop().unwrap();
+    let mut gateway = Gateway::start(&config);
+    gateway.wait("all ports are open", |status| {
+        status["ports"].as_array().unwrap().iter().all(|port| port["state"] == "open")
+    });
+    let before = descriptors(gateway.pid());
+    let lan_port = gateway.lan_port;
+    let mut took: Vec<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = plugged
+            .into_iter()
+            .zip(&names)
+            .map(|(slave, name)| {
+                let link = link(name);
+                scope.spawn(move || polled_replug(&link, lan_port, name, slave, times))
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    took.sort();
+    println!(
+        "{} replugs of polled ports: asked and read again after {:?} (median), {:?} (longest)",
+        took.len(),
+        took[took.len() / 2],
+        took[took.len() - 1]
+    );
+    // On a quiet machine it is two seconds at most; this one may be busy.
+    assert!(took[took.len() / 2] < Duration::from_secs(3) && took[took.len() - 1] < PATIENCE, "{took:?}");
+    let status = gateway.ask("status");
+    assert_eq!(find(&status["ports"], "calm")["lost"], 0);
+    let calm_bus = status["buses"].as_array().unwrap().iter().find(|bus| bus["port"] == "calm").unwrap();
+    let slave = &calm_bus["devices"][0];
+    assert_eq!((&slave["timeouts"], &slave["crc_errors"]), (&Json::from(0), &Json::from(0)), "{slave}");
+    let pid = gateway.pid();
+    support::eventually("no descriptor is left open", || (descriptors(pid) <= before).then_some(()));
+    gateway.stop();
+    drop(calm);
+}
+
+/// Unplugs a polled port and plugs it in again; each third time while a request is under way that nobody answers.
+fn polled_replug(link: &Path, lan_port: u16, name: &str, first: Slave, times: u16) -> Vec<Duration> {
+    let tap = Tap::subscribe(lan_port, &Gateway::topic(&format!("data/{name}-d")));
+    let mut plugged = first;
+    let mut took = Vec::new();
+    for number in 1..=times {
+        if number % 3 == 0 {
+            let mute = Slave::plug(number, true);
+            lead(link, mute.pty.path());
+            plugged = mute;
+        }
+        if number % 2 == 0 {
+            fs::remove_file(link).unwrap();
+            drop(plugged);
+            plugged = Slave::plug(number, false);
+            lead(link, plugged.pty.path());
+        } else {
+            // Another is there before the old one hangs up.
+            let next = Slave::plug(number, false);
+            lead(link, next.pty.path());
+            plugged = next;
+        }
+        let began = Instant::now();
+        tap.wait("the port is asked again", |message| message.json()["values"]["n"] == number);
+        took.push(began.elapsed());
+    }
+    took
+}
+
+#[test]
+fn polled_ports_that_are_unplugged_are_asked_again_soon_under_whatever_number() {
+    polled_replugs(4, 20);
+}
+
+#[test]
+#[ignore = "takes a minute or two: tests/heavy/run e2e_ports"]
+fn a_thousand_replugs_of_polled_ports_leave_nothing_open() {
+    polled_replugs(8, 125);
 }
 
 /// A tree as /sys and /dev, with pseudo-terminals as adapters.
@@ -235,10 +374,20 @@ fn an_adapter_is_found_by_its_serial_number_and_two_that_match_are_told() {
     assert!(text.contains("usb 0403:6001  interface 0  serial A1  FTDI FT232R USB UART"), "{text}");
     assert!(text.contains("[[port]]  usb = { serial = \"A1\" }"), "{text}");
     assert!(text.contains("port any-port: usb 0403:6001 interface 0: 2 ports match"), "{text}");
+    let real = fs::canonicalize(again.path()).unwrap();
+    assert!(
+        text.contains(&format!("port a-port: {}, open in the running gateway", real.display())),
+        "{text}"
+    );
+    assert!(text.contains(&format!("open in fieldgate, process {}", gateway.pid())), "{text}");
     let (_, text) = tree.ports(&["--json", "--config", config]);
     let json: Json = serde_json::from_str(&text).unwrap();
     assert_eq!(json["plugged"][0]["used_by"], serde_json::json!(["glob-port"]));
     assert_eq!(json["plugged"][1]["serial"], "A1");
+    // This test holds the other end of the line open too.
+    let open_in = json["plugged"][1]["open_in"].as_array().unwrap();
+    assert!(open_in.iter().any(|holder| holder["pid"] == gateway.pid()), "{open_in:?}");
+    assert_eq!(find(&json["gateway"], "a-port")["state"], "open");
     assert!(json["plugged"][1]["by_id"].as_str().unwrap().ends_with("usb-FTDI_A1-if00"));
     gateway.stop();
 }

@@ -83,6 +83,57 @@ fn sensors_of_a_bus_are_devices_that_come_and_go_and_one_that_hangs_holds_up_non
     gateway.stop();
 }
 
+/// Whole numbers in thousandths, but for the pressure, which drivers give as kilopascal with a point.
+#[test]
+fn files_of_the_kernels_drivers_are_read_as_their_documents_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("hwmon-temperature", "hwmon*/temp*_input", "hwmon0/temp1_input", "45123\n", "temperature", 45.123),
+        ("thermal-zone", "thermal_zone*/temp", "thermal_zone0/temp", "52050\n", "temperature", 52.05),
+        (
+            "iio-temperature",
+            "iio:device*/in_temp_input",
+            "iio:device0/in_temp_input",
+            "-3450\n",
+            "temperature",
+            -3.45,
+        ),
+        (
+            "iio-humidity",
+            "iio:device*/in_humidityrelative_input",
+            "iio:device0/in_humidityrelative_input",
+            "45678\n",
+            "humidity",
+            45.678,
+        ),
+        (
+            "iio-pressure",
+            "iio:device*/in_pressure_input",
+            "iio:device0/in_pressure_input",
+            "101.325000000\n",
+            "pressure",
+            1013.25,
+        ),
+    ];
+    let mut config = String::new();
+    for (profile, path, file, content, ..) in cases {
+        let folder = dir.path().join(profile);
+        std::fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
+        std::fs::write(folder.join(file), content).unwrap();
+        config += &format!(
+            "[[file]]\nname = \"{profile}\"\nprofile = \"{profile}\"\npath = \"{}/{path}\"\nevery = \"200ms\"\n",
+            folder.display()
+        );
+    }
+    let mut gateway = Gateway::start(&config);
+    let data = Tap::subscribe(gateway.lan_port, &Gateway::topic("data/#"));
+    for (profile, .., point, value) in cases {
+        let reading = data.wait(profile, |message| message.topic.contains(&format!("/data/{profile}")));
+        assert_eq!(reading.json()["values"][point], value, "{profile}");
+    }
+    gateway.stop();
+}
+
 #[test]
 fn a_program_is_a_port_is_started_again_and_ends_with_all_that_it_has_started() {
     let dir = tempfile::tempdir().unwrap();

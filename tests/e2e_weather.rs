@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use support::{Cut, Gateway, Mosquitto, Proxy, Pty, Tap, Weather, eventually, json_device};
 
-/// Messages that may be unacknowledged when a connection ends: the default of `inflight_max`.
+/// Messages that may be unacknowledged when a connection ends: `inflight_max`.
 const WINDOW: usize = 100;
 
 /// Everything for one run: what is dropped last comes last.
@@ -37,8 +37,10 @@ impl Rig {
         let proxy = Proxy::to(mosquitto.port);
         let tap = Tap::subscribe(mosquitto.port, &Gateway::topic("data/#"));
         let sensor = Pty::open();
-        let upstream =
-            format!("[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {}\n{settings}\n", proxy.port);
+        let upstream = format!(
+            "[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {}\ninflight_max = {WINDOW}\n{settings}\n",
+            proxy.port
+        );
         let mut gateway = Gateway::start(&(json_device("scale", sensor.path()) + &upstream));
         gateway.wait_online();
         Self { gateway, tap, proxy, sensor, _mosquitto: mosquitto }

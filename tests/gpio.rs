@@ -65,6 +65,41 @@ fn states(tap: &Tap, device: &str) -> Vec<Json> {
 }
 
 #[test]
+fn a_line_tells_what_its_points_are_and_publishes_as_it_is_told() {
+    let counter =
+        r#"{ kind = "counter", per_pulse = 0.001, unit = "m3", rate_per = "min", persist_every = "1s" }"#;
+    let config = line("water", counter)
+        + &line("door", "\"input\"\npublish = { on_change = true, payload = \"plain\", retain = true }")
+        + &line("fan", r#"{ kind = "frequency", unit = "Hz" }"#);
+    let gateway = Gateway::start(&config);
+    let infos = Tap::subscribe(gateway.lan_port, &Gateway::topic("info/#"));
+    let info = |name: &str| {
+        let topic = Gateway::topic(&format!("info/{name}"));
+        infos.wait("what is known of the line", |message| message.topic == topic).json()
+    };
+    assert_eq!(
+        info("water"),
+        json!({ "device": "water", "port": "water", "points": {
+            "total": { "type": "number", "unit": "m3" }, "rate": { "type": "number", "unit": "m3/min" } } })
+    );
+    assert_eq!(info("door")["points"], json!({ "state": { "type": "bool" } }));
+    assert_eq!(info("fan")["points"]["frequency"]["unit"], "Hz");
+    // Plain, on a topic of its own, kept by the broker; and only when it changes.
+    let door = Gateway::topic("data/door/state");
+    let tap = Tap::subscribe(gateway.lan_port, &Gateway::topic("data/#"));
+    let text = |message: &Received| message.payload.clone();
+    let first = tap.wait("the level is retained", |message| message.topic == door);
+    assert_eq!(text(&first), "false");
+    assert_eq!(set(&gateway, "door", json!(true))["result"], "done");
+    tap.wait("the change", |message| message.topic == door && text(message) == "true");
+    let fans = Gateway::topic("data/fan");
+    let count = |topic: &str| tap.messages().iter().filter(|message| message.topic == *topic).count();
+    let before = count(&fans);
+    eventually("the other line has gone on", || (count(&fans) > before + 5).then_some(()));
+    assert_eq!(count(&door), 2, "{:?}", tap.messages());
+}
+
+#[test]
 fn pulses_become_a_total_and_a_rate_and_a_meter_is_set_to_what_it_shows() {
     let mode =
         r#"{ kind = "counter", per_pulse = 0.001, unit = "m3", rate_per = "s", persist_every = "1s" }"#;
@@ -203,7 +238,7 @@ fn an_output_follows_commands_of_the_lan_once_and_never_late() {
     let health = gateway.ask("health");
     assert_eq!(
         health["commands"],
-        json!({"done": 3, "failed": 0, "refused": 6, "stale": 2, "duplicates": 1})
+        json!({"done": 3, "failed": 0, "unknown": 0, "refused": 6, "stale": 2, "duplicates": 1})
     );
     let mut steps = states(&tap, "pump");
     steps.dedup();

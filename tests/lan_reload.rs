@@ -387,29 +387,53 @@ fn a_broken_config_is_told_with_its_lines_until_it_is_repaired() {
 }
 
 #[test]
-fn what_counts_at_the_next_start_is_named() {
+fn what_counts_at_the_next_start_is_named_and_what_is_opened_anew() {
     let mut gateway = Gateway::start("");
-    let rest = upstream(1) + &json_device("scale", std::path::Path::new("/dev/null"));
-    let text = take(&gateway, &(rest.clone() + "[buffer]\nmemory = \"1 MiB\"\n"));
-    let names = "buffer.memory, port.scale-port (new), device.scale (new), upstream.up (new)";
-    assert!(text.contains(&format!("takes effect at the next start: {names}")), "{text}");
+    let kept = |kept: bool| format!("[broker]\npersistence = {kept}\ninflight_max = 9\n");
+    let (rest, port) = (upstream(1), json_device("scale", std::path::Path::new("/dev/no-such-port")));
+    let text = take(&gateway, &(kept(false) + &rest + &port));
+    for words in [
+        "changed: broker.inflight_max, port.scale-port (new), device.scale (new), upstream.up (new)",
+        "opened anew, added or ended: upstream up, port scale-port",
+        "takes effect at the next start: broker.persistence",
+    ] {
+        assert!(text.contains(words), "{words:?} is not in {text}");
+    }
     let status = gateway.ask("status");
-    assert_eq!(status["config"]["next_start"].as_array().unwrap().len(), 4);
+    assert_eq!(status["config"]["next_start"], json!(["broker.persistence"]));
     assert_eq!(
-        (&status["upstreams"], &status["ports"], &status["state"]),
-        (&json!([]), &json!([]), &json!("ok"))
+        (&status["upstreams"][0]["name"], &status["ports"][0]["name"]),
+        (&json!("up"), &json!("scale-port"))
     );
+    // That a port isn't there is no mistake of the config: it is tried as at the start.
+    assert!(problems(&gateway).concat().contains("port scale-port is down"));
     wait_log(&gateway, "takes effect at the next start");
     // It stays to be told until it is so, or is taken back.
-    assert!(take(&gateway, &rest).contains("port.scale-port (new), device.scale (new), upstream.up (new)"));
-    assert_eq!(gateway.ask("status")["config"]["next_start"].as_array().unwrap().len(), 3);
+    assert!(
+        take(&gateway, &(kept(false) + &rest)).contains("takes effect at the next start: broker.persistence")
+    );
+    assert!(!take(&gateway, &(kept(true) + &rest)).contains("next start"));
+    take(&gateway, &(kept(false) + &rest));
     gateway.stop();
     gateway.start_again();
-    let status = gateway.ask("status");
-    assert_eq!(
-        (status["upstreams"][0]["name"].as_str(), &status["config"]["next_start"]),
-        (Some("up"), &json!([]))
-    );
+    assert_eq!(gateway.ask("status")["config"]["next_start"], json!([]));
+}
+
+#[test]
+fn who_the_gateway_is_stays_as_it_was_and_all_that_depends_on_it() {
+    let gateway = Gateway::start(&upstream(1));
+    let text = std::fs::read_to_string(gateway.config()).unwrap();
+    let other = text.replace("id = \"gw\"", "id = \"other\"\nsite = \"barn\"");
+    std::fs::write(gateway.config(), other).unwrap();
+    let (status, text) = reload(&gateway);
+    assert!(status.success(), "{text}");
+    assert!(text.contains("changed: gateway.site\n") && text.contains("next start: gateway.id"), "{text}");
+    // Its client identifier and its maps come from it.
+    assert!(!text.contains("opened anew"), "{text}");
+    let mut listener = client("mosquitto_sub");
+    listener.args(["-p", &gateway.lan_port.to_string(), "-t", "fieldgate/+/health", "-C", "1", "-F", "%t"]);
+    let (_, topic) = Process::run("mosquitto_sub", &mut listener);
+    assert!(topic.contains("fieldgate/gw/health"), "{topic}");
 }
 
 #[test]
@@ -491,7 +515,7 @@ fn a_hundred_broken_configs_under_load_disconnect_nobody() {
     gateway.configure(&good);
     assert_eq!(
         gateway.ask("reload"),
-        json!({"outcome": "applied", "applied": [], "next_start": [], "disconnected": 0, "mistakes": []})
+        json!({"outcome": "applied", "applied": [], "reopened": [], "next_start": [], "disconnected": 0, "mistakes": []})
     );
     reader.nothing();
 }

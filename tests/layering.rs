@@ -39,6 +39,10 @@ const MACHINES: &[&str] = &[
     "filter",
     "health",
     "health.rs",
+    "history.rs",
+    "history",
+    "events.rs",
+    "people",
 ];
 const SHELLS: &[&str] = &["crate::io", "crate::app", "crate::cli", "crate::web"];
 

@@ -17,12 +17,18 @@
     reason = "tests"
 )]
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::path::Path;
+use std::time::Duration;
 
-use fieldgate::config::{Facts, Source, parse, render};
+use fieldgate::config::{Facts, Source, parse, profile, render};
 use fieldgate::reading::Sample;
-use fieldgate::sensor::{DeviceConfig, Piece, Trial};
-use fieldgate::time::Mono;
+use fieldgate::sensor::modbus::pdu::{Answer, ReadFunction, Request};
+use fieldgate::sensor::modbus::rtu::{self, Search};
+use fieldgate::sensor::{
+    Asked, DeviceConfig, Faults, Motion, Piece, Points, Simulator, Slave, Transport, Trial,
+};
+use fieldgate::time::{Mono, Now, Timestamp};
 
 /// A device that its frames are made for.
 struct Kind {
@@ -278,5 +284,205 @@ fn every_frame_cut_at_every_byte_leaves_the_next_one() {
             }
             assert_eq!(found, [expected.clone(), expected.clone()], "{} cut at {cut}", kind.name);
         }
+    }
+}
+
+/// Profiles whose check can't find everything, by the false frames of a million damaged ones that may pass; all others: none.
+/// A million false ones: there is no check, and what a digit was turned into is as good a digit.
+const WEAK: [(&str, usize); 12] = [
+    ("sds011", 200),
+    ("mh-z19", 5_000),
+    ("sps30", 5_000),
+    ("nmea-gps", 5_000),
+    ("ve-direct", 5_000),
+    ("json-lines", 1_000_000),
+    ("key-value", 1_000_000),
+    ("scale-and", 1_000_000),
+    ("scale-st-gs", 1_000_000),
+    ("sdi12", 1_000_000),
+    ("iec62056-21-meter", 1_000_000),
+    ("iec62056-21-push", 1_000_000),
+];
+
+/// Frames of a device, each with its own values.
+struct Stream {
+    name: String,
+    device: DeviceConfig,
+    frames: Vec<Vec<u8>>,
+    false_per_million: usize,
+}
+
+/// Different frames of each stream.
+const POOL: usize = 400;
+
+fn wall(second: usize) -> Timestamp {
+    Timestamp::from_millis(1_795_186_265_000 + 1_000 * second as i64)
+}
+
+/// Every profile whose device sends frames, and the readout of a meter that has a check, with moving values.
+fn streams() -> Vec<Stream> {
+    let mut streams = Vec::new();
+    for profile in profile::profiles(&[]) {
+        if profile.source.text.contains("\n[file]\n") {
+            continue;
+        }
+        let device = device(&format!("profile = \"{}\"", profile.name));
+        let Ok(mut simulator) = Simulator::new(device.clone()) else { continue };
+        if let Points::List(points) = &device.points {
+            let moving =
+                points.iter().filter(|point| point.map.is_empty() && format!("{:?}", point.kind) == "Number");
+            for point in moving {
+                simulator.set(&point.name, Motion::parse("noise").unwrap()).unwrap();
+            }
+        }
+        let frames = (0..POOL).map(|second| simulator.frame(wall(second)).unwrap()).collect();
+        let weak = WEAK.iter().find(|(name, _)| *name == profile.name);
+        let false_per_million = weak.map_or(0, |(_, per_million)| *per_million);
+        streams.push(Stream { name: profile.name.clone(), device, frames, false_per_million });
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/iec62056-21/landisgyr-e350-readout.bin");
+    let readout = std::fs::read(path).unwrap();
+    let mut rng = fastrand::Rng::with_seed(3);
+    let frames = (0..POOL).map(|_| block(&readout, &mut rng)).collect();
+    streams.push(Stream {
+        name: "iec62056-21, mode C (BCC)".to_owned(),
+        device: device("decode = \"iec62056-21\"\npoints = \"*\""),
+        frames,
+        false_per_million: 5_000,
+    });
+    streams
+}
+
+/// A readout with other digits in its brackets, and the BCC that it then has.
+fn block(readout: &[u8], rng: &mut fastrand::Rng) -> Vec<u8> {
+    let start = readout.iter().position(|byte| *byte == 2).unwrap();
+    let end = readout.iter().rposition(|byte| *byte == 3).unwrap();
+    let mut block = readout[start..=end].to_vec();
+    let mut is_within = false;
+    for byte in &mut block {
+        match byte {
+            b'(' => is_within = true,
+            b')' | b'*' => is_within = false,
+            b'0'..=b'9' if is_within => *byte = rng.u8(b'0'..=b'9'),
+            _ => {}
+        }
+    }
+    let bcc = block[1..].iter().fold(0, |bcc, byte| bcc ^ byte);
+    block.push(bcc);
+    block
+}
+
+/// Plays so many frames of a stream, one in a hundred damaged; what is read must be what one of the frames says.
+fn play_stream(stream: &Stream, frames: usize, seed: u64) {
+    let mut contents = HashSet::new();
+    let mut values_of = HashSet::new();
+    let mut each = Vec::new();
+    for frame in &stream.frames {
+        let mut count = 0;
+        let mut trial = Trial::new(&stream.device);
+        let mut take = |piece: Piece<'_>| {
+            let Piece::Frame { bytes, values: Ok(values) } = piece else {
+                panic!("{}: {piece:?}", stream.name)
+            };
+            contents.insert(bytes.to_vec());
+            values_of.insert(format!("{values:?}"));
+            count += 1;
+        };
+        trial.push(Mono::ZERO, frame, &mut take);
+        trial.finish(&mut take);
+        assert!(count > 0, "{}", stream.name);
+        each.push(count);
+    }
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut trial = Trial::new(&stream.device);
+    let (mut damaged, mut wrong, mut good, mut whole) = (0_usize, 0_usize, 0_usize, 0_usize);
+    let mut example = String::new();
+    for _ in 0..frames {
+        let place = rng.usize(..stream.frames.len());
+        let frame = &stream.frames[place];
+        let bytes = if rng.u8(..100) == 0 {
+            damaged += 1;
+            damage(frame, &mut rng)
+        } else {
+            whole += each[place];
+            frame.clone()
+        };
+        for piece in bytes.chunks(rng.usize(1..400)) {
+            trial.push(Mono::ZERO, piece, |piece| {
+                let Piece::Frame { bytes, values: Ok(values) } = piece else { return };
+                if contents.contains(bytes) || values.is_empty() || values_of.contains(&format!("{values:?}"))
+                {
+                    good += 1;
+                } else {
+                    wrong += 1;
+                    example = String::from_utf8_lossy(bytes).chars().take(300).collect();
+                }
+            });
+        }
+    }
+    println!("{}: {good} read, {damaged} damaged, {wrong} false", stream.name);
+    assert!(damaged > frames / 200, "{}", stream.name);
+    // Some damage costs the frame beside it, that without its line end for one.
+    assert!(good + 2 * damaged + 2 >= whole, "{}: {good} of {whole} whole ones read", stream.name);
+    let allowed = stream.false_per_million * damaged / 1_000_000 + usize::from(stream.false_per_million > 0);
+    assert!(wrong <= allowed, "{}: {wrong} false frames, seed {seed}: {example:?}", stream.name);
+}
+
+/// Answers of a Modbus slave, one in a hundred damaged, as the master looks for them.
+fn play_modbus(answers: usize, seed: u64) {
+    let config = device("profile = \"eastron-sdm120\"");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let slave = Slave::new(&config, Duration::from_secs(1)).unwrap();
+    let mut asked = Asked::slave(slave, Transport::Rtu, Faults::default(), seed);
+    let (mut damaged, mut wrong, mut good) = (0_usize, 0_usize, 0_usize);
+    for number in 0..answers {
+        let (address, count) = [(0, 2), (6, 2), (12, 26), (70, 2), (0, 72), (72, 4)][number % 6];
+        let request = Request::Read { function: ReadFunction::InputRegisters, address, count };
+        let sent = rtu::frame(1, &request.encode().unwrap());
+        let mono = Mono::from_nanos(number as u64 * 1_000_000_000);
+        asked.push(Now { mono, ..Now::default() }, 0, &sent).unwrap();
+        let (_, answer) = asked.poll(mono).unwrap();
+        let is_whole = rng.u8(..100) != 0;
+        let bytes = if is_whole {
+            answer.clone()
+        } else {
+            damaged += 1;
+            damage(&answer, &mut rng)
+        };
+        match rtu::search(&request, 1, &sent, false, &bytes) {
+            Search::Found { answer: Answer::Values(values), .. } if answer[3..answer.len() - 2] == values => {
+                good += 1
+            }
+            Search::Found { .. } => wrong += 1,
+            Search::Nothing => assert!(!is_whole, "a whole answer is found"),
+        }
+    }
+    println!("modbus rtu (CRC of 16 bits): {good} read, {damaged} damaged, {wrong} false");
+    assert!(damaged > answers / 200 && good >= answers - damaged);
+    assert_eq!(wrong, 0, "seed {seed}");
+}
+
+#[test]
+fn no_profile_reads_what_was_not_sent() {
+    let streams = streams();
+    assert!(streams.len() >= 18, "{}", streams.len());
+    for (seed, stream) in streams.iter().enumerate() {
+        play_stream(stream, 10_000, seed as u64 + 1);
+    }
+    play_modbus(10_000, 1);
+}
+
+#[test]
+#[ignore = "a million frames of each profile: tests/heavy/run runs it"]
+fn of_a_million_frames_no_profile_reads_what_was_not_sent() {
+    // A part of the names, for one alone.
+    let wanted = std::env::var("FIELDGATE_STREAM").unwrap_or_default();
+    for (seed, stream) in streams().iter().enumerate() {
+        if stream.name.contains(&wanted) {
+            play_stream(stream, 1_000_000, seed as u64 + 101);
+        }
+    }
+    if "modbus".contains(&wanted) {
+        play_modbus(1_000_000, 101);
     }
 }

@@ -50,6 +50,7 @@ fn readings(name: &str, decode: DecodeConfig, points: Points, bytes: &[u8]) -> V
         points,
         stale_after: Duration::from_secs(60),
         poll: None,
+        commands: Vec::new(),
     };
     let mut port = Port::new(port, vec![device], Run(17), BootId([7; 16]), 1, now(0));
     port.handle(now(0), Input::Opened);
@@ -57,6 +58,7 @@ fn readings(name: &str, decode: DecodeConfig, points: Points, bytes: &[u8]) -> V
     let mut readings = Vec::new();
     while let Some(output) = port.poll_output() {
         match output {
+            Output::Send(_) | Output::Done { .. } => panic!("nobody commands here"),
             Output::Reading(reading) => readings.push(reading),
             Output::Open | Output::Notice(fieldgate::sensor::Notice::PortOpened) => {}
             Output::Notice(notice) => panic!("{notice:?}"),
@@ -91,7 +93,7 @@ fn kind(name: &str, kind: PointType) -> PointConfig {
 
 fn scale_decoder() -> DecodeConfig {
     let pattern = r"^(?<status>ST|US|OL),(?:(?<mode>GS|NT),)?(?:(?<weight>[+-]\s*[0-9.]+)\s*(?<unit>k?g))?";
-    DecodeConfig::Regex(regex::Regex::new(pattern).unwrap())
+    DecodeConfig::Regex(fieldgate::sensor::Pattern(regex::Regex::new(pattern).unwrap()))
 }
 
 #[test]

@@ -32,6 +32,7 @@ fn told(port: &mut Port) -> Vec<String> {
     let mut words = Vec::new();
     while let Some(output) = port.poll_output() {
         match output {
+            Output::Send(_) | Output::Done { .. } => panic!("nobody commands here"),
             Output::Reading(reading) => {
                 let mut text = reading.device.to_string();
                 for sample in &reading.samples {

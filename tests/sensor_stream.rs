@@ -6,7 +6,7 @@ use std::time::Duration;
 use fieldgate::reading::{Reading, Run};
 use fieldgate::sensor::{
     DataBits, DecodeConfig, DeviceConfig, FlowControl, FramingConfig, Input, LineEnd, Notice, Output, Parity,
-    PointConfig, Points, Port, PortConfig, PortKind, PortStatus, StopBits,
+    Pattern, PointConfig, Points, Port, PortConfig, PortKind, PortStatus, StopBits,
 };
 use fieldgate::time::{BootId, Now};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn device(format: &str, end: &LineEnd, all: bool) -> DeviceConfig {
         "json" => DecodeConfig::Json,
         "keyvalue" => DecodeConfig::KeyValue { pair: '=', separator: None },
         "csv" => DecodeConfig::Csv { separator: ',', columns: vec!["t".into(), "h".into()] },
-        _ => DecodeConfig::Regex(regex::Regex::new("^ST,(?<t>[+-][ 0-9.]+)kg(?<h>.*)").unwrap()),
+        _ => DecodeConfig::Regex(Pattern(regex::Regex::new("^ST,(?<t>[+-][ 0-9.]+)kg(?<h>.*)").unwrap())),
     };
     let points = if all {
         Points::All
@@ -35,6 +35,7 @@ fn device(format: &str, end: &LineEnd, all: bool) -> DeviceConfig {
         points,
         stale_after: Duration::from_secs(60),
         poll: None,
+        commands: Vec::new(),
     }
 }
 
@@ -80,6 +81,7 @@ fn told(devices: &[DeviceConfig], inputs: &[&[u8]]) -> (Vec<Reading>, Vec<Notice
         port.handle(Now::default(), Input::Bytes(input));
         while let Some(output) = port.poll_output() {
             match output {
+                Output::Send(_) | Output::Done { .. } => panic!("nobody commands here"),
                 Output::Reading(reading) => readings.push(reading),
                 Output::Notice(notice) => notices.push(notice),
                 Output::Open => panic!("the port is open"),

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::bridge::{Notes, notes};
-use crate::config::{Buffer, Config, FullRule, Stream};
+use crate::config::{Buffer, Config, FullRule, Stream, Upstream};
 use crate::io::clock::{self, Clock};
-use crate::io::store_check;
+use crate::io::{files, store_check};
 use crate::message::OutboxId;
 use crate::reading::Run;
 use crate::store::bounds::BYTES_DEFAULT;
@@ -27,6 +27,8 @@ pub(super) struct Ground {
     /// Why the broker's state is not kept although it should be. Nobody is kept waiting for a disk that isn't there:
     /// what depends on it is acknowledged as with `persistence = false`, and people are told.
     pub(super) volatile_state: Option<String>,
+    /// The machine that the data directory was made on, if that was another one.
+    pub(super) moved_from: Option<String>,
     /// What was noted beside each.
     pub(super) notes: Vec<Notes>,
     /// The broker's state as it was kept; `None` if it is not.
@@ -41,7 +43,7 @@ impl Ground {
 
     /// Opens the store. Without one the gateway runs from memory and says so: it always starts.
     pub(super) fn find(config: &Config) -> Result<Self, String> {
-        let clock = Clock::new(config.time.trust);
+        let clock = Clock::with_gnss(config.time.trust, config.time.gnss.as_ref());
         let now = clock.now().wall;
         let settings = store::Config { outbox_bytes_max: BYTES_DEFAULT };
         let opened = Store::open(&config.gateway.data_dir, settings, now);
@@ -59,6 +61,7 @@ impl Ground {
                 store = Err(error.to_string());
             }
         }
+        let moved_from = store.as_mut().ok().and_then(settle);
         let mut outboxes = Vec::new();
         let places = places(config);
         for place in &places {
@@ -108,9 +111,32 @@ impl Ground {
             store,
             outboxes,
             volatile_state,
+            moved_from,
             notes,
             state,
         })
+    }
+}
+
+/// Tells the store where it is; the name of the machine that it was made on, if that was another one.
+fn settle(store: &mut Store) -> Option<String> {
+    let facts = files::facts();
+    // A machine that has no identity can't be told from another.
+    facts.machine.as_ref()?;
+    match store.settle_on(&facts.default_id) {
+        Ok(Some(before)) => {
+            warn!(
+                before,
+                now = facts.default_id,
+                "the data directory is another machine's: it has a new instance"
+            );
+            Some(before)
+        }
+        Ok(None) => None,
+        Err(error) => {
+            error!(%error, "can't note on which machine the data directory is");
+            None
+        }
     }
 }
 
@@ -119,24 +145,28 @@ pub(super) struct Place {
     pub(super) id: OutboxId,
     /// Which upstream's.
     pub(super) upstream: usize,
-    /// The upstream's name; of a stream beside the default one, with the stream's behind a slash, which no name holds.
     name: String,
     bounds: Bounds,
 }
 
 /// The outboxes of all upstreams: first each one's own, then those of further streams, in the order of the config.
 pub(super) fn places(config: &Config) -> Vec<Place> {
-    let upstreams = || config.upstreams.iter().enumerate();
-    let own =
-        upstreams().map(|(index, upstream)| (index, upstream.name.to_string(), bounds(&config.buffer, None)));
-    let further = upstreams().flat_map(|(index, upstream)| {
-        upstream.streams.iter().map(move |stream| {
-            let name = format!("{}/{}", upstream.name, stream.machine.name);
-            (index, name, bounds(&config.buffer, Some(stream)))
-        })
-    });
-    let all = own.chain(further).enumerate();
-    all.map(|(id, (upstream, name, bounds))| Place { id: outbox_id(id), upstream, name, bounds }).collect()
+    let of = |(index, upstream)| outboxes(&config.buffer, upstream).into_iter().map(move |one| (index, one));
+    let mut all: Vec<_> = config.upstreams.iter().enumerate().flat_map(|one| of(one).enumerate()).collect();
+    all.sort_by_key(|(stream, _)| *stream > 0);
+    let place = |(id, (_, (upstream, (name, bounds))))| Place { id: outbox_id(id), upstream, name, bounds };
+    all.into_iter().enumerate().map(place).collect()
+}
+
+/// The outboxes of an upstream by their names, the default stream's first, and what each may hold. The default one's has
+/// the upstream's name; another one's has the stream's behind a slash, which no name holds.
+pub(super) fn outboxes(buffer: &Buffer, upstream: &Upstream) -> Vec<(String, Bounds)> {
+    let own = (upstream.name.to_string(), bounds(buffer, None));
+    let further = upstream
+        .streams
+        .iter()
+        .map(|stream| (format!("{}/{}", upstream.name, stream.machine.name), bounds(buffer, Some(stream))));
+    std::iter::once(own).chain(further).collect()
 }
 
 fn bounds(buffer: &Buffer, stream: Option<&Stream>) -> Bounds {

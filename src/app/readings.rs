@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::ingest::{self, DeviceFacts, Ingest, PointFacts, PointKind, Publishing};
+use crate::gpio::{GpioConfig, Mode};
+use crate::ingest::{self, DeviceFacts, Ingest, PointFacts, PointKind, Publishing, Settings};
 use crate::io::readings::Readings;
 use crate::io::reporter::Reporter;
 use crate::payload::Forms;
@@ -42,12 +43,23 @@ pub(super) fn make_readings(
     Rc::new(Readings {
         machine: RefCell::new(machine),
         broker: reporter.broker.clone(),
-        bridges: reporter.bridges.clone(),
+        links: reporter.links.clone(),
         clock: reporter.clock.clone(),
         changed: reporter.changed.clone(),
         dropped: reporter.readings_dropped.clone(),
         bell: Notify::new(),
+        live: reporter.live.clone(),
     })
+}
+
+/// What may change of it while the gateway runs; `gone` are devices that no config names.
+pub(super) fn settings(config: &Config, gone: Vec<Arc<str>>) -> Settings {
+    Settings {
+        devices: devices(config),
+        default: config.publish.defaults.clone(),
+        home_assistant: config.publish.home_assistant.clone(),
+        gone,
+    }
 }
 
 /// What an earlier start left with the broker: facts of devices, and what they say was announced to Home Assistant.
@@ -64,8 +76,39 @@ pub(super) fn left_behind(config: &Config, broker: &Broker) -> Vec<Arc<str>> {
 fn devices(config: &Config) -> Vec<(DeviceFacts, Publishing)> {
     let published = config.publish.devices.iter().zip(&config.publish.profiles);
     let both = config.devices.iter().zip(published);
-    both.map(|(device, (publishing, profile))| (facts(device, profile.as_ref()), publishing.clone()))
-        .collect()
+    let devices =
+        both.map(|(device, (publishing, profile))| (facts(device, profile.as_ref()), publishing.clone()));
+    let lines = config.gpio.iter().zip(&config.publish.lines);
+    devices.chain(lines.map(|(line, publishing)| (line_facts(line), publishing.clone()))).collect()
+}
+
+/// What is known of a GPIO line.
+fn line_facts(line: &GpioConfig) -> DeviceFacts {
+    let point = |name: &str, kind: PointKind, unit: Option<Arc<str>>| PointFacts {
+        name: Arc::from(name),
+        unit,
+        kind: Some(kind),
+        every: None,
+    };
+    let points = match &line.mode {
+        Mode::Input { .. } | Mode::Output(_) => vec![point("state", PointKind::Bool, None)],
+        Mode::Frequency { .. } => vec![point("frequency", PointKind::Number, line.unit.clone())],
+        Mode::Counter(counter) => {
+            let span = match counter.rate_per.as_secs() {
+                1 => "s",
+                60 => "min",
+                _ => "h",
+            };
+            let rate = line.unit.as_ref().map(|unit| Arc::from(format!("{unit}/{span}")));
+            vec![point("total", PointKind::Number, line.unit.clone()), point("rate", PointKind::Number, rate)]
+        }
+    };
+    DeviceFacts {
+        name: line.name.clone(),
+        port: Some(Arc::from(line.line.to_string())),
+        points: Some(points),
+        ..DeviceFacts::default()
+    }
 }
 
 fn facts(device: &DeviceConfig, profile: Option<&(String, String)>) -> DeviceFacts {

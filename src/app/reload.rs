@@ -11,17 +11,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
-use crate::broker::{ListenerId, Reconfigure};
+use super::registry::Registry;
+use super::upstreams;
+use crate::broker::{self, ListenerId, Reconfigure};
 use crate::config::reload::{Plan, effective, plan};
-use crate::config::{self, Config, Listener};
+use crate::config::{self, Config, Listener, Mistake};
 use crate::io::admission::NewAccess;
-use crate::io::control::{Reload, Reloaded};
 use crate::io::doors::Wanted;
 use crate::io::files;
+use crate::io::operations::{Reload, Reloaded};
 use crate::io::pump::Change;
 use crate::io::reporter::Reporter;
 use crate::io::server_tls::Keys;
 use crate::io::shard::{Reconfiguration, ToBroker};
+use crate::io::supervisor;
 
 /// Mistakes of a broken config that are logged; `fieldgate check` tells all.
 const MISTAKES_LOGGED_MAX: usize = 20;
@@ -30,6 +33,8 @@ const MISTAKES_LOGGED_MAX: usize = 20;
 pub struct Origin {
     /// The main file.
     pub file: PathBuf,
+    /// Why what runs isn't what is there.
+    pub error: Option<String>,
 }
 
 impl std::fmt::Debug for Origin {
@@ -46,6 +51,7 @@ pub(super) struct Reloader {
     pub(super) started: Arc<Config>,
     /// What runs.
     pub(super) running: Config,
+    pub(super) registry: Rc<Registry>,
     pub(super) reporter: Rc<Reporter>,
     /// To the pump.
     pub(super) changes: mpsc::UnboundedSender<Change>,
@@ -58,17 +64,25 @@ struct Prepared {
     config: Config,
     plan: Plan,
     access: NewAccess,
+    upstreams: upstreams::Prepared,
     listeners: Vec<(Listener, Option<Keys>)>,
     moved: Vec<Option<ListenerId>>,
 }
 
 impl Reloader {
     /// Reads the config again at each signal and each request, one after the other.
-    pub(super) async fn run(mut self, mut hangup: Option<Signal>, mut requests: mpsc::Receiver<Reload>) {
+    /// A change that is under way when the gateway stops is carried through.
+    pub(super) async fn run(
+        mut self,
+        mut hangup: Option<Signal>,
+        mut requests: mpsc::Receiver<Reload>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
             let request = tokio::select! {
                 () = hung_up(&mut hangup) => None,
                 Some(request) = requests.recv() => Some(request),
+                _ = stop.wait_for(|stop| *stop) => return,
             };
             if request.is_some() {
                 // At the signal listeners do so by themselves.
@@ -83,29 +97,36 @@ impl Reloader {
     }
 
     async fn reload(&mut self) -> Reloaded {
+        supervisor::reloading();
         let outcome = match self.prepare().await {
             Ok(prepared) => self.apply(prepared).await,
             Err(mistakes) => refused(mistakes),
         };
         self.reporter.note_reload(&outcome);
+        if let (true, Some(desk)) = (outcome.mistakes.is_empty(), self.reporter.changes.get()) {
+            desk.read_again().await;
+        }
+        supervisor::ready();
         outcome
     }
 
     /// Everything that can fail. Nothing is in use until it has all gone well.
     async fn prepare(&self) -> Result<Prepared, Vec<String>> {
         let file = self.origin.file.clone();
+        let (started, running) = (self.started.clone(), self.running.settings.clone());
         let read = spawn_blocking(move || {
             let sources = files::config_sources(&file).map_err(|error| vec![error])?;
             let profiles = files::profile_sources(&sources).map_err(|error| vec![error])?;
-            let config = config::parse_with(&sources, &profiles, &files::facts())
-                .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+            let words = |mistakes: Vec<Mistake>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let facts = files::facts();
+            let config = config::parse_with(&sources, &profiles, &facts).map_err(words)?;
+            let plan = plan(&started.settings, &running, &config.settings);
+            let config = effective(&started, config, &sources, &profiles, &facts).map_err(words)?;
             let access = NewAccess::read(&config)?;
-            Ok((config, access))
+            Ok((config, plan, access))
         });
-        let (config, access) =
+        let (config, plan, access) =
             read.await.unwrap_or_else(|error| Err(vec![format!("the config can't be read: {error}")]))?;
-        let plan = plan(&self.started, &self.running, &config);
-        let config = effective(&self.started, config);
         let moved = moved(&self.running.listeners, &config.listeners);
         let is_new = |place: usize| !moved.iter().flatten().any(|moved| usize::from(moved.0) == place);
         let mut listeners = Vec::new();
@@ -121,9 +142,13 @@ impl Reloader {
             }
             listeners.push((listener.clone(), keys));
         }
+        let upstreams = self.registry.prepare(&config).await?;
         // The last thing that can fail: from here on the sockets are there.
-        self.bind(wanted, &moved).await.map_err(|error| vec![error])?;
-        Ok(Prepared { config, plan, access, listeners, moved })
+        if let Err(error) = self.bind(wanted, &moved).await {
+            self.registry.upstreams.abandon(upstreams);
+            return Err(vec![error]);
+        }
+        Ok(Prepared { config, plan, access, upstreams, listeners, moved })
     }
 
     async fn bind(&self, wanted: Vec<Wanted>, moved: &[Option<ListenerId>]) -> Result<(), String> {
@@ -134,12 +159,13 @@ impl Reloader {
     }
 
     async fn apply(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { config, plan, access, listeners, moved } = prepared;
+        let Prepared { config, plan, access, upstreams, listeners, moved } = prepared;
+        let begun = self.registry.begin(&config, upstreams);
         let (done, disconnected) = oneshot::channel();
         let reconfiguration = Box::new(Reconfiguration {
             // The users come from `access`, at the moment when they count.
             broker: Reconfigure {
-                config: config.broker.clone(),
+                config: broker::Config { forward: begun.forward.clone(), ..config.broker.clone() },
                 moved,
                 users: Default::default(),
                 own_users: Default::default(),
@@ -151,6 +177,7 @@ impl Reloader {
             return refused(vec!["the gateway is stopping".to_owned()]);
         }
         let disconnected = disconnected.await.unwrap_or_default();
+        let reopened = self.registry.finish(&config, begun).await;
         // Named one by one, so that a new section can't be forgotten here.
         let Config {
             gateway,
@@ -164,6 +191,8 @@ impl Reloader {
             acl_file: _,
             own_access: _,
             // At the next start.
+            web: _,
+            // See `registry`.
             buffer: _,
             ports: _,
             devices: _,
@@ -172,6 +201,8 @@ impl Reloader {
             execs: _,
             files: _,
             upstreams: _,
+            // Looked up at each change.
+            changes: _,
             settings: _,
         } = &config;
         self.reporter.site.replace(gateway.site.clone());
@@ -187,11 +218,13 @@ impl Reloader {
         self.running = config;
         let outcome = Reloaded {
             applied: plan.applied(),
+            reopened,
             next_start: plan.next_start,
             disconnected,
             mistakes: Vec::new(),
         };
-        info!(changed = outcome.applied.join(", "), disconnected, "config read again");
+        let (changed, reopened) = (outcome.applied.join(", "), outcome.reopened.join(", "));
+        info!(changed, reopened, disconnected, "config read again");
         if !outcome.next_start.is_empty() {
             warn!(changed = outcome.next_start.join(", "), "takes effect at the next start");
         }

@@ -106,7 +106,7 @@ fn a_panic_of_a_line_or_of_a_link_ends_it_for_a_moment_and_too_many_end_the_gate
     };
     let folder = dir.path().display();
     let config = format!(
-        "[gateway]\nid = \"gw\"\ndata_dir = \"{folder}/data\"\ncontrol_socket = \"{folder}/control\"\n\
+        "[web]\nenabled = false\n[gateway]\nid = \"gw\"\ndata_dir = \"{folder}/data\"\ncontrol_socket = \"{folder}/control\"\n\
          [[broker.listener]]\nbind = \"{lan}\"\n[[upstream]]\nname = \"up\"\nhost = \"127.0.0.1\"\nport = {}\n\
          backoff_min = \"100ms\"\nbackoff_max = \"500ms\"\n{}{}",
         upstream.local_addr().unwrap().port(),

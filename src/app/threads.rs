@@ -1,10 +1,11 @@
 //! The threads besides the service thread: their start, and word of their end.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc as answers, oneshot};
+use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::broker::Broker;
@@ -14,7 +15,8 @@ use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
 use crate::io::panics::Panics;
 use crate::io::shard::{self, FromBroker, ToBroker};
-use crate::io::store_task::{self, Answer, Job, StoreHandle};
+use crate::io::store_task::{self, Answers, Job, StoreHandle};
+use crate::io::supervisor::Beat;
 use crate::limits::CONNECTIONS_REFUSED_AT_ONCE_MAX;
 use crate::message::OutboxId;
 use crate::store::Store;
@@ -32,6 +34,7 @@ pub(super) struct BrokerShared<'a> {
     pub(super) jobs: &'a mpsc::Sender<Job>,
     pub(super) clock: &'a Clock,
     pub(super) panics: &'a Arc<Panics>,
+    pub(super) beat: &'a Beat,
 }
 
 pub(super) fn start_broker(
@@ -54,6 +57,7 @@ pub(super) fn start_broker(
         status: status.clone(),
         forwards_dropped: forwards_dropped.clone(),
         panics: shared.panics.clone(),
+        beat: shared.beat.clone(),
     };
     let (end, ended) = oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
@@ -72,11 +76,12 @@ pub(super) fn start_broker(
 /// Starts the store thread, on a store or on what is told instead.
 pub(super) fn start_store(
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
+    answers: BTreeMap<OutboxId, Answers>,
     broker: &Arc<Mailbox<ToBroker>>,
     clock: &Clock,
+    beat: &Beat,
 ) -> Result<StoreHandle, String> {
-    store_task::spawn(store, answers, Arc::clone(broker), clock.clone())
+    store_task::spawn(store, answers, Arc::clone(broker), clock.clone(), beat.clone())
         .map_err(|error| format!("can't start the store thread: {error}"))
 }
 

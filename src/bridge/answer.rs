@@ -9,6 +9,7 @@ impl Bridge {
     pub(super) fn puback(&mut self, now: Now, id: PacketId, reason: ReasonCode) {
         // An identifier that isn't on its way: an answer from before, or a mistake; it changes nothing.
         let Some(owner) = self.window.answered(id, now.mono) else { return };
+        self.pace.acknowledged(now.mono);
         if matches!(reason, ReasonCode::QuotaExceeded | ReasonCode::PacketIdentifierInUse) {
             // Not now, or not under this identifier: it stays the head, so that the order is kept.
             self.quota.refused(now.mono);

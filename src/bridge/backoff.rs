@@ -55,6 +55,11 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// A seed for another one.
+    pub(super) fn seed(&mut self) -> u64 {
+        self.random.u64(..)
+    }
+
     fn share(&mut self, from: Duration, to: Duration) -> Duration {
         Duration::from_nanos(self.random.u64(nanos(from)..=nanos(to))).max(WAIT_MIN)
     }

@@ -15,7 +15,7 @@ use crate::secret::Secret;
 use crate::time::BootId;
 
 /// One upstream's settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Unique among the upstreams.
     pub name: Arc<str>,
@@ -55,8 +55,8 @@ pub struct Config {
     pub ack_timeout: Duration,
     /// How long the upstream shall keep our session (5.0). Default 1 h.
     pub session_expiry: Duration,
-    /// Unacknowledged messages, unless upstream allows fewer. Default 20; one slot is reserved for status and
-    /// health.
+    /// Unacknowledged messages, unless upstream allows fewer. Default 1000, of which more than 100 are used only while
+    /// upstream acknowledges so many within 8 ms; one slot is reserved for status and health.
     pub inflight_max: u16,
     /// Topics that get an alias in a connection, unless upstream allows fewer (5.0). Default 64.
     pub topic_alias_max: u16,

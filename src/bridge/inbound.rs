@@ -110,6 +110,11 @@ impl Inbound {
         }
     }
 
+    /// Upstream may be another one: its QoS 2 identifiers mean nothing to us.
+    pub(super) fn forget_session(&mut self) {
+        self.open.clear();
+    }
+
     /// Whether a command that comes now may have been kept while we were away.
     fn may_be_old(&mut self, now: Mono) -> bool {
         let Some((since, last)) = self.catching_up else { return false };

@@ -35,6 +35,7 @@ use crate::mqtt::{self, Disconnect, Packet, PacketId, Properties, QoS, ReasonCod
 use crate::time::{Mono, Now, Timestamp};
 use elsewhere::Elsewhere;
 use failure::Failure;
+pub(super) use failure::with_reason;
 pub(super) use greeting::Limits;
 use rival::{End, Rival};
 

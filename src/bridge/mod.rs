@@ -26,7 +26,10 @@ mod mapping;
 pub mod notes;
 mod outage;
 mod outputs;
+mod pace;
+mod probe;
 mod queue;
+mod reconfigure;
 pub mod redirect;
 mod renew;
 mod route;
@@ -57,6 +60,7 @@ use inbound::Inbound;
 use link::{Event, Link};
 use outage::Outages;
 use outputs::Outputs;
+use pace::Pace;
 use queue::{Queue, Said, Tally};
 use sender::{Fence, Quota};
 use slots::Slots;
@@ -73,6 +77,7 @@ pub use config::{Batch, Config, Direction, DrainOrder, Mapping, Priority, Retain
 pub use dead::{DeadLetter, Handling};
 pub use mapping::DEVICE;
 pub use notes::Notes;
+pub use probe::{Login, Probe, Verdict};
 pub use route::Failover;
 pub use start::Start;
 pub use streams::{DEFAULT_STREAM, StreamNo};
@@ -86,6 +91,7 @@ pub struct Bridge {
     link: Link,
     streams: Streams,
     window: Window,
+    pace: Pace,
     slots: Slots,
     inbound: Inbound,
     watch: Watch,
@@ -103,6 +109,8 @@ pub struct Bridge {
     want: Want,
     /// The connection is to be made anew, at the latest then.
     renewing: Option<Mono>,
+    /// The settings that hold from the next connection on; messages are taken by them already.
+    coming: Option<Arc<Config>>,
     told_refused: Vec<(String, &'static str)>,
     status_topic: Arc<str>,
     /// What the shell last said about the gateway's health.
@@ -131,6 +139,7 @@ impl Bridge {
             link: Link::new(config.clone(), seed, now),
             streams: Streams::new(&config, backlogs),
             window: Window::default(),
+            pace: Pace::default(),
             slots: Slots::default(),
             inbound: Inbound::default(),
             watch: Watch::default(),
@@ -147,6 +156,7 @@ impl Bridge {
             batches: Batches::new(&config),
             want: Want::default(),
             renewing: None,
+            coming: None,
             told_refused: Vec::new(),
             status_topic: Arc::from(birth::topic(&config)),
             degraded: false,
@@ -169,7 +179,6 @@ impl Bridge {
 
     /// The same, where what the store says is about this stream.
     pub fn handle_of(&mut self, now: Now, stream: StreamNo, input: Input<'_>) {
-        let queue = self.streams.queue(stream);
         let mut events = Vec::new();
         self.traffic.is_day_of(now);
         self.now = now;
@@ -180,6 +189,10 @@ impl Bridge {
             Input::Letters(handling) => self.handle_letters(now, handling),
             Input::Health { degraded } => self.degraded = degraded,
             Input::Renew => self.renew(now),
+            Input::Reconfigure { config, backlogs } => self.reconfigure(now, *config, backlogs),
+            Input::Adjust { forms, commit_interval, memory_bytes_max } => {
+                self.adjust(&forms, commit_interval, memory_bytes_max);
+            }
             Input::ConnectNow => self.connect_now(now),
             Input::Probed { answered } => self.link.probed(now, answered, &mut self.out, &mut events),
             Input::Connected => self.link.connected(now, &mut self.out, &mut events),
@@ -191,23 +204,27 @@ impl Bridge {
                 self.link.bytes(now, bytes, &mut self.out, &mut events);
             }
             Input::Closed { error } => self.link.closed(now, error, &mut self.out, &mut events),
-            Input::Committed { up_to } => queue.committed(up_to, &mut self.out),
-            Input::CommitFailed { error } => queue.commit_failed(now.mono, error, &mut self.out),
-            Input::Read { from, records } => queue.read_answer(now.mono, from, records),
-            Input::ReadBack { before, records } => queue.read_back_answer(now.mono, before, records),
-            Input::Full => queue.full(now.mono, &mut self.out),
-            Input::Purge { before } => {
-                queue.purge(now.mono, before, self.window.open(stream), &mut self.out);
+            Input::Committed { up_to } => self.streams.queue(stream).committed(up_to, &mut self.out),
+            Input::CommitFailed { error } => {
+                self.streams.queue(stream).commit_failed(now.mono, error, &mut self.out)
             }
-            Input::Purged => queue.purged(),
+            Input::Read { from, records } => self.streams.queue(stream).read_answer(now.mono, from, records),
+            Input::ReadBack { before, records } => {
+                self.streams.queue(stream).read_back_answer(now.mono, before, records)
+            }
+            Input::Full => self.streams.queue(stream).full(now.mono, &mut self.out),
+            Input::Purge { before } => {
+                self.streams.queue(stream).purge(now.mono, before, self.window.open(stream), &mut self.out);
+            }
+            Input::Purged => self.streams.queue(stream).purged(),
             Input::Dropped { up_to, records, bytes, expired, purged } => {
-                let before = queue.dropped_to();
+                let before = self.streams.queue(stream).dropped_to();
                 let mut in_window = Tally::default();
                 for (_, size, _) in self.window.of(stream).filter(|&(no, ..)| no <= up_to.0 && no > before) {
                     in_window.add(size);
                 }
                 let said = Said { all: Tally { records, bytes }, expired, purged };
-                queue.dropped(up_to, said, in_window, &mut self.out);
+                self.streams.queue(stream).dropped(up_to, said, in_window, &mut self.out);
             }
             Input::Stop => self.stop(now),
             Input::Tick => {}
@@ -234,7 +251,8 @@ impl Bridge {
             // Too late: its token stays, so nobody is told that it is safe.
             return;
         }
-        if let Some((high, stream)) = mapping::takes(&self.config.maps, &message.topic) {
+        let config = self.coming.as_ref().unwrap_or(&self.config);
+        if let Some((high, stream)) = mapping::takes(&config.maps, &message.topic) {
             if !self.streams.get(stream).queue.is_full(now.mono) {
                 self.outage_keeps(&message);
             }
@@ -321,6 +339,7 @@ impl Bridge {
 
     fn link_gone(&mut self) {
         self.window.link_down();
+        self.pace.link_down();
         self.inbound.link_down();
         self.watch.link_down();
         self.quota = Quota::default();

@@ -243,6 +243,11 @@ impl Queue {
         }
     }
 
+    /// Another bound of what is kept in memory; it holds from the next thing that happens.
+    pub(super) const fn set_memory(&mut self, bytes_max: usize) {
+        self.memory_bytes_max = bytes_max;
+    }
+
     // What comes in.
 
     /// Whether the store takes nothing new.

@@ -12,8 +12,13 @@ impl Bridge {
     /// The shell has something better for a new connection.
     pub(super) fn renew(&mut self, now: Now) {
         if self.link.is_online() && self.stopping.is_none() {
-            self.renewing.get_or_insert(now.mono + WAIT);
+            self.leave_soon(now);
         }
+    }
+
+    /// Nothing more is sent; what is under way has its time.
+    pub(super) fn leave_soon(&mut self, now: Now) {
+        self.renewing.get_or_insert(now.mono + WAIT);
     }
 
     /// Leaves the connection as soon as it may be.
@@ -22,8 +27,12 @@ impl Bridge {
         let calm = self.window.records_in_flight() == 0 || now.mono >= until;
         if !self.link.is_online() || self.stopping.is_some() {
             self.renewing = None;
+            self.begin_with_coming(now);
         } else if calm {
             self.renewing = None;
+            if self.begin_with_coming(now) {
+                return;
+            }
             let mut events = Vec::new();
             self.link.renew(now, &mut self.out, &mut events);
             self.take_events(now, &mut events);

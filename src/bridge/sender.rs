@@ -132,9 +132,20 @@ impl Bridge {
         }
     }
 
-    /// Unacknowledged messages that upstream and config allow (5.0, 4.9).
+    /// Unacknowledged messages that upstream and config allow (5.0, 4.9), and that upstream is quick enough for.
     fn in_flight_max(&self) -> usize {
-        usize::from(self.config.inflight_max.min(self.link.limits().receive_max)).max(1)
+        let allowed = usize::from(self.config.inflight_max.min(self.link.limits().receive_max)).max(1);
+        self.pace.window(allowed)
+    }
+
+    /// Whether what upstream says may lie unread for a millisecond, since nothing waits for it: a backlog drains, and
+    /// enough is on its way.
+    #[must_use]
+    pub fn may_rest_reading(&self) -> bool {
+        self.pace.may_lie(self.window.publishes_in_flight())
+            && self.link.is_online()
+            && self.stopping.is_none()
+            && self.streams.queues().any(Queue::is_draining)
     }
 
     /// One place is kept for slots.

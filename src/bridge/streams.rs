@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::config::{Config, DrainOrder, Priority};
+use super::config::{Config, DrainOrder, Priority, StreamConfig};
 use super::queue::Queue;
 use super::words::{Backlog, Drops};
 
@@ -38,6 +38,28 @@ pub(super) struct Stream {
     pub(super) owed: u32,
 }
 
+impl Stream {
+    fn new(config: &StreamConfig, queue: Queue) -> Self {
+        Self {
+            name: config.name.clone(),
+            queue,
+            drain: config.drain,
+            live_share: config.live_share,
+            priority: config.priority,
+            owed: 0,
+        }
+    }
+
+    fn settings(&self) -> StreamConfig {
+        StreamConfig {
+            name: self.name.clone(),
+            drain: self.drain,
+            live_share: self.live_share,
+            priority: self.priority,
+        }
+    }
+}
+
 /// All of them; at least one.
 #[derive(Debug)]
 pub(super) struct Streams {
@@ -62,16 +84,54 @@ impl Streams {
             priority: Priority::Normal,
             owed: 0,
         };
-        let more = config.streams.iter().zip(queues).map(|(stream, queue)| Stream {
-            name: stream.name.clone(),
-            queue,
-            drain: stream.drain,
-            live_share: stream.live_share,
-            priority: stream.priority,
-            owed: 0,
-        });
+        let more = config.streams.iter().zip(queues).map(|(stream, queue)| Stream::new(stream, queue));
         let more = more.collect();
         Self { first, more, last: 0 }
+    }
+
+    /// Takes in the streams of other settings, and has the settings speak of all by the numbers that they have here: those
+    /// that are known keep theirs, new ones get the next, and one that is gone keeps its own with nothing to take.
+    pub(super) fn adopt(&mut self, config: &mut Config, backlogs: Vec<Backlog>) {
+        let mut backlogs = backlogs.into_iter();
+        for wanted in &config.streams {
+            if self.number(&wanted.name).is_none() {
+                let number = StreamNo::try_from(self.count()).unwrap_or(StreamNo::MAX);
+                let backlog = backlogs.next().unwrap_or_default();
+                self.more.push(Stream::new(wanted, Queue::new(number, 0, backlog)));
+            }
+        }
+        let own = config.streams.iter().map(|stream| self.number(&stream.name).unwrap_or(0));
+        let numbers: Vec<StreamNo> = std::iter::once(0).chain(own).collect();
+        for map in &mut config.maps {
+            map.stream = numbers.get(usize::from(map.stream)).copied().unwrap_or(0);
+        }
+        let settings = |stream: &Stream| {
+            let wanted = config.streams.iter().find(|wanted| wanted.name == stream.name);
+            wanted.cloned().unwrap_or_else(|| stream.settings())
+        };
+        config.streams = self.more.iter().map(settings).collect();
+        self.share_memory(config.memory_bytes_max);
+    }
+
+    /// What a stream is called by its number.
+    pub(super) fn number(&self, name: &str) -> Option<StreamNo> {
+        self.numbers().find(|&number| *self.get(number).name == *name)
+    }
+
+    /// Goes by other settings, which speak of the streams by their numbers.
+    pub(super) fn follow(&mut self, config: &Config) {
+        (self.first.drain, self.first.live_share) = (config.drain, config.live_share);
+        for (stream, wanted) in self.more.iter_mut().zip(&config.streams) {
+            (stream.drain, stream.live_share) = (wanted.drain, wanted.live_share);
+            stream.priority = wanted.priority;
+        }
+        self.share_memory(config.memory_bytes_max);
+    }
+
+    /// Memory is shared out evenly.
+    pub(super) fn share_memory(&mut self, bytes_max: usize) {
+        let share = bytes_max / self.count();
+        self.queues_mut().for_each(|queue| queue.set_memory(share));
     }
 
     pub(super) fn count(&self) -> usize {

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::Config;
 use super::dead::{DeadLetter, Handling};
 use super::redirect::Place;
 use super::traffic;
 use crate::message::{Message, SafeToken, Ticket};
+use crate::payload::Forms;
 use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
@@ -56,6 +58,23 @@ pub enum Input<'a> {
     },
     /// A new connection would be better than this one, which still works: its certificate is about to end.
     Renew,
+    /// Other settings: the connection is made anew with them, and what waits stays. The name, the base topic, the run, the
+    /// boot and the instance are as before.
+    Reconfigure {
+        /// All of them.
+        config: Box<Config>,
+        /// What the outboxes of its new streams held, see [`Bridge::new_streams`](super::Bridge::new_streams).
+        backlogs: Vec<Backlog>,
+    },
+    /// Other values of settings that no connection depends on.
+    Adjust {
+        /// How the readings of each device are written.
+        forms: Arc<Forms>,
+        /// See [`Config::commit_interval`].
+        commit_interval: Duration,
+        /// See [`Config::memory_bytes_max`].
+        memory_bytes_max: usize,
+    },
     /// A person wants a connection now.
     ConnectNow,
     /// Whether anything but this link is wrong with the gateway: the status topic says so.

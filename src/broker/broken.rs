@@ -31,7 +31,8 @@ impl Work {
             | Input::Drained { conn }
             | Input::Authenticated { conn, .. }
             | Input::NotJudged { conn }
-            | Input::TurnOut { conn } => Self::Connection(*conn),
+            | Input::TurnOut { conn }
+            | Input::Kick { conn } => Self::Connection(*conn),
             Input::Safe { .. }
             | Input::Refused { .. }
             | Input::Local(_)

@@ -100,6 +100,8 @@ impl Slack {
 impl Broker {
     /// So many bytes are taken by this process, of so many that it should take.
     pub(super) fn look_at_memory<S: Sink>(&mut self, used: u64, budget: Option<u64>, cx: &mut Cx<'_, S>) {
+        // Once a second: what nobody watches any more is let go.
+        self.watch.rest(cx.now);
         let Some(budget) = self.config.memory_bytes_max.or(budget) else { return };
         let used = if used.saturating_mul(100) < budget.saturating_mul(CLOSE_LOOK) {
             self.slack = Slack::default();

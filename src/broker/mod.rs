@@ -21,6 +21,7 @@ mod journal;
 mod keep;
 mod leave;
 mod logins;
+pub mod look;
 pub mod memory;
 mod message;
 mod publish;
@@ -36,6 +37,7 @@ mod subscribe;
 pub mod sys;
 mod throttle;
 mod timer;
+pub mod watch;
 mod welcome;
 mod will;
 
@@ -67,6 +69,7 @@ use session::Sessions;
 use throttle::Throttles;
 use timer::Timers;
 use tracing::warn;
+use watch::Watch;
 
 pub use command::CommandBy;
 pub use config::{Arrivals, Config, ForwardRule, ListenerPolicy, PublishRate, QueueFull};
@@ -151,6 +154,11 @@ pub enum Input<'a> {
     },
     /// What let a client in counts no longer, its certificate say: it is told (5.0: 0x87) and closed. Its session stays.
     TurnOut {
+        /// Whose.
+        conn: ConnId,
+    },
+    /// People want it to go: it is told (5.0: 0x98) and closed. Its session stays, and it may come back.
+    Kick {
         /// Whose.
         conn: ConnId,
     },
@@ -336,6 +344,7 @@ pub struct Broker {
     overflowing: Vec<u64>,
     doorman: Doorman,
     slack: Slack,
+    watch: Watch,
     throttles: Throttles,
     local_memo: Option<Memo>,
     failed_logins: FailedLogins,
@@ -368,6 +377,7 @@ impl Broker {
             overflowing: Vec::new(),
             doorman: Doorman::default(),
             slack: Slack::default(),
+            watch: Watch::default(),
             throttles: Throttles::default(),
             failed_logins: FailedLogins::default(),
             local_memo: None,
@@ -397,6 +407,7 @@ impl Broker {
             Input::Authenticated { conn, accepted } => self.authenticated(conn, accepted, cx),
             Input::NotJudged { conn } => self.not_judged(conn, cx),
             Input::TurnOut { conn } => self.close(conn, Some(ReasonCode::NotAuthorized), cx),
+            Input::Kick { conn } => self.close(conn, Some(ReasonCode::AdministrativeAction), cx),
             Input::Access(rules) => self.set_access(rules),
             Input::Reconfigure(new) => self.reconfigure(*new, cx),
             Input::Local(message) => self.publish_local(message, cx),

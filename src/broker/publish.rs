@@ -359,6 +359,7 @@ impl Broker {
         if message.retain {
             self.retain(message, cx);
         }
+        self.watch.note(message.topic, message.payload, (message.qos, message.retain), cx.now);
         self.distribute(message, route, cx);
         if route.command {
             self.hand_over_command(message, cx.now);

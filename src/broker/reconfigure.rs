@@ -17,7 +17,7 @@ use crate::mqtt::{ReasonCode, Version};
 /// Other settings.
 #[derive(Clone, Debug)]
 pub struct Reconfigure {
-    /// What holds from now on, but for `base`, `forward` and `persistence`, which hold from start to end.
+    /// What holds from now on, but for `base` and `persistence`, which hold from start to end.
     pub config: Config,
     /// For each listener until now: its place in `config.listeners`, or `None` where it is gone, with all who came in
     /// there.
@@ -90,12 +90,8 @@ impl Broker {
     pub(super) fn reconfigure<S: Sink>(&mut self, new: Reconfigure, cx: &mut Cx<'_, S>) {
         let Reconfigure { config, moved, users, own_users } = new;
         let users = Stay { common: users, own: own_users };
-        let config = Config {
-            base: Arc::clone(&self.config.base),
-            forward: self.config.forward.clone(),
-            persistence: self.config.persistence,
-            ..config
-        };
+        let config =
+            Config { base: Arc::clone(&self.config.base), persistence: self.config.persistence, ..config };
         let before = std::mem::replace(&mut self.config, Arc::new(config.usable()));
         self.routes.set_config(Arc::clone(&self.config));
         self.journal.set_pace(Pace::of(&self.config));

@@ -78,6 +78,14 @@ impl Retained {
         self.messages.values()
     }
 
+    /// Those from a topic on.
+    pub(super) fn range<'r>(
+        &'r self,
+        from: Bound<&'r str>,
+    ) -> impl Iterator<Item = (&'r Arc<str>, &'r Arc<Kept>)> {
+        self.messages.range::<str, _>((from, Bound::Unbounded))
+    }
+
     /// All topics.
     pub(super) fn topics(&self) -> impl Iterator<Item = Arc<str>> {
         self.messages.keys().cloned()

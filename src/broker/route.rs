@@ -272,7 +272,8 @@ impl Routes {
         self.cache_bytes = 0;
     }
 
-    fn walk(&self, topic: &str, sessions: &Sessions) -> Route {
+    /// The same without a memory of it: for people who look.
+    pub(super) fn walk(&self, topic: &str, sessions: &Sessions) -> Route {
         let config = &self.config;
         let mut found = self.matching(topic);
         found.retain(|(_, subscription)| sessions.may_read(subscription.session, topic));

@@ -439,6 +439,17 @@ impl Sessions {
         self.slots.iter().flatten().map(|session| &**session)
     }
 
+    /// Those from a place on, with their places.
+    pub(super) fn from(&self, place: u32) -> impl Iterator<Item = (u32, &Session)> {
+        let slots = (0u32..).zip(&self.slots).skip(usize::try_from(place).unwrap_or(usize::MAX));
+        slots.filter_map(|(at, slot)| slot.as_deref().map(|session| (at, session)))
+    }
+
+    /// What all may do.
+    pub(super) const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// The places of all of them.
     pub(super) fn indexes(&self) -> Vec<SessionIdx> {
         (0u32..).zip(&self.slots).filter(|(_, slot)| slot.is_some()).map(|(at, _)| SessionIdx(at)).collect()

@@ -50,13 +50,18 @@ fn with_access_files(config: Config) -> Result<Config, String> {
 }
 
 fn summary(config: &Config) -> String {
-    format!(
-        "gateway {}, {} ports, {} devices, {} GPIO lines, {} listeners, {} upstreams",
-        config.gateway.id,
-        config.ports.len(),
-        config.devices.len(),
-        config.gpio.len(),
-        config.listeners.len(),
-        config.upstreams.len()
-    )
+    let counts = [
+        (config.ports.len(), "port"),
+        (config.devices.len(), "device"),
+        (config.gpio.len(), "GPIO line"),
+        (config.listeners.len(), "listener"),
+        (config.upstreams.len(), "upstream"),
+    ];
+    let counts: Vec<String> = counts.iter().map(|(count, what)| counted(*count, what)).collect();
+    format!("gateway {}, {}", config.gateway.id, counts.join(", "))
+}
+
+/// "1 port", "2 ports".
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -4,22 +4,25 @@
 //! ```text
 //!  sensors ──pty──▶ gateway ──TCP──▶ link ──TCP──▶ upstream broker ──TCP──▶ subscriber
 //!  fixtures,        app::run,        a proxy that  our broker,              counts what arrives,
-//!  played           own thread       can be cut    own thread               by (device, run, seq)
+//!  simulators       own thread       can be cut    own thread               by (device, run, seq)
 //! ```
 //!
 //! Everything between the sensors and the subscriber is what runs in the field: a config file read from disk, real
 //! ports, sockets, threads and store. The outage is made on the link: its listening socket is closed, so that the
 //! gateway's attempts are refused, and its connections are dropped with whatever was in flight. The subscriber sits
 //! behind the link, at the upstream broker itself, so an outage hides nothing from it. What is lost is computed
-//! from the lines that were played and the numbers that arrived, never from the gateway's own counters.
+//! from the lines that were played and the numbers that arrived, never from the gateway's own counters. What the gateway
+//! itself asks or counts (Modbus, GPIO) nobody plays: there a gap in the numbers is a loss.
 
 mod gateway;
 mod ledger;
 mod link;
 mod outage;
+mod pulses;
 mod screen;
 mod sensors;
 mod show;
+mod signals;
 mod subscriber;
 mod terminal;
 mod upstream;
@@ -154,7 +157,7 @@ impl Plan {
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Summary {
-    /// Lines that the sensors sent while the gateway listened.
+    /// Lines that the sensors sent while the gateway listened, and numbers of what it asked and counted itself.
     readings: u64,
     /// Of these, how many reached the subscriber at the upstream broker.
     delivered: u64,

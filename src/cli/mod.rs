@@ -2,21 +2,30 @@
 
 pub mod cert;
 pub mod check;
+pub mod claim;
 mod client;
+pub mod completions;
+pub mod config;
 pub mod deadletters;
 pub mod decode;
 pub mod demo;
 pub mod gpio;
+pub mod guide;
 pub mod import;
 pub mod ledger;
 pub mod log;
+pub mod man;
+mod man_config;
 pub mod passwd;
 pub mod ports;
 pub mod profile;
+pub mod provision;
 pub mod publish;
 pub mod reload;
+pub mod reset;
 pub mod run;
 mod running;
+pub mod scan;
 pub mod simulate;
 pub mod status;
 pub mod store;
@@ -25,6 +34,7 @@ pub mod subscribe;
 pub mod trace;
 pub mod upstream;
 pub mod watch;
+pub mod write;
 
 use std::process::ExitCode;
 
@@ -49,10 +59,16 @@ enum Command {
     Run(run::Args),
     /// Check a config file and print every mistake in it.
     Check(check::Args),
+    /// Show the claim code of a running gateway that nobody has claimed, and let it be claimed again.
+    Claim(claim::Args),
+    /// Look at the config of a running gateway, change it, go back.
+    Config(config::Args),
     /// Show what a running gateway is doing.
     Status(status::Args),
     /// List GPIO lines; set an output, a total or a simulated line of a running gateway.
     Gpio(gpio::Args),
+    /// Set a writable point of a device of a running gateway; shows what it reads then.
+    Write(write::Args),
     /// Have a running gateway read its config again; the same as SIGHUP, with an answer.
     Reload(reload::Args),
     /// Show and change how much a running gateway logs.
@@ -81,6 +97,8 @@ enum Command {
     Watch(watch::Args),
     /// List the serial lines that are plugged in, who uses them, and what to write into the config.
     Ports(ports::Args),
+    /// Find out what hangs on a line: rate and protocol, Modbus devices, M-Bus meters.
+    Scan(scan::Args),
     /// List and show the device profiles.
     Profile(profile::Args),
     /// Show what a device's config makes of captured bytes: frames, checks, values and what is skipped.
@@ -89,6 +107,17 @@ enum Command {
     Simulate(simulate::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
+    /// Take over a provisioning file: identity, claim, certificates and config of a fresh box.
+    Provision(provision::Args),
+    /// Bring the gateway back to how it was delivered: all that it keeps is removed.
+    Reset(reset::Args),
+    /// Print a page that takes you through a job: the first meter, another broker's place, a fleet, lost access.
+    Guide(guide::Args),
+    /// Print what has a shell complete fieldgate's commands and options.
+    Completions(completions::Args),
+    /// Write the man pages into a folder.
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 impl Cli {
@@ -111,8 +140,11 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::execute(&args),
             Command::Check(args) => check::execute(&args),
+            Command::Claim(args) => claim::execute(&args),
+            Command::Config(args) => config::execute(&args),
             Command::Status(args) => status::execute(&args),
             Command::Gpio(args) => gpio::execute(&args),
+            Command::Write(args) => write::execute(&args),
             Command::Reload(args) => reload::execute(&args),
             Command::Log(args) => log::execute(&args),
             Command::Store(args) => store::execute(&args),
@@ -127,10 +159,16 @@ impl Cli {
             Command::Trace(args) => trace::execute(&args),
             Command::Watch(args) => watch::execute(&args),
             Command::Ports(args) => ports::execute(&args),
+            Command::Scan(args) => scan::execute(&args),
             Command::Profile(args) => profile::execute(&args),
             Command::Decode(args) => decode::execute(&args),
             Command::Simulate(args) => simulate::execute(&args),
             Command::Demo(args) => demo::execute(&args),
+            Command::Provision(args) => provision::execute(&args),
+            Command::Reset(args) => reset::execute(&args),
+            Command::Guide(args) => guide::execute(&args),
+            Command::Completions(args) => completions::execute(&args),
+            Command::Man(args) => man::execute(&args),
         }
     }
 }

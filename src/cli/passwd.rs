@@ -7,9 +7,12 @@ use std::process::ExitCode;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use super::{complain, say};
+use super::{DEFAULT_CONFIG, check, complain, say};
 use crate::auth::{Hash, PasswordFile, SALT_BYTES, check_user_name};
 use crate::io::{files, passwords};
+use crate::people::{Role, Roll, check_password};
+use crate::secret::Secret;
+use crate::web::accounts_file;
 
 /// The longest password that MQTT can carry.
 const PASSWORD_BYTES_MAX: usize = 65_535;
@@ -29,11 +32,18 @@ pub struct Args {
     /// Turn a file of plain passwords, `user:password` on each line, into one of hashes.
     #[arg(short = 'U', long = "convert", conflicts_with = "user")]
     convert: bool,
+    /// Give an administrator of the page another password, or make one ("admin" unless another is named). No FILE then.
+    #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "admin",
+        conflicts_with_all = ["create", "batch", "delete", "convert", "file"])]
+    admin: Option<String>,
+    /// With --admin: the config file, which says where the page's accounts are.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
     /// The password file.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "admin")]
+    file: Option<PathBuf>,
     /// The user to add, change or delete. Without -b the password is asked for, or read from standard input.
-    #[arg(value_name = "USER", required_unless_present = "convert")]
+    #[arg(value_name = "USER", required_unless_present_any = ["convert", "admin"])]
     user: Option<String>,
     /// The password, with -b; "-" reads it from standard input.
     #[arg(value_name = "PASSWORD", requires = "user", conflicts_with_all = ["delete", "convert"])]
@@ -59,36 +69,77 @@ pub fn execute(args: &Args) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<String, String> {
+    if let Some(name) = &args.admin {
+        return administrator(name, &args.config);
+    }
     let user = args.user.as_deref().unwrap_or_default();
+    let file = args.file.clone().unwrap_or_default();
     if args.convert {
-        return convert(&args.file);
+        return convert(&file);
     }
     check_user_name(user)?;
     if args.delete {
-        return files::rewrite(&args.file, |old| {
-            let mut users = users(&args.file, old)?;
+        return files::rewrite(&file, |old| {
+            let mut users = users(&file, old)?;
             if !users.remove(user) {
-                return Err(format!("there is no user {user:?} in {}", args.file.display()));
+                return Err(format!("there is no user {user:?} in {}", file.display()));
             }
             Ok((users.to_string().into_bytes(), format!("user {user:?} deleted")))
         });
     }
-    if !args.create && !args.file.exists() {
-        return Err(no_such_file(&args.file));
+    if !args.create && !file.exists() {
+        return Err(no_such_file(&file));
     }
     let password = match args.password.as_deref() {
         Some(password) if password != "-" => password.as_bytes().to_vec(),
         Some(_) => line_from_stdin()?,
-        None if io::stdin().is_terminal() => typed_twice()?,
-        None => line_from_stdin()?,
+        None => asked()?,
     };
     let hash = hash(&password)?;
-    files::rewrite(&args.file, |old| {
-        let mut users = if args.create { PasswordFile::default() } else { users(&args.file, old)? };
+    files::rewrite(&file, |old| {
+        let mut users = if args.create { PasswordFile::default() } else { users(&file, old)? };
         let existed = users.set(user, hash);
         let done = if existed { "updated" } else { "added" };
         Ok((users.to_string().into_bytes(), format!("user {user:?} {done}")))
     })
+}
+
+/// A password that is typed, or read from standard input.
+fn asked() -> Result<Vec<u8>, String> {
+    if io::stdin().is_terminal() { typed_twice() } else { line_from_stdin() }
+}
+
+/// Gives an administrator of the page a password. A gateway that runs takes it within seconds, and ends his sessions.
+fn administrator(name: &str, config: &Path) -> Result<String, String> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+    let data_dir = check::load(config)?.gateway.data_dir;
+    let owner = std::fs::metadata(&data_dir).map_err(|error| {
+        format!("{}: {error}; start the gateway once, it makes its folder", data_dir.display())
+    })?;
+    let folder = data_dir.join("web");
+    let in_words = |error: io::Error| format!("can't make {}: {error}", folder.display());
+    if !folder.exists() {
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(in_words)?;
+        chown(&folder, Some(owner.uid()), Some(owner.gid())).map_err(in_words)?;
+    }
+    let password = String::from_utf8(asked()?).map_err(|_| "the password is not UTF-8")?;
+    check_password(&password, name).map_err(|error| format!("the password: {error}"))?;
+    let hash = passwords::make(&Secret::new(password.into_bytes()))?;
+    let file = accounts_file(&folder);
+    let is_new = !file.exists();
+    let existed = files::rewrite(&file, |old| {
+        let parsed = old.map_or_else(|| Ok(Roll::default()), |old| Roll::parse(&old));
+        let mut roll =
+            parsed.map_err(|error| format!("{}: {error}; remove it to begin anew", file.display()))?;
+        let existed = roll.set(name, Role::Admin, hash)?;
+        Ok((roll.to_bytes(), existed))
+    })?;
+    if is_new {
+        // Root makes the file of the user as whom the gateway runs.
+        chown(&file, Some(owner.uid()), Some(owner.gid())).map_err(in_words)?;
+    }
+    let done = if existed { "has another password" } else { "was made" };
+    Ok(format!("administrator {name:?} {done}"))
 }
 
 fn convert(path: &Path) -> Result<String, String> {

@@ -48,11 +48,14 @@ pub fn execute(args: &Args) -> ExitCode {
 
 fn tell(answer: &Json) {
     let keys = |key: &str| list(answer, key).filter_map(Json::as_str).collect::<Vec<_>>().join(", ");
-    let (applied, next_start) = (keys("applied"), keys("next_start"));
+    let (applied, reopened, next_start) = (keys("applied"), keys("reopened"), keys("next_start"));
     if applied.is_empty() {
         say("config read again; no setting that counts at once has changed");
     } else {
         say(format_args!("config read again; changed: {applied}"));
+    }
+    if !reopened.is_empty() {
+        say(format_args!("opened anew, added or ended: {reopened}"));
     }
     match number(answer, "disconnected") {
         0 => {}

@@ -1,17 +1,23 @@
 //! `fieldgate run`: the gateway itself. Exit codes: 0 stopped as asked, 1 failed, 2 wrong arguments or config, 74 the
-//! store hung (`io::store_watch`): a supervisor should start it again, whatever the code.
+//! store hung (`io::store_watch`), 75 somebody asked on the page that it be started again: a supervisor should start it
+//! again, whatever the code.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
-use super::{DEFAULT_CONFIG, check, complain};
-use crate::app;
+use super::{DEFAULT_CONFIG, complain};
+use crate::app::{self, End};
 use crate::config::LogLevel;
 use crate::io::allocator;
+use crate::io::config_start::{self, Beginning};
 use crate::io::log::Logs;
+
+/// The exit code of a gateway that is to be started again (sysexits.h: EX_TEMPFAIL).
+const RESTART: u8 = 75;
 
 /// Arguments of `fieldgate run`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +31,9 @@ pub struct Args {
     /// Log each packet of the broker's clients, without payloads; the same as --log debug.
     #[arg(short, long, conflicts_with = "log")]
     verbose: bool,
+    /// Don't start with the last good config where the one on disk can't be used.
+    #[arg(long)]
+    strict: bool,
 }
 
 /// The levels by the names that the config uses.
@@ -40,8 +49,8 @@ enum Level {
 /// Runs until SIGTERM or SIGINT.
 pub fn execute(args: &Args) -> ExitCode {
     allocator::settle();
-    let config = match check::load(&args.config) {
-        Ok(config) => config,
+    let Beginning { config, error, news } = match config_start::load(&args.config, args.strict) {
+        Ok(beginning) => beginning,
         Err(text) => {
             complain(text);
             return ExitCode::from(2);
@@ -56,13 +65,17 @@ pub fn execute(args: &Args) -> ExitCode {
             None
         }
     };
-    let origin = app::Origin { file: args.config.clone() };
+    for news in news {
+        warn!(news, "config at the start");
+    }
+    let origin = app::Origin { file: args.config.clone(), error };
     let result = app::run(config, Some(origin), logs.clone(), stop_signal(logs.clone()));
     if let Some(logs) = logs {
         logs.finish();
     }
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Asked) => ExitCode::SUCCESS,
+        Ok(End::Restart) => ExitCode::from(RESTART),
         Err(error) => {
             complain(error);
             ExitCode::FAILURE

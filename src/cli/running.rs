@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::DEFAULT_CONFIG;
-use crate::config;
+use crate::config::{self, Source};
 use crate::io::files;
 
 /// Where a gateway is asked whose config says nothing else.
@@ -24,6 +24,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// The config file.
+    pub(super) fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG))
+    }
+
     /// The control socket that is named, or that of the config.
     ///
     /// # Errors
@@ -32,11 +37,24 @@ impl Running {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }
-        // A gateway that runs must be reached with a broken config too. Without a config the default stands.
-        let sources = match &self.config {
-            Some(config) => files::config_sources(config)?,
-            None => files::config_sources(Path::new(DEFAULT_CONFIG)).unwrap_or_default(),
-        };
+        // A gateway that runs must be reached with a broken config too.
+        let sources = self.sources()?;
         Ok(config::control_socket(&sources).unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)))
+    }
+
+    /// The files of the config that is named, or of the usual one; none without either.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn sources(&self) -> Result<Vec<Source>, String> {
+        match &self.config {
+            Some(config) => files::config_sources(config),
+            None => Ok(files::config_sources(Path::new(DEFAULT_CONFIG)).unwrap_or_default()),
+        }
+    }
+
+    /// The config that is named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
     }
 }

@@ -67,17 +67,25 @@ pub(super) fn render(status: &Json) -> String {
     out
 }
 
+/// Who vouches for the clock, where that isn't plain from the word.
+fn clock_source(status: &Json) -> String {
+    let source = status.get("clock_source").unwrap_or(&Json::Null);
+    let text = word(source, "text");
+    if word(source, "kind") == "gnss" { format!(" by {text}") } else { String::new() }
+}
+
 fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     let text = |key: &str| status.get(key).and_then(Json::as_str).unwrap_or("-").to_owned();
     let uptime = status.get("uptime_s").and_then(Json::as_u64).unwrap_or(0);
     let uptime = span(std::time::Duration::from_secs(uptime));
     writeln!(
         out,
-        "{} is {} (fieldgate {}, up {uptime}, clock {})",
+        "{} is {} (fieldgate {}, up {uptime}, clock {}{})",
         text("gateway"),
         text("state"),
         text("version"),
-        text("clock")
+        text("clock"),
+        clock_source(status)
     )?;
     for problem in list(status, "problems") {
         writeln!(out, "  ! {}", problem.as_str().unwrap_or_default())?;

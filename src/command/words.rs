@@ -33,6 +33,8 @@ pub enum Outcome {
     Refused(String),
     /// It was tried, and why it failed.
     Failed(String),
+    /// It was sent, and nobody knows what came of it: why.
+    Unknown(String),
 }
 
 impl Outcome {
@@ -43,13 +45,16 @@ impl Outcome {
             Self::Done(_) => "done",
             Self::Refused(_) => "refused",
             Self::Failed(_) => "failed",
+            Self::Unknown(_) => "unknown",
         }
     }
 
-    pub(super) fn error(&self) -> Option<&str> {
+    /// Why it isn't done.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
         match self {
             Self::Done(_) => None,
-            Self::Refused(why) | Self::Failed(why) => Some(why),
+            Self::Refused(why) | Self::Failed(why) | Self::Unknown(why) => Some(why),
         }
     }
 }

@@ -29,22 +29,25 @@ pub static BROKER: Table = Table {
     name: "[broker]",
     doc: "The MQTT broker for the LAN: its bounds.",
     keys: &[
-        several("listener", &LISTENER, 16, Reconnect),
-        several("user", &USER, 1_000, Live),
-        several("acl", &ACL, 1_000, Live),
+        several("listener", &LISTENER, 16, Reconnect).cutting_off(),
+        several("user", &USER, 1_000, Live).cutting_off(),
+        several("acl", &ACL, 1_000, Live).cutting_off(),
         optional(
             "password_file",
             Kind::Path,
             Live,
             "More users, in Mosquitto's format; made with fieldgate passwd. Changes count at once.",
-        ),
-        optional("acl_file", Kind::Path, Live, "More rules, in Mosquitto's format. Changes count at once."),
+        )
+        .cutting_off(),
+        optional("acl_file", Kind::Path, Live, "More rules, in Mosquitto's format. Changes count at once.")
+            .cutting_off(),
         optional(
             "client_id_prefixes",
             Kind::Texts { count_max: 64 },
             Live,
             "What client identifiers must begin with, one of these.",
-        ),
+        )
+        .cutting_off(),
         key(
             "packet_max",
             Kind::Size { min: KIB, max: PACKET_BYTES_MAX },

@@ -2,7 +2,7 @@
 
 use super::mistake::{Mistakes, quoted};
 use super::names::refers;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, key, optional};
 use super::section::Section;
 use crate::sensor::CodecKind;
@@ -12,12 +12,12 @@ pub static NMEA: Table = Table {
     name: "[device.decode] of kind \"nmea\"",
     doc: "NMEA 0183 sentences, as satellite receivers, wind and depth sensors send them.",
     keys: &[
-        optional("kind", Kind::Words(&["nmea"]), Restart, "\"nmea\""),
+        optional("kind", Kind::Words(&["nmea"]), Reconnect, "\"nmea\""),
         key(
             "checksum",
             Kind::Words(&["required", "optional"]),
             "\"required\"",
-            Restart,
+            Reconnect,
             "Whether sentences without one count; one that is there is always checked.",
         ),
     ],
@@ -31,7 +31,7 @@ pub static PROTOCOL: Table = Table {
     keys: &[optional(
         "kind",
         Kind::Words(&["dsmr", "sml", "ve-direct", "iec62056-21", "mbus"]),
-        Restart,
+        Reconnect,
         "\"dsmr\", \"sml\", \"ve-direct\", \"iec62056-21\" or \"mbus\"",
     )],
 };

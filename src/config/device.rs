@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use super::codec;
+use super::command;
 use super::framing::{self, CHECKS};
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::point::{self, POINT};
 use super::poll;
 use super::publish;
-use super::schema::Effect::Restart;
+use super::schema::Effect::{Live, Reconnect};
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
-use crate::sensor::{DecodeConfig, DeviceConfig, Endian, FramingConfig};
+use crate::sensor::{DecodeConfig, DeviceConfig, Endian, FramingConfig, Pattern};
 
 /// The most columns of a CSV line, and the largest column number.
 pub(super) const COLUMNS_MAX: usize = 256;
@@ -27,23 +28,23 @@ pub static DEVICE: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"weather\"",
-            Restart,
+            Reconnect,
             "Stands in the topic; unique among the devices.",
         ),
         required(
             "port",
             Kind::Level { bytes_max: 64 },
             "\"usb0\"",
-            Restart,
+            Reconnect,
             "The name of its [[port]] or [[exec]].",
         ),
         optional(
             "profile",
             Kind::Text { bytes_max: 64 },
-            Restart,
+            Reconnect,
             "A known device: whatever isn't said here is as its profile says; `fieldgate profile list` shows them.",
         ),
-        optional("only", Kind::Texts { count_max: 256 }, Restart, "Of the profile's points only these."),
+        optional("only", Kind::Texts { count_max: 256 }, Reconnect, "Of the profile's points only these."),
         key(
             "framing",
             Kind::Tagged(&[
@@ -54,14 +55,14 @@ pub static DEVICE: Table = Table {
                 ("stuffed", &framing::STUFFED),
             ]),
             "{ kind = \"line\" }",
-            Restart,
+            Reconnect,
             "How bytes become frames.",
         ),
         key(
             "check",
             Kind::OneOf(&[Kind::Words(CHECKS), Kind::Table(&framing::CHECK)]),
             "\"none\"",
-            Restart,
+            Reconnect,
             "What proves that a frame is as it was sent: a kind, or a table with kind and more.",
         ),
         required(
@@ -82,7 +83,7 @@ pub static DEVICE: Table = Table {
                 ("mbus", &codec::PROTOCOL),
             ]),
             "\"json\"",
-            Restart,
+            Reconnect,
             "How a frame becomes values: \"json\", \"key-value\", or a table with kind and more. Protocols such as \"nmea\" \
              find and check their frames by themselves.",
         ),
@@ -90,14 +91,14 @@ pub static DEVICE: Table = Table {
             "points",
             Kind::OneOf(&[Kind::Words(&["*"]), Kind::Tables { table: &POINT, count_max: 1_024 }]),
             "\"*\"",
-            Restart,
+            Reconnect,
             "\"*\": whatever the frame has; or [[device.points]], one table for each value.",
         ),
         key(
             "stale_after",
             duration(100, 30 * 86_400_000),
             "\"60s\"",
-            Restart,
+            Reconnect,
             "Without a good frame for this long the device is stale; 100ms to 30d.",
         ),
         poll::UNIT_ID,
@@ -108,10 +109,11 @@ pub static DEVICE: Table = Table {
         poll::MAX_HOLE,
         poll::MAX_REGISTERS,
         poll::POLL,
+        command::COMMANDS,
         optional(
             "publish",
             Kind::Table(&publish::DEVICE_PUBLISH),
-            Restart,
+            Live,
             "What of its readings is published, and in which form; what isn't said is as in [publish].",
         ),
     ],
@@ -121,7 +123,7 @@ pub static DEVICE: Table = Table {
 pub static JSON: Table = Table {
     name: "[device.decode] of kind \"json\"",
     doc: "One JSON object per line; a point's from is a key or a JSON pointer such as /bme/t.",
-    keys: &[optional("kind", Kind::Words(&["json"]), Restart, "\"json\"")],
+    keys: &[optional("kind", Kind::Words(&["json"]), Reconnect, "\"json\"")],
 };
 
 /// `decode = { kind = "key-value" }`
@@ -129,13 +131,13 @@ pub static KEY_VALUE: Table = Table {
     name: "[device.decode] of kind \"key-value\"",
     doc: "Pairs such as t=21.5; a point's from is a key.",
     keys: &[
-        optional("kind", Kind::Words(&["key-value"]), Restart, "\"key-value\""),
-        key("pair", Kind::Char, "\"=\"", Restart, "Between key and value."),
+        optional("kind", Kind::Words(&["key-value"]), Reconnect, "\"key-value\""),
+        key("pair", Kind::Char, "\"=\"", Reconnect, "Between key and value."),
         computed(
             "separator",
             Kind::Char,
             "any run of spaces, tabs, commas or semicolons",
-            Restart,
+            Reconnect,
             "Between pairs; one character.",
         ),
     ],
@@ -146,13 +148,13 @@ pub static CSV: Table = Table {
     name: "[device.decode] of kind \"csv\"",
     doc: "Columns; a point's from is the name of a column or its number from 1.",
     keys: &[
-        optional("kind", Kind::Words(&["csv"]), Restart, "\"csv\""),
-        key("separator", Kind::Char, "\",\"", Restart, "Between columns; one character."),
+        optional("kind", Kind::Words(&["csv"]), Reconnect, "\"csv\""),
+        key("separator", Kind::Char, "\",\"", Reconnect, "Between columns; one character."),
         key(
             "columns",
             Kind::Texts { count_max: COLUMNS_MAX },
             "[]",
-            Restart,
+            Reconnect,
             "Names of the columns in their order; may be left out where points use numbers.",
         ),
     ],
@@ -163,12 +165,12 @@ pub static REGEX: Table = Table {
     name: "[device.decode] of kind \"regex\"",
     doc: "A regular expression; a point's from is a named group. A line that doesn't match is a bad line.",
     keys: &[
-        optional("kind", Kind::Words(&["regex"]), Restart, "\"regex\""),
+        optional("kind", Kind::Words(&["regex"]), Reconnect, "\"regex\""),
         required(
             "pattern",
             Kind::Pattern,
             "'(?<weight>[0-9.]+) kg'",
-            Restart,
+            Reconnect,
             "With a named group (?<name>…) for each value; single quotes keep backslashes as they are.",
         ),
     ],
@@ -178,14 +180,14 @@ pub static REGEX: Table = Table {
 pub static OBIS: Table = Table {
     name: "[device.decode] of kind \"obis\"",
     doc: "Lines such as 1-0:1.8.0(00123.456*kWh); a point's from is a code, with #2 behind it for the second bracket.",
-    keys: &[optional("kind", Kind::Words(&["obis"]), Restart, "\"obis\"")],
+    keys: &[optional("kind", Kind::Words(&["obis"]), Reconnect, "\"obis\"")],
 };
 
 /// `decode = { kind = "registers" }`
 pub static REGISTERS: Table = Table {
     name: "[device.decode] of kind \"registers\"",
     doc: "Modbus registers and coils; a point says of which function and at which address.",
-    keys: &[optional("kind", Kind::Words(&["registers"]), Restart, "\"registers\"")],
+    keys: &[optional("kind", Kind::Words(&["registers"]), Reconnect, "\"registers\"")],
 };
 
 /// `decode = { kind = "binary" }`
@@ -193,12 +195,12 @@ pub static BINARY: Table = Table {
     name: "[device.decode] of kind \"binary\"",
     doc: "Bytes; a point says at which byte it begins and of which type it is.",
     keys: &[
-        optional("kind", Kind::Words(&["binary"]), Restart, "\"binary\""),
+        optional("kind", Kind::Words(&["binary"]), Reconnect, "\"binary\""),
         key(
             "endian",
             Kind::Words(&["big", "little"]),
             "\"big\"",
-            Restart,
+            Reconnect,
             "Which byte of a number comes first, where a point doesn't say.",
         ),
     ],
@@ -215,6 +217,9 @@ pub(super) fn devices(
         ports.and_then(|ports| ports.iter().map(|port| port.text("name")).collect());
     let devices: Vec<DeviceConfig> =
         sections.iter().map(|section| device(section, names.as_deref(), mistakes)).collect();
+    for (section, device) in sections.iter().zip(&devices) {
+        command::check_port(section, device.poll.is_some(), ports, mistakes);
+    }
     poll::check_ports(sections, &devices, ports.unwrap_or_default(), mistakes);
     devices
 }
@@ -235,6 +240,7 @@ fn device(section: &Section, ports: Option<&[&str]>, mistakes: &mut Mistakes<'_>
         _ => framing::framing(section, mistakes),
     };
     let poll = poll::poll(section, decode.as_ref(), mistakes);
+    let is_registers = matches!(decode, Some(DecodeConfig::Registers));
     let device = DeviceConfig {
         name: Arc::from(section.string("name")),
         port: Arc::from(section.string("port")),
@@ -244,6 +250,7 @@ fn device(section: &Section, ports: Option<&[&str]>, mistakes: &mut Mistakes<'_>
         decode: decode.unwrap_or(DecodeConfig::Json),
         stale_after: poll::stale_after(section, poll.as_ref()),
         poll,
+        commands: command::commands(section, is_registers, mistakes),
     };
     poll::check_lengths(section, &device, mistakes);
     device
@@ -289,7 +296,7 @@ fn decode(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<DecodeConfig
             Some(DecodeConfig::Binary { endian })
         }
         "regex" => match table.value("pattern") {
-            Some(Value::Pattern(regex)) => Some(DecodeConfig::Regex(regex.clone())),
+            Some(Value::Pattern(regex)) => Some(DecodeConfig::Regex(Pattern(regex.clone()))),
             _ => None,
         },
         kind => codec::codec(kind, table).map(DecodeConfig::Codec),

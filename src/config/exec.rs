@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::unique;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, optional, required};
 use super::section::{Scalar, Section};
 use crate::sensor::ExecConfig;
@@ -18,27 +18,27 @@ pub static EXEC: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"inverter\"",
-            Restart,
+            Reconnect,
             "What devices call it, as their port; unique among the sources.",
         ),
         required(
             "command",
             Kind::Texts { count_max: 64 },
             "[\"/usr/local/bin/read-inverter\", \"--json\"]",
-            Restart,
+            Reconnect,
             "The program, by its absolute path, and its arguments; no shell is involved.",
         ),
         optional(
             "user",
             Kind::Text { bytes_max: 32 },
-            Restart,
+            Reconnect,
             "Whom it runs as; only a gateway that runs as root can say so. Default: as the gateway.",
         ),
-        optional("cwd", Kind::Path, Restart, "The folder that it runs in. Default: /."),
+        optional("cwd", Kind::Path, Reconnect, "The folder that it runs in. Default: /."),
         optional(
             "env",
             Kind::Map { count_max: 64 },
-            Restart,
+            Reconnect,
             "Its environment, besides PATH, LANG and TZ of the gateway.",
         ),
     ],

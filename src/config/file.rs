@@ -10,10 +10,10 @@ use super::exec::taken;
 use super::mistake::{Mistakes, quoted};
 use super::names::unique;
 use super::point::{self, OTHER_UNIT};
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
-use crate::sensor::{FileConfig, PointConfig};
+use crate::sensor::{FileConfig, Pattern, PointConfig};
 
 /// Stale devices are told no sooner than this.
 const STALE_MIN: Duration = Duration::from_secs(60);
@@ -27,73 +27,79 @@ pub static FILE: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"cellar\"",
-            Restart,
+            Reconnect,
             "What it is called; unique among the sources.",
         ),
         optional(
             "profile",
             Kind::Text { bytes_max: 64 },
-            Restart,
+            Reconnect,
             "A known driver: whatever isn't said here is as its profile says; `fieldgate profile list` shows them.",
         ),
         required(
             "path",
             Kind::Path,
             "\"/sys/bus/w1/devices/28-*/temperature\"",
-            Restart,
+            Reconnect,
             "The files; * and ? match within a level. Files that come and go are noticed.",
         ),
         computed(
             "device",
             Kind::Level { bytes_max: 64 },
             "the name, and behind it what the wildcards match, joined by -",
-            Restart,
+            Reconnect,
             "What the device of a file is called: {1} is what the first wildcard matches, and so on.",
         ),
-        key("every", duration(100, 86_400_000), "\"10s\"", Restart, "How often they are read; 100ms to 1d."),
+        key(
+            "every",
+            duration(100, 86_400_000),
+            "\"10s\"",
+            Reconnect,
+            "How often they are read; 100ms to 1d.",
+        ),
         key(
             "timeout",
             duration(10, 600_000),
             "\"5s\"",
-            Restart,
+            Reconnect,
             "A read that takes longer is left alone, and holds nobody up; 10ms to 10min.",
         ),
         key(
             "pattern",
             Kind::Pattern,
             "'(?<value>\\S+)'",
-            Restart,
+            Reconnect,
             "A regular expression that finds the value in the file, in the group value.",
         ),
-        key("point", Kind::Level { bytes_max: 64 }, "\"value\"", Restart, "What the value is called."),
-        key("scale", Kind::Decimal, "1", Restart, "Multiplies the number, exactly as it is written here."),
-        key("offset", Kind::Decimal, "0", Restart, "Added after scaling, exactly as it is written here."),
+        key("point", Kind::Level { bytes_max: 64 }, "\"value\"", Reconnect, "What the value is called."),
+        key("scale", Kind::Decimal, "1", Reconnect, "Multiplies the number, exactly as it is written here."),
+        key("offset", Kind::Decimal, "0", Reconnect, "Added after scaling, exactly as it is written here."),
         optional(
             "precision",
             Kind::Integer { min: 0, max: 12 },
-            Restart,
+            Reconnect,
             "Digits behind the point that are left, after scaling.",
         ),
         optional(
             "unit",
             Kind::OneOf(&[Kind::Text { bytes_max: 32 }, Kind::Table(&OTHER_UNIT)]),
-            Restart,
+            Reconnect,
             "Unit, by its SenML name: Cel, %RH, V; or { other = \"…\" }.",
         ),
         key(
             "invalid",
             Kind::Scalars { count_max: 64 },
             "[]",
-            Restart,
+            Reconnect,
             "Raw values, before scaling, that say that there is no value.",
         ),
-        optional("min", Kind::Number, Restart, "Below it, after scaling, the value is out of range."),
-        optional("max", Kind::Number, Restart, "Above it, after scaling, the value is out of range."),
+        optional("min", Kind::Number, Reconnect, "Below it, after scaling, the value is out of range."),
+        optional("max", Kind::Number, Reconnect, "Above it, after scaling, the value is out of range."),
         computed(
             "stale_after",
             duration(100, 2_592_000_000),
             "three times every, at least 60s",
-            Restart,
+            Reconnect,
             "Without a good value for this long a device is stale; 100ms to 30d.",
         ),
     ],
@@ -166,7 +172,7 @@ fn file(section: &Section, mistakes: &mut Mistakes<'_>) -> FileConfig {
         device,
         every,
         timeout: section.duration("timeout"),
-        pattern: pattern(section, mistakes),
+        pattern: Pattern(pattern(section, mistakes)),
         point,
         stale_after: section
             .optional_duration("stale_after")

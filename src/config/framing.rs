@@ -1,7 +1,7 @@
 //! `framing` and `check` of a device: how its bytes become frames, and what proves that one is whole.
 
 use super::mistake::Mistakes;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Scalar, Section, Value};
 use crate::sensor::{CheckConfig, CheckKind, Endian, FramingConfig, LineEnd, PacketLength};
@@ -28,19 +28,19 @@ pub static LINE: Table = Table {
     name: "[device.framing] of kind \"line\"",
     doc: "Text lines.",
     keys: &[
-        optional("kind", Kind::Words(&["line"]), Restart, "\"line\""),
+        optional("kind", Kind::Words(&["line"]), Reconnect, "\"line\""),
         computed(
             "end",
             Kind::Raw { bytes_max: 16 },
             "LF, CR LF or CR, whatever comes",
-            Restart,
+            Reconnect,
             "Exactly what ends a line, such as \"\\r\\n\"; 1 to 16 bytes.",
         ),
         key(
             "max",
             Kind::Size { min: 16, max: 64 * 1024 },
             "\"4 KiB\"",
-            Restart,
+            Reconnect,
             "The longest line; a longer one is counted as bad. 16 B to 64 KiB.",
         ),
     ],
@@ -51,27 +51,27 @@ pub static PACKET: Table = Table {
     name: "[device.framing] of kind \"packet\"",
     doc: "Bytes with a fixed beginning, and a length that is known or that they say themselves.",
     keys: &[
-        optional("kind", Kind::Words(&["packet"]), Restart, "\"packet\""),
+        optional("kind", Kind::Words(&["packet"]), Reconnect, "\"packet\""),
         required(
             "sync",
             Kind::Hex { bytes_max: 16 },
             "\"42 4d\"",
-            Restart,
+            Reconnect,
             "The first bytes of each packet.",
         ),
         required(
             "length",
             Kind::OneOf(&[Kind::Integer { min: 1, max: 16 * 1024 }, Kind::Table(&LENGTH)]),
             "32",
-            Restart,
+            Reconnect,
             "Its bytes, from the first to the last; or a table that says where the packet has it.",
         ),
-        optional("end", Kind::Hex { bytes_max: 16 }, Restart, "The last bytes of each packet."),
+        optional("end", Kind::Hex { bytes_max: 16 }, Reconnect, "The last bytes of each packet."),
         key(
             "max",
             Kind::Size { min: 1, max: LOOKED_FOR_MAX },
             "\"1 KiB\"",
-            Restart,
+            Reconnect,
             "The longest packet; what says that it is longer is none. 1 B to 16 KiB.",
         ),
     ],
@@ -86,16 +86,22 @@ pub static LENGTH: Table = Table {
             "at",
             Kind::Integer { min: 0, max: 255 },
             "2",
-            Restart,
+            Reconnect,
             "The first byte of the field, from 0.",
         ),
-        key("type", Kind::Words(&["u8", "u16"]), "\"u8\"", Restart, "How the length stands there."),
-        key("endian", Kind::Words(&["big", "little"]), "\"big\"", Restart, "Which of two bytes comes first."),
+        key("type", Kind::Words(&["u8", "u16"]), "\"u8\"", Reconnect, "How the length stands there."),
+        key(
+            "endian",
+            Kind::Words(&["big", "little"]),
+            "\"big\"",
+            Reconnect,
+            "Which of two bytes comes first.",
+        ),
         key(
             "add",
             Kind::Integer { min: -1_024, max: 1_024 },
             "0",
-            Restart,
+            Reconnect,
             "Bytes of the packet that the field doesn't count.",
         ),
     ],
@@ -106,19 +112,19 @@ pub static GAP: Table = Table {
     name: "[device.framing] of kind \"gap\"",
     doc: "Bytes that silence ends.",
     keys: &[
-        optional("kind", Kind::Words(&["gap"]), Restart, "\"gap\""),
+        optional("kind", Kind::Words(&["gap"]), Reconnect, "\"gap\""),
         key(
             "idle",
             duration(5, 60_000),
             "\"50ms\"",
-            Restart,
+            Reconnect,
             "How much silence ends a frame; a USB adapter alone holds bytes back for 16ms. 5ms to 1min.",
         ),
         key(
             "max",
             Kind::Size { min: 1, max: 64 * 1024 },
             "\"4 KiB\"",
-            Restart,
+            Reconnect,
             "The longest frame; a longer one is counted as bad. 1 B to 64 KiB.",
         ),
     ],
@@ -129,21 +135,21 @@ pub static TELEGRAM: Table = Table {
     name: "[device.framing] of kind \"telegram\"",
     doc: "What stands between two marks, and some bytes behind the second.",
     keys: &[
-        optional("kind", Kind::Words(&["telegram"]), Restart, "\"telegram\""),
-        required("start", Kind::Raw { bytes_max: 16 }, "\"/\"", Restart, "What each begins with."),
-        required("end", Kind::Raw { bytes_max: 16 }, "\"!\"", Restart, "What ends it."),
+        optional("kind", Kind::Words(&["telegram"]), Reconnect, "\"telegram\""),
+        required("start", Kind::Raw { bytes_max: 16 }, "\"/\"", Reconnect, "What each begins with."),
+        required("end", Kind::Raw { bytes_max: 16 }, "\"!\"", Reconnect, "What ends it."),
         key(
             "tail",
             Kind::Integer { min: 0, max: 64 },
             "0",
-            Restart,
+            Reconnect,
             "Bytes behind the end that belong to it, such as a check.",
         ),
         key(
             "max",
             Kind::Size { min: 16, max: LOOKED_FOR_MAX },
             "\"8 KiB\"",
-            Restart,
+            Reconnect,
             "The longest telegram; what is longer is none. 16 B to 16 KiB.",
         ),
     ],
@@ -154,15 +160,27 @@ pub static STUFFED: Table = Table {
     name: "[device.framing] of kind \"stuffed\"",
     doc: "Bytes between two flags, with flags and escapes within escaped, as HDLC and SHDLC do.",
     keys: &[
-        optional("kind", Kind::Words(&["stuffed"]), Restart, "\"stuffed\""),
-        key("flag", Kind::Hex { bytes_max: 1 }, "\"7e\"", Restart, "The byte before and behind each frame."),
-        key("escape", Kind::Hex { bytes_max: 1 }, "\"7d\"", Restart, "The byte before an escaped one."),
-        key("xor", Kind::Hex { bytes_max: 1 }, "\"20\"", Restart, "What an escaped byte is XORed with."),
+        optional("kind", Kind::Words(&["stuffed"]), Reconnect, "\"stuffed\""),
+        key(
+            "flag",
+            Kind::Hex { bytes_max: 1 },
+            "\"7e\"",
+            Reconnect,
+            "The byte before and behind each frame.",
+        ),
+        key("escape", Kind::Hex { bytes_max: 1 }, "\"7d\"", Reconnect, "The byte before an escaped one."),
+        key("xor", Kind::Hex { bytes_max: 1 }, "\"20\"", Reconnect, "What an escaped byte is XORed with."),
+        optional(
+            "length",
+            Kind::Integer { min: 1, max: 16 * 1024 },
+            Reconnect,
+            "The bytes of each frame, without flags and escapes; what has others is none. Without it: any.",
+        ),
         key(
             "max",
             Kind::Size { min: 1, max: LOOKED_FOR_MAX },
             "\"1 KiB\"",
-            Restart,
+            Reconnect,
             "The longest frame, without its flags and escapes; what is longer is none. 1 B to 16 KiB.",
         ),
     ],
@@ -173,29 +191,29 @@ pub static CHECK: Table = Table {
     name: "[device.check]",
     doc: "What proves that a frame is as it was sent.",
     keys: &[
-        required("kind", Kind::Words(CHECKS), "\"sum16\"", Restart, "How it is computed."),
+        required("kind", Kind::Words(CHECKS), "\"sum16\"", Reconnect, "How it is computed."),
         computed(
             "over",
             Kind::Scalars { count_max: 2 },
             "from the first byte up to the check",
-            Restart,
+            Reconnect,
             "The bytes that it covers: the first, and the one after the last; from the end where negative.",
         ),
         computed(
             "at",
             Kind::Integer { min: -16_384, max: 16_383 },
             "the frame's last bytes",
-            Restart,
+            Reconnect,
             "Its first byte, from 0; from the end of the frame where negative.",
         ),
         computed(
             "order",
             Kind::Words(&["big", "little"]),
             "little for a CRC in bytes, else big",
-            Restart,
+            Reconnect,
             "Which of its two bytes comes first.",
         ),
-        key("hex", Kind::Bool, "false", Restart, "It stands there in hexadecimal digits."),
+        key("hex", Kind::Bool, "false", Reconnect, "It stands there in hexadecimal digits."),
     ],
 };
 
@@ -259,7 +277,15 @@ fn stuffed(table: &Section, bytes_max: usize, mistakes: &mut Mistakes<'_>) -> Fr
         let message = format!("xor: with {xor:02x} an escaped flag stands as {:02x}", flag ^ xor);
         mistakes.add(table.span("xor"), message);
     }
-    FramingConfig::Stuffed { flag, escape, xor, bytes_max }
+    let length = table.is_given("length").then(|| table.integer("length"));
+    if let Some(bytes) = length.filter(|bytes| *bytes > bytes_max)
+        && !table.is_mistaken("length")
+        && !table.is_mistaken("max")
+    {
+        let message = format!("length: {bytes} bytes are more than max, {bytes_max}");
+        mistakes.add_with_help(table.span("length"), message, format!("add max = \"{bytes} B\""));
+    }
+    FramingConfig::Stuffed { flag, escape, xor, length, bytes_max }
 }
 
 fn endian(word: &str) -> Option<Endian> {

@@ -7,7 +7,8 @@ use rust_decimal::Decimal;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
-use super::schema::Effect::Restart;
+use super::publish;
+use super::schema::Effect::{Live, Reconnect};
 use super::schema::{Kind, Table, duration, key, optional, required};
 use super::section::{Section, Value};
 use crate::gpio::{
@@ -28,14 +29,14 @@ pub static GPIO: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"water\"",
-            Restart,
+            Reconnect,
             "Stands in the topic; unique among lines and devices.",
         ),
         required(
             "line",
             Kind::OneOf(&[Kind::Text { bytes_max: 32 }, Kind::Table(&LINE)]),
             "\"GPIO17\"",
-            Restart,
+            Reconnect,
             "Its name on the board, as `fieldgate gpio list` shows it; or a table with chip and offset.",
         ),
         required(
@@ -47,37 +48,43 @@ pub static GPIO: Table = Table {
                 ("output", &OUTPUT),
             ]),
             "\"input\"",
-            Restart,
+            Reconnect,
             "What it is for: \"input\", \"counter\", \"frequency\", \"output\", or a table with kind and more.",
         ),
         key(
             "backend",
             Kind::Words(&["auto", "gpiocdev", "rppal", "sim"]),
             "\"auto\"",
-            Restart,
+            Reconnect,
             "Who works it: the kernel's \"gpiocdev\", \"rppal\", \"sim\"; \"auto\" takes what is there.",
         ),
-        key("active_low", Kind::Bool, "false", Restart, "Low means on."),
+        key("active_low", Kind::Bool, "false", Reconnect, "Low means on."),
         key(
             "bias",
             Kind::Words(&["as-is", "pull-up", "pull-down", "disabled"]),
             "\"as-is\"",
-            Restart,
+            Reconnect,
             "Its pull resistor: \"as-is\", \"pull-up\", \"pull-down\" or \"disabled\".",
         ),
         key(
             "debounce",
             duration(0, 10_000),
             "\"0ms\"",
-            Restart,
+            Reconnect,
             "A level counts once it was steady for this long; 0ms to 10s.",
         ),
         key(
             "every",
             duration(100, 86_400_000),
             "\"30s\"",
-            Restart,
+            Reconnect,
             "A reading at least this often; 100ms to 1d.",
+        ),
+        optional(
+            "publish",
+            Kind::Table(&publish::DEVICE_PUBLISH),
+            Live,
+            "What of its readings is published, and in which form; what isn't said is as in [publish].",
         ),
     ],
 };
@@ -91,10 +98,10 @@ pub static LINE: Table = Table {
             "chip",
             Kind::Text { bytes_max: 64 },
             "\"gpiochip0\"",
-            Restart,
+            Reconnect,
             "The chip's name or label; a label stays when chips are numbered anew.",
         ),
-        required("offset", Kind::Integer { min: 0, max: 65_535 }, "17", Restart, "Its number on the chip."),
+        required("offset", Kind::Integer { min: 0, max: 65_535 }, "17", Reconnect, "Its number on the chip."),
     ],
 };
 
@@ -103,8 +110,8 @@ pub static INPUT: Table = Table {
     name: "[gpio.mode] of kind \"input\"",
     doc: "The level is a reading: the point state.",
     keys: &[
-        optional("kind", Kind::Words(&["input"]), Restart, "\"input\""),
-        key("edge", EDGES, "\"both\"", Restart, "Which changes make a reading at once."),
+        optional("kind", Kind::Words(&["input"]), Reconnect, "\"input\""),
+        key("edge", EDGES, "\"both\"", Reconnect, "Which changes make a reading at once."),
     ],
 };
 
@@ -113,29 +120,29 @@ pub static COUNTER: Table = Table {
     name: "[gpio.mode] of kind \"counter\"",
     doc: "Pulses are counted: the points total and rate.",
     keys: &[
-        optional("kind", Kind::Words(&["counter"]), Restart, "\"counter\""),
-        key("edge", EDGES, "\"rising\"", Restart, "Which changes are pulses."),
-        key("per_pulse", Kind::Decimal, "1", Restart, "What one pulse adds to the total, exactly."),
-        optional("unit", Kind::Text { bytes_max: 32 }, Restart, "Unit of the total: m3, kWh, mm."),
+        optional("kind", Kind::Words(&["counter"]), Reconnect, "\"counter\""),
+        key("edge", EDGES, "\"rising\"", Reconnect, "Which changes are pulses."),
+        key("per_pulse", Kind::Decimal, "1", Reconnect, "What one pulse adds to the total, exactly."),
+        optional("unit", Kind::Text { bytes_max: 32 }, Reconnect, "Unit of the total: m3, kWh, mm."),
         key(
             "rate_per",
             Kind::Words(&["s", "min", "h"]),
             "\"h\"",
-            Restart,
+            Reconnect,
             "The rate is the unit per \"s\", \"min\" or \"h\".",
         ),
         key(
             "timeout",
             duration(100, 86_400_000),
             "\"5min\"",
-            Restart,
+            Reconnect,
             "Without a pulse for this long the rate is 0; 100ms to 1d.",
         ),
         key(
             "persist_every",
             duration(1_000, 3_600_000),
             "\"60s\"",
-            Restart,
+            Reconnect,
             "The total goes to disk this often while it changes, and is published from there; 1s to 1h.",
         ),
     ],
@@ -146,15 +153,20 @@ pub static FREQUENCY: Table = Table {
     name: "[gpio.mode] of kind \"frequency\"",
     doc: "Changes per second are a reading: the point frequency.",
     keys: &[
-        optional("kind", Kind::Words(&["frequency"]), Restart, "\"frequency\""),
-        key("edge", EDGES, "\"rising\"", Restart, "Which changes end a period."),
-        key("scale", Kind::Decimal, "1", Restart, "Multiplies the changes per second: 1 gives Hz."),
-        optional("unit", Kind::Text { bytes_max: 32 }, Restart, "Unit of the scaled value: Hz, 1/min, m/s."),
+        optional("kind", Kind::Words(&["frequency"]), Reconnect, "\"frequency\""),
+        key("edge", EDGES, "\"rising\"", Reconnect, "Which changes end a period."),
+        key("scale", Kind::Decimal, "1", Reconnect, "Multiplies the changes per second: 1 gives Hz."),
+        optional(
+            "unit",
+            Kind::Text { bytes_max: 32 },
+            Reconnect,
+            "Unit of the scaled value: Hz, 1/min, m/s.",
+        ),
         key(
             "timeout",
             duration(100, 86_400_000),
             "\"10s\"",
-            Restart,
+            Reconnect,
             "Without a change for this long the value is 0; 100ms to 1d.",
         ),
     ],
@@ -165,38 +177,38 @@ pub static OUTPUT: Table = Table {
     name: "[gpio.mode] of kind \"output\"",
     doc: "Commands set it; what is read back is a reading: the point state.",
     keys: &[
-        optional("kind", Kind::Words(&["output"]), Restart, "\"output\""),
+        optional("kind", Kind::Words(&["output"]), Reconnect, "\"output\""),
         key(
             "startup",
             Kind::Words(&["off", "on", "keep", "last"]),
             "\"off\"",
-            Restart,
+            Reconnect,
             "At the start: \"off\", \"on\", \"keep\" it as it is, or as it was \"last\".",
         ),
         key(
             "on_exit",
             Kind::Words(&["off", "on", "keep"]),
             "\"off\"",
-            Restart,
+            Reconnect,
             "When the gateway stops: \"off\", \"on\" or \"keep\".",
         ),
         optional(
             "on_disconnect",
             Kind::Table(&ON_DISCONNECT),
-            Restart,
+            Reconnect,
             "What it is set to when no upstream was online for so long.",
         ),
         optional(
             "max_on",
             duration(100, 7 * 86_400_000),
-            Restart,
+            Reconnect,
             "It is switched off after this long; each command to be on begins the time anew. 100ms to 7d.",
         ),
         key(
             "interlock",
             Kind::Texts { count_max: INTERLOCK_MAX },
             "[]",
-            Restart,
+            Reconnect,
             "Outputs that are never on together with this one.",
         ),
     ],
@@ -207,12 +219,12 @@ pub static ON_DISCONNECT: Table = Table {
     name: "[gpio.mode.on_disconnect]",
     doc: "What an output is set to without an upstream.",
     keys: &[
-        required("state", Kind::Words(&["off", "on"]), "\"off\"", Restart, "\"off\" or \"on\"."),
+        required("state", Kind::Words(&["off", "on"]), "\"off\"", Reconnect, "\"off\" or \"on\"."),
         required(
             "after",
             duration(1_000, 30 * 86_400_000),
             "\"60s\"",
-            Restart,
+            Reconnect,
             "After this long; 1s to 30d.",
         ),
     ],

@@ -53,6 +53,19 @@ impl Listener {
     pub fn plain(name: Arc<str>, bind: SocketAddr) -> Self {
         Self { name, bind: Bind::Tcp(bind), tls: None, websocket: None, proxy_protocol: false }
     }
+
+    /// What carries MQTT, as people call it.
+    #[must_use]
+    pub const fn transport(&self) -> &'static str {
+        match (&self.bind, &self.websocket, &self.tls) {
+            (Bind::Unix(_), None, _) => "Unix socket",
+            (Bind::Unix(_), Some(_), _) => "WebSocket, Unix socket",
+            (Bind::Tcp(_), None, None) => "TCP",
+            (Bind::Tcp(_), None, Some(_)) => "TLS",
+            (Bind::Tcp(_), Some(_), None) => "WebSocket",
+            (Bind::Tcp(_), Some(_), Some(_)) => "WebSocket, TLS",
+        }
+    }
 }
 
 /// What a listener is bound to.

@@ -187,6 +187,7 @@ pub static LOG: Table = Table {
             absent: Absent::Default("{}"),
             effect: Live,
             doc: "Levels of single subsystems; [log.levels].",
+            cuts_off: false,
         },
         computed(
             "events",
@@ -225,7 +226,14 @@ pub static LOG: Table = Table {
 const LEVEL_WORDS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 const fn nested(name: &'static str, table: &'static Table) -> Key {
-    Key { name, kind: Kind::Table(table), absent: Absent::Default("{}"), effect: Live, doc: table.doc }
+    Key {
+        name,
+        kind: Kind::Table(table),
+        absent: Absent::Default("{}"),
+        effect: Live,
+        doc: table.doc,
+        cuts_off: false,
+    }
 }
 
 const fn level(name: &'static str, doc: &'static str) -> Key {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::{self, unique_texts};
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{self, Kind, Table, computed, key, optional, required};
 use super::section::{Section, Value};
 use super::template::{Becomes, Names, expand};
@@ -24,58 +24,64 @@ pub static MAP: Table = Table {
             "filter",
             Kind::Filter,
             "\"fieldgate/gw/data/#\"",
-            Restart,
+            Reconnect,
             "Local topics, whichever the direction.",
         ),
         key(
             "direction",
             Kind::Words(&["out", "in", "both"]),
             "\"out\"",
-            Restart,
+            Reconnect,
             "\"out\": to the upstream; \"in\": from it; \"both\".",
         ),
         key(
             "local_prefix",
             Kind::TopicPrefix,
             "\"\"",
-            Restart,
+            Reconnect,
             "Taken off the front of the local topic; inwards put in front.",
         ),
-        key("remote_prefix", Kind::TopicPrefix, "\"\"", Restart, "Put in front instead; inwards taken off."),
+        key(
+            "remote_prefix",
+            Kind::TopicPrefix,
+            "\"\"",
+            Reconnect,
+            "Put in front instead; inwards taken off.",
+        ),
         key(
             "qos",
             Kind::Integer { min: 0, max: 2 },
             "1",
-            Restart,
+            Reconnect,
             "QoS at most, 0 to 2; outwards 2 goes as 1.",
         ),
         key(
             "retain",
             Kind::Words(&["keep", "never", "always"]),
             "\"keep\"",
-            Restart,
+            Reconnect,
             "\"keep\": as published; \"never\": for clouds that refuse RETAIN; \"always\".",
         ),
         key(
             "priority",
             Kind::Words(&["normal", "high"]),
             "\"normal\"",
-            Restart,
+            Reconnect,
             "\"high\": goes before all others, a backlog included.",
         ),
         optional(
             "stream",
             Kind::Level { bytes_max: 64 },
-            Restart,
+            Reconnect,
             "The [[upstream.stream]] that it waits in; only outwards. Default: the upstream's own.",
         ),
         optional(
             "expiry",
             schema::duration(1_000, 31_536_000_000),
-            Restart,
+            Reconnect,
             "What is older when it is to be sent is dropped and counted; 1s to 365d.",
         ),
-        optional("batch", Kind::Table(&BATCH), Restart, BATCH.doc),
+        optional("batch", Kind::Table(&BATCH), Reconnect, BATCH.doc),
         computed(
             "payload",
             Kind::OneOf(&[
@@ -83,7 +89,7 @@ pub static MAP: Table = Table {
                 Kind::Table(&publish::TEMPLATE),
             ]),
             "as on the LAN",
-            Restart,
+            Reconnect,
             "How readings are written: \"json\", \"senml-json\", \"senml-cbor\", \"influx\" or { template = \"…\" }.",
         ),
     ],
@@ -98,21 +104,21 @@ pub static BATCH: Table = Table {
             "max_messages",
             Kind::Integer { min: 2, max: 1_000 },
             "50",
-            Restart,
+            Reconnect,
             "Readings in a message, 2 to 1000.",
         ),
         key(
             "max_bytes",
             Kind::Size { min: 1_024, max: 1_048_576 },
             "\"16 KiB\"",
-            Restart,
+            Reconnect,
             "Bytes of its payload, 1 KiB to 1 MiB, and never more than the upstream accepts.",
         ),
         key(
             "max_wait",
             schema::duration(100, 3_600_000),
             "\"10s\"",
-            Restart,
+            Reconnect,
             "What comes while the link is there waits this long for others, 100ms to 1h.",
         ),
     ],

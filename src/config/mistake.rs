@@ -225,6 +225,30 @@ fn without_passwords(line: &str) -> String {
     line.to_owned()
 }
 
+/// A text without what stands as a plain password in it, line for line.
+pub(super) fn masked(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    // What ends the password of several lines that is open.
+    let mut closing: Option<&str> = None;
+    for line in text.split_inclusive('\n') {
+        let (content, end) = line.strip_suffix('\n').map_or((line, ""), |content| (content, "\n"));
+        match closing {
+            Some(quotes) => {
+                shown.push_str("***");
+                closing = closing.filter(|_| !content.contains(quotes));
+            }
+            None => {
+                shown.push_str(&without_passwords(content));
+                closing = ["\"\"\"", "'''"].into_iter().find(|quotes| {
+                    content.contains("password") && content.contains(quotes) && ends_in_password(content)
+                });
+            }
+        }
+        shown.push_str(end);
+    }
+    shown
+}
+
 /// Whether a text of several lines that stands as a plain password is still open at the end of `before`.
 fn ends_in_password(before: &str) -> bool {
     for (at, key) in before.rmatch_indices("password") {

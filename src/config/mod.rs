@@ -12,10 +12,15 @@ use crate::{bridge, sensor};
 mod acl;
 mod broker;
 mod cell;
+mod changes;
 mod codec;
+mod command;
 mod decimal;
+pub mod describe;
 mod device;
+pub mod diff;
 pub(crate) mod duration;
+pub mod edit;
 mod exec;
 mod file;
 mod framing;
@@ -24,15 +29,19 @@ mod gpio;
 mod listener;
 mod listener_access;
 mod listener_tls;
+mod locate;
 pub mod log;
 mod map;
+mod meter;
 mod mistake;
+pub mod named_files;
 mod names;
 mod pattern;
 mod point;
 mod poll;
 mod port;
 pub mod profile;
+pub mod provision;
 mod publish;
 mod reach;
 pub mod reload;
@@ -50,17 +59,21 @@ mod upstream;
 mod upstream_tls;
 mod value;
 mod walk;
+mod web;
 
+pub use changes::Changes;
 pub(crate) use listener::ANY_PATH;
 pub use listener::{Bind, Listener, WebSocket};
 pub use listener_access::{OwnAccess, OwnRules, OwnUsers};
 pub use listener_tls::{CertificateName, ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
+pub use locate::path_of;
 pub use log::{Log, LogFile, LogFormat, LogLevel, LogSyslog, LogTime, LogTo};
 pub use mistake::Mistake;
 pub use publish::Publish;
 pub use reach::{Address, BindTo, Proxy, ProxyKind, Reach};
 pub use render::render;
 pub use stream::Stream;
+pub use web::Web;
 
 use mistake::Mistakes;
 use section::Section;
@@ -76,6 +89,8 @@ pub struct Config {
     pub log: Log,
     /// `[health]`
     pub health: Health,
+    /// `[web]`
+    pub web: Web,
     /// `[buffer]`
     pub buffer: Buffer,
     /// `[[port]]`
@@ -104,6 +119,8 @@ pub struct Config {
     pub own_access: Vec<OwnAccess>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
+    /// `[config]`
+    pub changes: Changes,
     /// What all of this was made from, key by key.
     pub settings: reload::Settings,
 }
@@ -126,11 +143,28 @@ pub struct Gateway {
 }
 
 /// `[time]`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Time {
     /// `trust = "auto"` (default): the kernel's sync status; `"always"`: the clock is right, whatever the kernel
     /// says (a board with its own good RTC).
     pub trust: TimeTrust,
+    /// A satellite receiver that vouches for the time where the kernel doesn't.
+    pub gnss: Option<TimeGnss>,
+}
+
+/// `[time.gnss]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeGnss {
+    /// Its device.
+    pub device: Arc<str>,
+    /// That device's port.
+    pub port: Arc<str>,
+    /// From the moment that a sentence tells to its end on the line. Default 0.
+    pub latency: Duration,
+    /// How long it is believed after its last word. Default 4 h.
+    pub hold: Duration,
+    /// Its word goes before the kernel's. Default false.
+    pub is_preferred: bool,
 }
 
 /// Who vouches for the clock.
@@ -190,7 +224,7 @@ pub struct User {
 }
 
 /// `[[upstream]]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Unique. Default: the host.
     pub name: Arc<str>,
@@ -306,11 +340,22 @@ pub fn parse(sources: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> 
 /// # Errors
 /// As `parse`; mistakes in a profile that a device uses stand in that profile's file.
 pub fn parse_with(sources: &[Source], profiles: &[Source], facts: &Facts) -> Result<Config, Vec<Mistake>> {
+    parse_amended(sources, profiles, facts, |_| {})
+}
+
+/// The same, with other values in the places of some that were read.
+fn parse_amended(
+    sources: &[Source],
+    profiles: &[Source],
+    facts: &Facts,
+    amend: impl FnOnce(&mut Section),
+) -> Result<Config, Vec<Mistake>> {
     let library = profile::profiles(profiles);
     let all: Vec<Source> =
         sources.iter().chain(library.iter().map(|profile| &profile.source)).cloned().collect();
     let mut mistakes = Mistakes::new(&all);
-    if let Some(root) = walk::read(sources, &library, &mut mistakes) {
+    if let Some(mut root) = walk::read(sources, &library, &mut mistakes) {
+        amend(&mut root);
         let config = settings(&root, &library, facts, &mut mistakes);
         if mistakes.is_empty() {
             return Ok(config);
@@ -323,11 +368,20 @@ pub fn parse_with(sources: &[Source], profiles: &[Source], facts: &Facts) -> Res
 /// reached with a broken config too.
 #[must_use]
 pub fn control_socket(sources: &[Source]) -> Option<PathBuf> {
+    gateway_path(sources, "control_socket")
+}
+
+/// Where the files say that the gateway keeps its things, whatever else is wrong with them.
+#[must_use]
+pub fn data_dir(sources: &[Source]) -> Option<PathBuf> {
+    gateway_path(sources, "data_dir")
+}
+
+fn gateway_path(sources: &[Source], key: &str) -> Option<PathBuf> {
     sources.iter().find_map(|source| {
         let (document, _) = toml::de::DeTable::parse_recoverable(&source.text);
         let gateway = document.get_ref().get("gateway")?.get_ref().as_table()?;
-        let socket = gateway.get("control_socket")?.get_ref().as_str()?;
-        Some(PathBuf::from(socket))
+        Some(PathBuf::from(gateway.get(key)?.get_ref().as_str()?))
     })
 }
 
@@ -340,7 +394,7 @@ fn settings(
 ) -> Config {
     let absent = Section::new(&schema::ROOT, root.span);
     let table = |key: &str| root.table(key).unwrap_or(&absent);
-    let gateway = gateway::gateway(table("gateway"), facts);
+    let gateway = gateway::gateway(table("gateway"), facts, mistakes);
     // Whoever mistyped the tables of ports isn't told of each device that its port is missing.
     let ports = (!root.is_mistaken("port") && !root.is_mistaken("exec"))
         .then(|| [root.tables("port"), root.tables("exec")].concat());
@@ -356,23 +410,26 @@ fn settings(
         .filter_map(|own| Some((own.listener.clone(), own.rules.as_ref()?.acl.clone())))
         .collect();
     let gpio = gpio::gpio(root.tables("gpio"), root.tables("device"), !upstreams.is_empty(), mistakes);
+    let devices = device::devices(root.tables("device"), ports.as_deref(), mistakes);
     let outputs = gpio.iter().filter(|line| line.mode.takes_commands());
-    broker.commands = outputs.map(|line| line.name.clone()).collect();
+    broker.commands = outputs.map(|line| line.name.clone()).chain(command::names(&devices)).collect();
     broker.acl = Arc::new(acl::acl(table("broker").tables("acl"), mistakes));
     let path = |key: &str| table("broker").text(key).map(PathBuf::from);
     let others = [("[[port]]", root.tables("port")), ("[[exec]]", root.tables("exec"))];
     Config {
-        time: gateway::time(table("time")),
+        time: gateway::time(table("time"), &devices, root.tables("port"), mistakes),
         log: log::log(table("log"), mistakes),
         health: gateway::health(table("health")),
+        web: web::web(table("web"), mistakes),
         buffer: gateway::buffer(table("buffer"), mistakes),
         ports: port::ports(root.tables("port"), mistakes),
-        devices: device::devices(root.tables("device"), ports.as_deref(), mistakes),
+        devices,
         execs: exec::execs(root.tables("exec"), root.tables("port"), mistakes),
         files: file::files(root.tables("file"), root.tables("device"), others, mistakes),
         publish: publish::publish(
             table("publish"),
             root.tables("device"),
+            root.tables("gpio"),
             table("home_assistant"),
             library,
             mistakes,
@@ -386,6 +443,7 @@ fn settings(
         listeners,
         users,
         upstreams,
+        changes: changes::changes(table("config")),
         settings: reload::Settings(root.clone()),
     }
 }

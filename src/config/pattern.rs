@@ -13,15 +13,23 @@ const COMPILED_BYTES_MAX: usize = 256 * 1024;
 /// The longest pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 4096;
 
-/// Compiles a pattern that must have a named group; mistakes are noted at their place in the pattern.
-pub(super) fn compile(walker: &mut Walker<'_, '_>, key: &Key, pattern: &str, span: Span) -> Value {
+/// Compiles a pattern, which must have a named group if so; mistakes are noted at their place in the pattern.
+pub(super) fn compile(
+    walker: &mut Walker<'_, '_>,
+    key: &Key,
+    pattern: &str,
+    span: Span,
+    with_groups: bool,
+) -> Value {
     if pattern.len() > PATTERN_BYTES_MAX {
         let message = format!("{}: {} bytes, at most {PATTERN_BYTES_MAX} may be", key.name, pattern.len());
         walker.mistakes.add(span, message);
         return Value::Mistaken;
     }
     match RegexBuilder::new(pattern).size_limit(COMPILED_BYTES_MAX).build() {
-        Ok(regex) if regex.capture_names().flatten().next().is_some() => Value::Pattern(regex),
+        Ok(regex) if !with_groups || regex.capture_names().flatten().next().is_some() => {
+            Value::Pattern(regex)
+        }
         Ok(_) => {
             walker.mistakes.add_with_help(
                 span,

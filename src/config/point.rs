@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rust_decimal::Decimal;
 
 use super::cell::{self, Home};
+use super::command;
 use super::decimal;
 use super::device::COLUMNS_MAX;
 use super::mistake::{Mistakes, quoted};
 use super::names::{refers, unique};
 use super::poll;
 use super::publish;
-use super::schema::Effect::Restart;
+use super::schema::Effect::{Live, Reconnect};
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Scalar, Section, Value};
 use crate::reading as value;
@@ -28,20 +29,20 @@ pub static POINT: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"temperature\"",
-            Restart,
+            Reconnect,
             "What the value is called; unique within the device.",
         ),
         computed(
             "from",
             Kind::OneOf(&[Kind::Text { bytes_max: 256 }, Kind::Integer { min: 1, max: 256 }]),
             "the name",
-            Restart,
+            Reconnect,
             "Where it stands in a text: a key, JSON pointer, column name or number, group or OBIS code.",
         ),
         optional(
             "at",
             Kind::Integer { min: -16_384, max: 16_383 },
-            Restart,
+            Reconnect,
             "Where it stands in a binary frame: its first byte, from 0; from the end where negative.",
         ),
         key(
@@ -51,92 +52,95 @@ pub static POINT: Table = Table {
                 "u64", "i64", "f32", "f64", "bcd", "bit", "string",
             ]),
             "\"number\"",
-            Restart,
+            Reconnect,
             "What it is; in a text \"number\", \"integer\", \"bool\" or \"text\", else how it stands in bytes.",
         ),
         optional(
             "length",
             Kind::Integer { min: 1, max: 250 },
-            Restart,
+            Reconnect,
             "The bytes of a \"bcd\" or \"string\".",
         ),
         computed(
             "endian",
             Kind::Words(&["big", "little"]),
             "the decoder's",
-            Restart,
+            Reconnect,
             "Which byte of a binary number comes first.",
         ),
         computed(
             "word_order",
             Kind::Words(&["high-word-first", "low-word-first"]),
             "high-word-first in registers, as endian says in a frame",
-            Restart,
+            Reconnect,
             "Which of the 16-bit words of a number comes first.",
         ),
         optional(
             "mask",
             Kind::Integer { min: 0, max: i64::MAX },
-            Restart,
+            Reconnect,
             "Only these bits of an unsigned number count.",
         ),
         key(
             "shift",
             Kind::Integer { min: 0, max: 63 },
             "0",
-            Restart,
+            Reconnect,
             "Bits to move to the right, after the mask.",
         ),
         optional(
             "bit",
             Kind::Integer { min: 0, max: 15 },
-            Restart,
+            Reconnect,
             "Which bit a \"bit\" is; 0 is the lowest.",
         ),
-        key("scale", Kind::Decimal, "1", Restart, "Multiplies the number, exactly as it is written here."),
-        key("offset", Kind::Decimal, "0", Restart, "Added after scaling, exactly as it is written here."),
+        key("scale", Kind::Decimal, "1", Reconnect, "Multiplies the number, exactly as it is written here."),
+        key("offset", Kind::Decimal, "0", Reconnect, "Added after scaling, exactly as it is written here."),
         optional(
             "precision",
             Kind::Integer { min: 0, max: 12 },
-            Restart,
+            Reconnect,
             "Digits behind the point that are left, after scaling.",
         ),
         optional(
             "unit",
             Kind::OneOf(&[Kind::Text { bytes_max: 32 }, Kind::Table(&OTHER_UNIT)]),
-            Restart,
+            Reconnect,
             "Unit, by its SenML name: Cel, %RH, hPa, kg; or { other = \"…\" }.",
         ),
         optional(
             "map",
             Kind::Map { count_max: 256 },
-            Restart,
+            Reconnect,
             "What raw values mean, as { ST = true, US = false } or { 0 = \"off\", 1 = \"on\" }.",
         ),
         key(
             "invalid",
             Kind::Scalars { count_max: 64 },
             "[]",
-            Restart,
+            Reconnect,
             "Raw values, before scaling, that say that there is no value.",
         ),
         optional(
             "every",
             duration(100, 30 * 86_400_000),
-            Restart,
+            Reconnect,
             "The point takes part in a reading only this often; 100ms to 30d.",
         ),
         optional(
             "deadband",
             publish::DEADBAND,
-            Restart,
+            Live,
             "How far the value must go to be published again, in its unit or as \"2 %\" of itself.",
         ),
-        optional("min", Kind::Number, Restart, "Below it, after scaling, the value is out of range."),
-        optional("max", Kind::Number, Restart, "Above it, after scaling, the value is out of range."),
-        key("optional", Kind::Bool, "false", Restart, "A missing value is no fault."),
+        optional("min", Kind::Number, Reconnect, "Below it, after scaling, the value is out of range."),
+        optional("max", Kind::Number, Reconnect, "Above it, after scaling, the value is out of range."),
+        key("optional", Kind::Bool, "false", Reconnect, "A missing value is no fault."),
         poll::FUNCTION,
         poll::ADDRESS,
+        command::WRITABLE,
+        command::WRITE_FUNCTION,
+        command::VERIFY,
     ],
 };
 
@@ -148,7 +152,7 @@ pub static OTHER_UNIT: Table = Table {
         "other",
         Kind::Text { bytes_max: 32 },
         "\"furlong\"",
-        Restart,
+        Reconnect,
         "As it shall stand, unchecked.",
     )],
 };
@@ -184,6 +188,7 @@ fn point(section: &Section, decode: Option<&DecodeConfig>, mistakes: &mut Mistak
         Some(Home::Registers) => poll::register(section, cell.as_ref(), mistakes),
         Some(Home::Text | Home::Frame { .. }) => {
             poll::no_register(section, mistakes);
+            command::no_write(section, mistakes);
             None
         }
         None => None,
@@ -226,6 +231,7 @@ fn point(section: &Section, decode: Option<&DecodeConfig>, mistakes: &mut Mistak
         min: section.number("min"),
         max: section.number("max"),
         optional: section.bool("optional").unwrap_or(false),
+        write: register.and_then(|register| command::write(section, register, cell.as_ref(), mistakes)),
     }
 }
 
@@ -286,7 +292,7 @@ pub(super) fn unit(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<Arc
 }
 
 /// What raw values mean. Notes values of several types, of which no receiver could make sense.
-fn map(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<(RawValue, value::Value)> {
+pub(super) fn map(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<(RawValue, value::Value)> {
     let entries = section.map("map");
     let kind = |scalar: &Scalar| match scalar {
         Scalar::Number(_) => "number",
@@ -350,7 +356,7 @@ fn check_from(section: &Section, key: &str, from: &str, decode: &DecodeConfig, m
             }
         }
         DecodeConfig::Regex(regex) => {
-            let groups: Vec<&str> = regex.capture_names().flatten().collect();
+            let groups: Vec<&str> = regex.0.capture_names().flatten().collect();
             if !groups.contains(&from) {
                 let message = format!("{key}: the pattern has no group {}", quoted(from));
                 refers(mistakes, span, message, from, &groups);
@@ -365,7 +371,7 @@ fn has_bad_escape(pointer: &str) -> bool {
 }
 
 /// Notes what only numbers have on a point that is none, and bounds that contradict each other.
-fn check_numbers(
+pub(super) fn check_numbers(
     section: &Section,
     kind: PointType,
     map: &[(RawValue, value::Value)],

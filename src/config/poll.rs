@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::meter;
 use super::mistake::{Mistakes, Span, quoted};
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Key, Kind, Table, duration, key, optional};
 use super::section::{Section, Value};
 use crate::sensor::modbus::pdu::{READ_REGISTERS_MAX, ReadFunction};
@@ -19,76 +20,72 @@ const STALE_CYCLES: u32 = 3;
 pub(super) const UNIT_ID: Key = optional(
     "unit_id",
     Kind::Integer { min: 0, max: UNIT_ID_MAX },
-    Restart,
+    Reconnect,
     "Its Modbus address, 1 to 247; 248 to 255 where the maker says so. Needed by decode = \"registers\".",
 );
-pub(super) const POLL: Key =
-    optional("poll", Kind::Table(&ASK), Restart, "What is sent to a device that has a protocol of its own.");
-pub(super) const EVERY: Key =
-    key("every", duration(100, 86_400_000), "\"10s\"", Restart, "How often a device is asked; 100ms to 24h.");
+pub(super) const POLL: Key = optional(
+    "poll",
+    Kind::Table(&meter::ASK),
+    Reconnect,
+    "What a device is asked that has a protocol of its own.",
+);
+pub(super) const EVERY: Key = key(
+    "every",
+    duration(100, 86_400_000),
+    "\"10s\"",
+    Reconnect,
+    "How often a device is asked; 100ms to 24h. Meters of iec62056-21 and mbus every 15min unless they say it.",
+);
 pub(super) const TIMEOUT: Key = key(
     "timeout",
     duration(10, 60_000),
     "\"500ms\"",
-    Restart,
-    "From the end of a request to the beginning of its answer; 10ms to 60s.",
+    Reconnect,
+    "From the end of a request to the beginning of its answer; 10ms to 60s. An iec62056-21 meter has 2500ms unless it says so.",
 );
 pub(super) const RETRIES: Key = key(
     "retries",
     Kind::Integer { min: 0, max: 10 },
     "1",
-    Restart,
+    Reconnect,
     "Further tries of a request, of a device that answered last time.",
 );
 pub(super) const PAUSE: Key = key(
     "pause",
     duration(0, 10_000),
     "\"0ms\"",
-    Restart,
+    Reconnect,
     "Rest before each further request to this device; 0ms to 10s.",
 );
 pub(super) const MAX_HOLE: Key = key(
     "max_hole",
     Kind::Integer { min: 0, max: 124 },
     "0",
-    Restart,
+    Reconnect,
     "Registers between two points that are read along with them.",
 );
 pub(super) const MAX_REGISTERS: Key = key(
     "max_registers",
     Kind::Integer { min: 1, max: 125 },
     "60",
-    Restart,
+    Reconnect,
     "Registers of one request; of coils sixteen times as many.",
 );
 
 pub(super) const FUNCTION: Key = optional(
     "function",
     Kind::Integer { min: 1, max: 4 },
-    Restart,
+    Reconnect,
     "Of a register: 3 holding, 4 input; of a bit: 1 coil, 2 discrete input.",
 );
 pub(super) const ADDRESS: Key = optional(
     "address",
     Kind::OneOf(&ADDRESSES),
-    Restart,
+    Reconnect,
     "The register or coil as it is sent, from 0; or { exact = 40001 } for one that looks like a table's number.",
 );
 
 static ADDRESSES: [Kind; 2] = [Kind::Integer { min: 0, max: 465_536 }, Kind::Table(&EXACT)];
-
-/// `poll = { send = "…" }`
-pub static ASK: Table = Table {
-    name: "[device.poll]",
-    doc: "What is sent; framing, check and decode say what comes back.",
-    keys: &[super::schema::required(
-        "send",
-        Kind::Hex { bytes_max: 256 },
-        "\"ff 01 86 00 00 00 00 00 79\"",
-        Restart,
-        "The bytes of the request, in hexadecimal digits.",
-    )],
-};
 
 /// `address = { exact = 40001 }`
 pub static EXACT: Table = Table {
@@ -98,7 +95,7 @@ pub static EXACT: Table = Table {
         "exact",
         Kind::Integer { min: 0, max: 65_535 },
         "40001",
-        Restart,
+        Reconnect,
         "The register or coil as it is sent, from 0.",
     )],
 };
@@ -110,7 +107,6 @@ pub(super) fn poll(
     mistakes: &mut Mistakes<'_>,
 ) -> Option<PollConfig> {
     let is_registers = matches!(decode, Some(DecodeConfig::Registers));
-    let send = section.table("poll").map(|poll| poll.bytes("send").to_vec());
     if is_registers {
         for (key, why) in
             [("poll", "what is asked follows from the points"), ("framing", "answers have a length")]
@@ -121,7 +117,8 @@ pub(super) fn poll(
             }
         }
     } else if decode.is_some() {
-        let polled: &[&str] = if send.is_some() { &[] } else { &["every", "timeout", "retries", "pause"] };
+        let polled: &[&str] =
+            if section.is_given("poll") { &[] } else { &["every", "timeout", "retries", "pause"] };
         for key in ["unit_id", "max_hole", "max_registers"].iter().chain(polled) {
             if section.is_given(key) {
                 let message = format!("{key} has no meaning for a device that is not asked for registers");
@@ -135,10 +132,16 @@ pub(super) fn poll(
             }
         }
     }
-    let ask = if is_registers { registers(section, mistakes) } else { Ask::Bytes(send?) };
+    let ask =
+        if is_registers { registers(section, mistakes) } else { meter::ask(section, decode, mistakes)? };
+    let (every, timeout) = meter::pace(&ask);
+    let unless_given = |key, of_meters: Option<Duration>| match of_meters {
+        Some(span) if !section.is_given(key) => span,
+        _ => section.duration(key),
+    };
     Some(PollConfig {
-        every: section.duration("every"),
-        timeout: section.duration("timeout"),
+        every: unless_given("every", every),
+        timeout: unless_given("timeout", timeout),
         retries: section.integer("retries"),
         pause: section.duration("pause"),
         ask,
@@ -298,12 +301,14 @@ pub(super) fn check_ports(
     };
     let mut first: BTreeMap<&str, (bool, Span)> = BTreeMap::new();
     let mut units: BTreeMap<(&str, u8), Span> = BTreeMap::new();
+    let mut talkers = meter::Talkers::default();
     for (section, device) in sections.iter().zip(devices) {
         let port = &*device.port;
         if section.is_mistaken("decode") || port.is_empty() {
             continue;
         }
-        let (is_polled, span) = (device.poll.is_some(), section.span("port"));
+        // What it is asked may be a mistake; that it is asked is none.
+        let (is_polled, span) = (device.poll.is_some() || section.is_given("poll"), section.span("port"));
         let (others, place) = *first.entry(port).or_insert((is_polled, span));
         if others != is_polled {
             let place = mistakes.place(place);
@@ -312,17 +317,18 @@ pub(super) fn check_ports(
             let message = format!("port: this device {this}, and the one at {place} on the same port {that}");
             mistakes.add_with_help(span, message, "give each kind a port of its own");
         }
+        talkers.add(section, device, mistakes);
         let ask = device.poll.as_ref().map(|poll| &poll.ask);
         match ask {
             Some(Ask::Registers { unit_id, .. }) if section.is_given("unit_id") => {
                 unit_id_fits(section, (port, *unit_id), is_tcp(port), &mut units, mistakes);
             }
             Some(Ask::Registers { .. }) => {}
-            Some(Ask::Bytes(_)) | None if is_tcp(port) => {
+            Some(Ask::Bytes(_) | Ask::Meter(_) | Ask::Mbus(_)) | None if is_tcp(port) => {
                 let message = "port: a port of kind \"tcp\" speaks Modbus alone";
                 mistakes.add_with_help(span, message, "write decode = \"registers\"");
             }
-            Some(Ask::Bytes(_)) | None => {}
+            Some(Ask::Bytes(_) | Ask::Meter(_) | Ask::Mbus(_)) | None => {}
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::mistake::{Mistakes, quoted};
 use super::names::unique;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::Section;
 use crate::sensor::{DataBits, FlowControl, Parity, PortConfig, PortKind, Rs485, StopBits, UsbMatch};
@@ -18,78 +18,94 @@ pub static PORT: Table = Table {
             "name",
             Kind::Level { bytes_max: 64 },
             "\"usb0\"",
-            Restart,
+            Reconnect,
             "What devices call it; unique among the ports.",
         ),
         key(
             "kind",
             Kind::Words(&["serial", "tcp"]),
             "\"serial\"",
-            Restart,
+            Reconnect,
             "\"serial\", or \"tcp\" for Modbus TCP.",
         ),
         optional(
             "path",
             Kind::Path,
-            Restart,
+            Reconnect,
             "Device file of a serial line; one under /dev/serial/by-id stays the same after replugging. * and ? match \
              within a level.",
         ),
         optional(
             "address",
             Kind::Text { bytes_max: 261 },
-            Restart,
+            Reconnect,
             "Host and port of a Modbus TCP server; without port 502.",
         ),
-        optional("usb", Kind::Table(&USB), Restart, "Its USB adapter, under whatever name, instead of path."),
+        optional(
+            "usb",
+            Kind::Table(&USB),
+            Reconnect,
+            "Its USB adapter, under whatever name, instead of path.",
+        ),
         key(
             "baud",
             Kind::Integer { min: 50, max: 4_000_000 },
             "9600",
-            Restart,
+            Reconnect,
             "Bits per second, 50 to 4000000.",
         ),
-        key("data_bits", Kind::Integer { min: 5, max: 8 }, "8", Restart, "Data bits per character, 5 to 8."),
+        key(
+            "data_bits",
+            Kind::Integer { min: 5, max: 8 },
+            "8",
+            Reconnect,
+            "Data bits per character, 5 to 8.",
+        ),
         key(
             "parity",
             Kind::Words(&["none", "odd", "even"]),
             "\"none\"",
-            Restart,
+            Reconnect,
             "Parity bit: \"none\", \"odd\" or \"even\".",
         ),
-        key("stop_bits", Kind::Integer { min: 1, max: 2 }, "1", Restart, "Stop bits, 1 or 2."),
+        key("stop_bits", Kind::Integer { min: 1, max: 2 }, "1", Reconnect, "Stop bits, 1 or 2."),
         key(
             "flow_control",
             Kind::Words(&["none", "software", "hardware"]),
             "\"none\"",
-            Restart,
+            Reconnect,
             "\"none\", \"software\" (XON/XOFF) or \"hardware\" (RTS/CTS).",
         ),
         optional(
             "dtr",
             Kind::Bool,
-            Restart,
+            Reconnect,
             "Level of DTR after opening; without it as the driver sets it. An Arduino restarts when DTR rises.",
         ),
-        optional("rts", Kind::Bool, Restart, "Level of RTS after opening; without it as the driver sets it."),
+        optional(
+            "rts",
+            Kind::Bool,
+            Reconnect,
+            "Level of RTS after opening; without it as the driver sets it.",
+        ),
         key(
             "echo",
             Kind::Bool,
             "false",
-            Restart,
+            Reconnect,
             "What is sent to polled devices comes back, as on two wires with an open receiver.",
         ),
         computed(
             "gap",
             duration(0, 1_000),
             "3.5 characters, 1.75ms above 19200 baud",
-            Restart,
+            Reconnect,
             "Silence before each request to polled devices; 0ms to 1s.",
         ),
         optional(
             "rs485",
             Kind::Table(&RS485),
-            Restart,
+            Reconnect,
             "RTS switches the transceiver; without it the adapter does so by itself.",
         ),
     ],
@@ -104,11 +120,17 @@ pub static RS485: Table = Table {
             "rts",
             Kind::Words(&["on-send", "after-send"]),
             "\"on-send\"",
-            Restart,
+            Reconnect,
             "RTS is active while sending (\"on-send\"), or while not sending (\"after-send\").",
         ),
-        key("delay_before", duration(0, 1_000), "\"0ms\"", Restart, "From RTS to the first bit; 0ms to 1s."),
-        key("delay_after", duration(0, 1_000), "\"0ms\"", Restart, "From the last bit to RTS; 0ms to 1s."),
+        key(
+            "delay_before",
+            duration(0, 1_000),
+            "\"0ms\"",
+            Reconnect,
+            "From RTS to the first bit; 0ms to 1s.",
+        ),
+        key("delay_after", duration(0, 1_000), "\"0ms\"", Reconnect, "From the last bit to RTS; 0ms to 1s."),
     ],
 };
 
@@ -124,17 +146,17 @@ pub static USB: Table = Table {
     name: "[port.usb]",
     doc: "An adapter by what it says of itself; `fieldgate ports` shows it.",
     keys: &[
-        optional("serial", Kind::Text { bytes_max: 128 }, Restart, "Its serial number."),
+        optional("serial", Kind::Text { bytes_max: 128 }, Reconnect, "Its serial number."),
         optional(
             "vid_pid",
             Kind::Text { bytes_max: 9 },
-            Restart,
+            Reconnect,
             "Its vendor and product, as \"0403:6001\"; if there is only one of the kind.",
         ),
         optional(
             "interface",
             Kind::Integer { min: 0, max: 255 },
-            Restart,
+            Reconnect,
             "Which of the adapter's interfaces, where it has several lines.",
         ),
     ],

@@ -11,7 +11,7 @@ use super::mistake::{Mistakes, Span, quoted};
 use super::names::refers;
 use super::port::PORT;
 use super::reload::same;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Absent, Key, Kind, Table, optional, required};
 use super::section::{Entry, Section, Value};
 use super::walk;
@@ -29,6 +29,7 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("eastron-sdm72d", include_str!("../../config/profiles/eastron-sdm72d.toml")),
     ("hwmon-temperature", include_str!("../../config/profiles/hwmon-temperature.toml")),
     ("iec62056-21-meter", include_str!("../../config/profiles/iec62056-21-meter.toml")),
+    ("iec62056-21-push", include_str!("../../config/profiles/iec62056-21-push.toml")),
     ("iio-humidity", include_str!("../../config/profiles/iio-humidity.toml")),
     ("iio-pressure", include_str!("../../config/profiles/iio-pressure.toml")),
     ("iio-temperature", include_str!("../../config/profiles/iio-temperature.toml")),
@@ -66,15 +67,15 @@ static PROFILE: Table = Table {
             "title",
             Kind::Text { bytes_max: 128 },
             "\"A sensor\"",
-            Restart,
+            Reconnect,
             "What it is, in a few words.",
         ),
-        optional("maker", Kind::Text { bytes_max: 128 }, Restart, "Who makes it."),
+        optional("maker", Kind::Text { bytes_max: 128 }, Reconnect, "Who makes it."),
         required(
             "source",
             Kind::Text { bytes_max: 512 },
             "\"Data sheet, page 12\"",
-            Restart,
+            Reconnect,
             "The document that the values are from.",
         ),
     ],
@@ -93,7 +94,14 @@ static FILE: Table = Table {
 };
 
 const fn part(name: &'static str, table: &'static Table) -> Key {
-    Key { name, kind: Kind::Table(table), absent: Absent::None, effect: Restart, doc: table.doc }
+    Key {
+        name,
+        kind: Kind::Table(table),
+        absent: Absent::None,
+        effect: Reconnect,
+        doc: table.doc,
+        cuts_off: false,
+    }
 }
 
 /// One profile.

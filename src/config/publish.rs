@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::mistake::{Mistakes, Span, quoted};
 use super::profile::Profile;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Live;
 use super::schema::{Kind, Table, computed, duration, key, optional, required};
 use super::section::{Section, Value};
 use super::suggest::nearest;
@@ -23,6 +23,8 @@ pub struct Publish {
     pub devices: Vec<Publishing>,
     /// The profile of each, with its maker.
     pub profiles: Vec<Option<(String, String)>>,
+    /// Of each `[[gpio]]`, in their order.
+    pub lines: Vec<Publishing>,
     /// The topic prefix of Home Assistant's discovery. Default none: devices are not announced.
     pub home_assistant: Option<String>,
 }
@@ -54,16 +56,16 @@ pub static PUBLISH: Table = Table {
     name: "[publish]",
     doc: "What of the readings is published, for all devices that say nothing else.",
     keys: &[
-        key("payload", PAYLOAD, "\"json\"", Restart, PAYLOAD_DOC),
-        key("split", Kind::Bool, "false", Restart, SPLIT_DOC),
-        key("retain", Kind::Bool, "false", Restart, RETAIN_DOC),
-        key("on_change", Kind::Bool, "false", Restart, CHANGE_DOC),
-        optional("deadband", DEADBAND, Restart, DEADBAND_DOC),
-        optional("min_interval", INTERVAL, Restart, MIN_DOC),
-        optional("max_interval", INTERVAL, Restart, MAX_DOC),
-        key("mode", MODE, "\"each\"", Restart, MODE_DOC),
-        optional("window", WINDOW, Restart, WINDOW_DOC),
-        key("stale_reading", Kind::Bool, "true", Restart, STALE_DOC),
+        key("payload", PAYLOAD, "\"json\"", Live, PAYLOAD_DOC),
+        key("split", Kind::Bool, "false", Live, SPLIT_DOC),
+        key("retain", Kind::Bool, "false", Live, RETAIN_DOC),
+        key("on_change", Kind::Bool, "false", Live, CHANGE_DOC),
+        optional("deadband", DEADBAND, Live, DEADBAND_DOC),
+        optional("min_interval", INTERVAL, Live, MIN_DOC),
+        optional("max_interval", INTERVAL, Live, MAX_DOC),
+        key("mode", MODE, "\"each\"", Live, MODE_DOC),
+        optional("window", WINDOW, Live, WINDOW_DOC),
+        key("stale_reading", Kind::Bool, "true", Live, STALE_DOC),
     ],
 };
 
@@ -74,16 +76,16 @@ pub static DEVICE_PUBLISH: Table = Table {
     name: "[device.publish]",
     doc: "What of a device's readings is published.",
     keys: &[
-        computed("payload", PAYLOAD, AS_ALL, Restart, PAYLOAD_DOC),
-        computed("split", Kind::Bool, AS_ALL, Restart, SPLIT_DOC),
-        computed("retain", Kind::Bool, AS_ALL, Restart, RETAIN_DOC),
-        computed("on_change", Kind::Bool, AS_ALL, Restart, CHANGE_DOC),
-        computed("deadband", DEADBAND, AS_ALL, Restart, DEADBAND_DOC),
-        computed("min_interval", INTERVAL, AS_ALL, Restart, MIN_DOC),
-        computed("max_interval", INTERVAL, AS_ALL, Restart, MAX_DOC),
-        computed("mode", MODE, AS_ALL, Restart, MODE_DOC),
-        computed("window", WINDOW, AS_ALL, Restart, WINDOW_DOC),
-        computed("stale_reading", Kind::Bool, AS_ALL, Restart, STALE_DOC),
+        computed("payload", PAYLOAD, AS_ALL, Live, PAYLOAD_DOC),
+        computed("split", Kind::Bool, AS_ALL, Live, SPLIT_DOC),
+        computed("retain", Kind::Bool, AS_ALL, Live, RETAIN_DOC),
+        computed("on_change", Kind::Bool, AS_ALL, Live, CHANGE_DOC),
+        computed("deadband", DEADBAND, AS_ALL, Live, DEADBAND_DOC),
+        computed("min_interval", INTERVAL, AS_ALL, Live, MIN_DOC),
+        computed("max_interval", INTERVAL, AS_ALL, Live, MAX_DOC),
+        computed("mode", MODE, AS_ALL, Live, MODE_DOC),
+        computed("window", WINDOW, AS_ALL, Live, WINDOW_DOC),
+        computed("stale_reading", Kind::Bool, AS_ALL, Live, STALE_DOC),
     ],
 };
 
@@ -96,14 +98,14 @@ pub static TEMPLATE: Table = Table {
             "template",
             Kind::Raw { bytes_max: 4_096 },
             "'{device} {point}={value}'",
-            Restart,
+            Live,
             "A text with placeholders; one such as {value} makes a line for each point, {value.NAME} is of one.",
         ),
         key(
             "content_type",
             Kind::Text { bytes_max: 128 },
             "\"text/plain\"",
-            Restart,
+            Live,
             "What MQTT 5 is told that it is.",
         ),
     ],
@@ -114,18 +116,12 @@ pub static HOME_ASSISTANT: Table = Table {
     name: "[home_assistant]",
     doc: "Discovery: devices appear in Home Assistant by themselves.",
     keys: &[
-        key(
-            "enabled",
-            Kind::Bool,
-            "false",
-            Restart,
-            "Whether each point is announced, as a retained message.",
-        ),
+        key("enabled", Kind::Bool, "false", Live, "Whether each point is announced, as a retained message."),
         key(
             "prefix",
             Kind::Topic,
             "\"homeassistant\"",
-            Restart,
+            Live,
             "What the topics of the announcements begin with, as Home Assistant is told it.",
         ),
     ],
@@ -134,6 +130,7 @@ pub static HOME_ASSISTANT: Table = Table {
 pub(super) fn publish(
     all: &Section,
     devices: &[Section],
+    lines: &[Section],
     home_assistant: &Section,
     library: &[Profile],
     mistakes: &mut Mistakes<'_>,
@@ -153,11 +150,17 @@ pub(super) fn publish(
         publishing
     });
     let devices = devices.collect();
+    let lines = lines.iter().map(|line| {
+        let own = line.table("publish").unwrap_or(&nothing);
+        Both { own, all, known: Some(&defaults) }.publishing(&[], mistakes)
+    });
+    let lines = lines.collect();
     let is_enabled = home_assistant.bool("enabled").unwrap_or(false);
     Publish {
         defaults,
         devices,
         profiles,
+        lines,
         home_assistant: is_enabled.then(|| home_assistant.string("prefix")),
     }
 }

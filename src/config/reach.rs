@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64ct::{Base64, Base64Unpadded, Encoding};
 
 use super::mistake::{Mistakes, quoted};
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Key, Kind, Table, duration, key, optional, required};
 use super::section::Section;
 use super::text;
@@ -103,7 +103,7 @@ pub struct Reach {
 pub(super) const FALLBACK: Key = optional(
     "fallback",
     Kind::Texts { count_max: 7 },
-    Restart,
+    Reconnect,
     "More addresses of this upstream, tried when those before can't be reached; the port is the same unless given.",
 );
 
@@ -111,7 +111,7 @@ pub(super) const FAILOVER: Key = key(
     "failover",
     Kind::Words(&["in-order", "shuffle"]),
     "\"in-order\"",
-    Restart,
+    Reconnect,
     "\"in-order\": host first, and back to it when it is there again; \"shuffle\": each round in a random order.",
 );
 
@@ -119,14 +119,14 @@ pub(super) const RETURN_AFTER: Key = key(
     "return_after",
     duration(1_000, 86_400_000),
     "\"5min\"",
-    Restart,
+    Reconnect,
     "On a fallback, the host must have answered for so long before it is gone back to; 1s to 1d.",
 );
 
 pub(super) const REDIRECT_HOSTS: Key = optional(
     "redirect_hosts",
     Kind::Texts { count_max: 16 },
-    Restart,
+    Reconnect,
     "Servers to which a version 5 upstream may send the gateway, \"*.example.com:8883\"; the port is the same unless given.",
 );
 
@@ -134,7 +134,7 @@ pub(super) const START: Key = key(
     "start",
     Kind::Words(&["automatic", "lazy", "once"]),
     "\"automatic\"",
-    Restart,
+    Reconnect,
     "\"automatic\": connected always; \"lazy\": when messages wait; \"once\": until the first connection ends.",
 );
 
@@ -142,7 +142,7 @@ pub(super) const THRESHOLD: Key = key(
     "threshold",
     Kind::Integer { min: 1, max: 1_000_000 },
     "10",
-    Restart,
+    Reconnect,
     "With lazy, so many messages must wait before it is connected; 1 to 1000000.",
 );
 
@@ -150,7 +150,7 @@ pub(super) const IDLE_TIMEOUT: Key = key(
     "idle_timeout",
     duration(1_000, 86_400_000),
     "\"60s\"",
-    Restart,
+    Reconnect,
     "With lazy, it is left when no message went for so long; 1s to 1d.",
 );
 
@@ -158,16 +158,16 @@ pub(super) const WEBSOCKET: Key = key(
     "websocket",
     Kind::OneOf(&[Kind::Bool, Kind::Path]),
     "false",
-    Restart,
+    Reconnect,
     "MQTT within WebSocket: true for the path /mqtt, or a path; with tls it is wss.",
 );
 
-pub(super) const PROXY_KEY: Key = optional("proxy", Kind::Table(&PROXY), Restart, PROXY.doc);
+pub(super) const PROXY_KEY: Key = optional("proxy", Kind::Table(&PROXY), Reconnect, PROXY.doc);
 
 pub(super) const BIND: Key = optional(
     "bind",
     Kind::Text { bytes_max: 64 },
-    Restart,
+    Reconnect,
     "From where on this machine: one of its IP addresses, or the name of a network interface.",
 );
 
@@ -180,19 +180,19 @@ pub static PROXY: Table = Table {
             "kind",
             Kind::Words(&["http", "socks5"]),
             "\"http\"",
-            Restart,
+            Reconnect,
             "\"http\": HTTP CONNECT; \"socks5\": SOCKS 5, and the proxy looks up the name.",
         ),
-        required("host", Kind::Host, "\"proxy.example.com\"", Restart, "Host name or IP address."),
+        required("host", Kind::Host, "\"proxy.example.com\"", Reconnect, "Host name or IP address."),
         super::schema::computed(
             "port",
             Kind::Integer { min: 1, max: 65_535 },
             "3128, for socks5 1080",
-            Restart,
+            Reconnect,
             "Port, 1 to 65535.",
         ),
-        optional("user_name", Kind::Text { bytes_max: 255 }, Restart, "The proxy's user."),
-        optional("password", Kind::Secret, Restart, "Where that user's password is kept."),
+        optional("user_name", Kind::Text { bytes_max: 255 }, Reconnect, "The proxy's user."),
+        optional("password", Kind::Secret, Reconnect, "Where that user's password is kept."),
     ],
 };
 

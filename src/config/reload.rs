@@ -1,10 +1,9 @@
 //! A config that takes the place of another while the gateway runs: what changes, key by key, and when each change
 //! counts, as the schema says. Pure: who carries it out is `app`'s business.
 
-use super::schema::{Effect, Key, Table};
+use super::schema::Effect;
 use super::section::{Scalar, Section, Value};
-use super::{Config, Gateway};
-use crate::broker;
+use super::{Config, Facts, Mistake, Source, diff};
 
 /// The keys of a config with their values, as the files give them. Its `Debug` shows nothing.
 #[derive(Clone)]
@@ -22,7 +21,7 @@ impl std::fmt::Debug for Settings {
 pub struct Plan {
     /// Changes that count at once.
     pub live: Vec<String>,
-    /// Changes for which a listener is opened anew.
+    /// Changes for which something is opened anew: a listener, a port, a connection to an upstream.
     pub reconnect: Vec<String>,
     /// What differs from what the gateway was started with, and counts at the next start.
     pub next_start: Vec<String>,
@@ -38,144 +37,67 @@ impl Plan {
 
 /// Compares a new config with the one that the gateway was started with and the one that was read last.
 #[must_use]
-pub fn plan(started: &Config, running: &Config, new: &Config) -> Plan {
+pub fn plan(started: &Settings, running: &Settings, new: &Settings) -> Plan {
     let mut plan = Plan::default();
-    for (path, effect) in changes(&running.settings, &new.settings) {
+    for (path, effect) in changes(running, new) {
         match effect {
             Effect::Live => plan.live.push(path),
             Effect::Reconnect => plan.reconnect.push(path),
             Effect::Restart => {}
         }
     }
-    let since_start = changes(&started.settings, &new.settings).into_iter();
+    let since_start = changes(started, new).into_iter();
     plan.next_start =
         since_start.filter(|(_, effect)| *effect == Effect::Restart).map(|(path, _)| path).collect();
     plan
 }
 
-/// The config that runs from now on: the new one, but for what counts at the next start.
-#[must_use]
-pub fn effective(started: &Config, new: Config) -> Config {
-    // Named one by one, so that a new section can't be forgotten here.
-    let Config {
-        gateway: Gateway { site, .. },
-        time,
-        log,
-        health,
-        buffer: _,
-        ports: _,
-        devices: _,
-        publish: _,
-        gpio: _,
-        execs: _,
-        files: _,
-        broker,
-        listeners,
-        users,
-        password_file,
-        acl_file,
-        own_access,
-        upstreams: _,
-        settings,
-    } = new;
-    let kept = &started.broker;
-    Config {
-        gateway: Gateway { site, ..started.gateway.clone() },
-        time,
-        log,
-        health,
-        buffer: started.buffer,
-        ports: started.ports.clone(),
-        devices: started.devices.clone(),
-        publish: started.publish.clone(),
-        gpio: started.gpio.clone(),
-        execs: started.execs.clone(),
-        files: started.files.clone(),
-        broker: broker::Config {
-            base: kept.base.clone(),
-            forward: kept.forward.clone(),
-            commands: kept.commands.clone(),
-            persistence: kept.persistence,
-            ..broker
-        },
-        listeners,
-        users,
-        password_file,
-        acl_file,
-        own_access,
-        upstreams: started.upstreams.clone(),
-        settings,
+/// The config that runs from now on: the new one, but for what counts at the next start. That may be asked of many others, as
+/// the gateway's id is of the topics, so where it differs all is made once more, with what it was at the start.
+///
+/// # Errors
+/// Mistakes that there are only as long as the gateway isn't started anew.
+pub fn effective(
+    started: &Config,
+    new: Config,
+    sources: &[Source],
+    profiles: &[Source],
+    facts: &Facts,
+) -> Result<Config, Vec<Mistake>> {
+    let changes = changes(&started.settings, &new.settings);
+    if changes.iter().all(|(_, effect)| *effect != Effect::Restart) {
+        return Ok(new);
+    }
+    let kept = |root: &mut Section| keep(&started.settings.0, root);
+    let config = super::parse_amended(sources, profiles, facts, kept)?;
+    // What stands on disk is what later changes are compared with.
+    Ok(Config { settings: new.settings, ..config })
+}
+
+/// Puts the values from the start in the places of those that count at the next one.
+fn keep(started: &Section, new: &mut Section) {
+    for key in new.table.keys {
+        if let (Some(Value::Table(old)), Some(entry)) =
+            (started.value(key.name), new.entries.get_mut(key.name))
+            && let Value::Table(new) = &mut entry.value
+        {
+            keep(old, new);
+        } else if key.effect == Effect::Restart {
+            match started.entries.get(key.name) {
+                Some(entry) => new.entries.insert(key.name, entry.clone()),
+                None => new.entries.remove(key.name),
+            };
+        }
     }
 }
 
 type Found = Vec<(String, Effect)>;
 
 fn changes(old: &Settings, new: &Settings) -> Found {
-    let mut found = Vec::new();
-    compare(&old.0, &new.0, "", &mut found);
-    found
+    diff::changes(old, new).into_iter().map(|change| (change.path, change.effect)).collect()
 }
 
-fn compare(old: &Section, new: &Section, path: &str, found: &mut Found) {
-    for key in new.table.keys {
-        let path = if path.is_empty() { key.name.to_owned() } else { format!("{path}.{}", key.name) };
-        match (old.value(key.name), new.value(key.name)) {
-            (Some(Value::Table(old)), Some(Value::Table(new))) => compare(old, new, &path, found),
-            (Some(Value::Tagged(was, old)), Some(Value::Tagged(is, new))) if was == is => {
-                compare(old, new, &path, found);
-            }
-            (old, new) if is_list(old) || is_list(new) => {
-                compare_lists(key, tables(old), tables(new), &path, found);
-            }
-            (old, new) => {
-                if !same_option(old, new) {
-                    found.push((path, key.effect));
-                }
-            }
-        }
-    }
-}
-
-const fn is_list(value: Option<&Value>) -> bool {
-    matches!(value, Some(Value::Tables(_)))
-}
-
-fn tables(value: Option<&Value>) -> &[Section] {
-    match value {
-        Some(Value::Tables(sections)) => sections,
-        _ => &[],
-    }
-}
-
-fn compare_lists(key: &Key, old: &[Section], new: &[Section], path: &str, found: &mut Found) {
-    let table = old.iter().chain(new).next().map(|section| section.table);
-    if table.is_none_or(|table: &Table| table.key("name").is_none()) {
-        if !same_sections(old, new) {
-            found.push((path.to_owned(), key.effect));
-        }
-        return;
-    }
-    for section in new {
-        let name = name(section);
-        match old.iter().find(|old| self::name(old) == name) {
-            Some(old) => compare(old, section, &format!("{path}.{name}"), found),
-            None => found.push((format!("{path}.{name} (new)"), key.effect)),
-        }
-    }
-    for section in old {
-        let name = name(section);
-        if !new.iter().any(|new| self::name(new) == name) {
-            found.push((format!("{path}.{name} (removed)"), key.effect));
-        }
-    }
-}
-
-/// What a table of several goes by. An upstream without a name has its host's; of listeners one may have none.
-fn name(section: &Section) -> &str {
-    section.text("name").or_else(|| section.text("host")).unwrap_or("mqtt")
-}
-
-fn same_sections(one: &[Section], other: &[Section]) -> bool {
+pub(super) fn same_sections(one: &[Section], other: &[Section]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_section(one, other))
 }
 
@@ -183,7 +105,7 @@ fn same_section(one: &Section, other: &Section) -> bool {
     one.table.keys.iter().all(|key| same_option(one.value(key.name), other.value(key.name)))
 }
 
-fn same_option(one: Option<&Value>, other: Option<&Value>) -> bool {
+pub(super) fn same_option(one: Option<&Value>, other: Option<&Value>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => same(one, other),
         (one, other) => one.is_none() && other.is_none(),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{broker, device, exec, file, gateway, gpio, log, port, publish, upstream};
+use super::{broker, changes, device, exec, file, gateway, gpio, log, port, publish, upstream, web};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -44,6 +44,17 @@ pub struct Key {
     pub effect: Effect,
     /// What it means, in a line.
     pub doc: &'static str,
+    /// Whether a change of it, or of anything below it, can keep out whoever made it: such a change goes back by itself
+    /// unless it is confirmed.
+    pub cuts_off: bool,
+}
+
+impl Key {
+    /// The same key, whose change can keep out whoever made it.
+    pub(super) const fn cutting_off(mut self) -> Self {
+        self.cuts_off = true;
+        self
+    }
 }
 
 /// What holds if a key is absent.
@@ -64,7 +75,8 @@ pub enum Absent {
 pub enum Effect {
     /// At once.
     Live,
-    /// The listener is closed and opened anew: its clients are disconnected.
+    /// At once, and what it belongs to is opened anew: a listener, whose clients are disconnected; a port, a program, files or
+    /// a GPIO line; the connection to an upstream.
     Reconnect,
     /// At the next start.
     Restart,
@@ -138,6 +150,8 @@ pub enum Kind {
     Host,
     /// A regular expression with named groups.
     Pattern,
+    /// A regular expression.
+    Expression,
     /// Where a secret is kept.
     Secret,
     /// An array of texts.
@@ -187,21 +201,30 @@ pub static ROOT: Table = Table {
         single("time", &gateway::TIME, Effect::Live),
         single("log", &log::LOG, Effect::Live),
         single("health", &gateway::HEALTH, Effect::Live),
-        single("buffer", &gateway::BUFFER, Effect::Restart),
-        several("port", &port::PORT, 64, Effect::Restart),
-        several("device", &device::DEVICE, 1_024, Effect::Restart),
-        single("publish", &publish::PUBLISH, Effect::Restart),
-        single("home_assistant", &publish::HOME_ASSISTANT, Effect::Restart),
-        several("gpio", &gpio::GPIO, 256, Effect::Restart),
-        several("exec", &exec::EXEC, 64, Effect::Restart),
-        several("file", &file::FILE, 64, Effect::Restart),
+        single("web", &web::WEB, Effect::Restart).cutting_off(),
+        single("buffer", &gateway::BUFFER, Effect::Live),
+        several("port", &port::PORT, 64, Effect::Reconnect),
+        several("device", &device::DEVICE, 1_024, Effect::Reconnect),
+        single("publish", &publish::PUBLISH, Effect::Live),
+        single("home_assistant", &publish::HOME_ASSISTANT, Effect::Live),
+        several("gpio", &gpio::GPIO, 256, Effect::Reconnect),
+        several("exec", &exec::EXEC, 64, Effect::Reconnect),
+        several("file", &file::FILE, 64, Effect::Reconnect),
         single("broker", &broker::BROKER, Effect::Live),
-        several("upstream", &upstream::UPSTREAM, 16, Effect::Restart),
+        several("upstream", &upstream::UPSTREAM, 16, Effect::Reconnect),
+        single("config", &changes::CONFIG, Effect::Live),
     ],
 };
 
 const fn single(name: &'static str, table: &'static Table, effect: Effect) -> Key {
-    Key { name, kind: Kind::Table(table), absent: Absent::Default("{}"), effect, doc: table.doc }
+    Key {
+        name,
+        kind: Kind::Table(table),
+        absent: Absent::Default("{}"),
+        effect,
+        doc: table.doc,
+        cuts_off: false,
+    }
 }
 
 /// A key that holds tables, none by default.
@@ -212,7 +235,7 @@ pub(super) const fn several(
     effect: Effect,
 ) -> Key {
     let kind = Kind::Tables { table, count_max };
-    Key { name, kind, absent: Absent::None, effect, doc: table.doc }
+    Key { name, kind, absent: Absent::None, effect, doc: table.doc, cuts_off: false }
 }
 
 /// A key that must be there.
@@ -223,7 +246,7 @@ pub(super) const fn required(
     effect: Effect,
     doc: &'static str,
 ) -> Key {
-    Key { name, kind, absent: Absent::Required(example), effect, doc }
+    Key { name, kind, absent: Absent::Required(example), effect, doc, cuts_off: false }
 }
 
 /// A key with a default.
@@ -234,7 +257,7 @@ pub(super) const fn key(
     effect: Effect,
     doc: &'static str,
 ) -> Key {
-    Key { name, kind, absent: Absent::Default(default), effect, doc }
+    Key { name, kind, absent: Absent::Default(default), effect, doc, cuts_off: false }
 }
 
 /// A key whose default is computed; `what` says how.
@@ -245,12 +268,12 @@ pub(super) const fn computed(
     effect: Effect,
     doc: &'static str,
 ) -> Key {
-    Key { name, kind, absent: Absent::Computed(what), effect, doc }
+    Key { name, kind, absent: Absent::Computed(what), effect, doc, cuts_off: false }
 }
 
 /// A key that may be absent.
 pub(super) const fn optional(name: &'static str, kind: Kind, effect: Effect, doc: &'static str) -> Key {
-    Key { name, kind, absent: Absent::None, effect, doc }
+    Key { name, kind, absent: Absent::None, effect, doc, cuts_off: false }
 }
 
 /// A duration between two bounds in milliseconds.

@@ -8,7 +8,7 @@ use super::FullRule;
 use super::gateway::YEAR_MS;
 use super::mistake::Mistakes;
 use super::names::unique_texts;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{self, Kind, Table, key, optional, required};
 use super::section::Section;
 use crate::bridge::{DEFAULT_STREAM, DrainOrder, Priority, StreamConfig};
@@ -24,50 +24,56 @@ pub static STREAM: Table = Table {
     name: "[[upstream.stream]]",
     doc: "An outbox of its own for some of what goes to this upstream, so that no other fills it; maps name it.",
     keys: &[
-        required("name", Kind::Level { bytes_max: 64 }, "\"bulk\"", Restart, "Unique among the upstream's."),
+        required(
+            "name",
+            Kind::Level { bytes_max: 64 },
+            "\"bulk\"",
+            Reconnect,
+            "Unique among the upstream's.",
+        ),
         optional(
             "max_size",
             Kind::Size { min: MIB, max: TIB },
-            Restart,
+            Reconnect,
             "Disk that it may take, 1 MiB to 1 TiB; default as [buffer] says.",
         ),
         optional(
             "max_age",
             schema::duration(1_000, 10 * YEAR_MS),
-            Restart,
+            Reconnect,
             "What was written longer ago is dropped, 1s to 3650d; default as [buffer] says.",
         ),
         optional(
             "max_records",
             Kind::Integer { min: 1, max: 1_000_000_000_000 },
-            Restart,
+            Reconnect,
             "Messages that may wait in it, 1 to 1000000000000; default as [buffer] says.",
         ),
         optional(
             "full",
             Kind::Words(&["drop-oldest", "drop-newest", "reject"]),
-            Restart,
+            Reconnect,
             "What goes when it is full; default as [buffer] says.",
         ),
         key(
             "drain",
             Kind::Words(&["oldest-first", "newest-first", "interleave"]),
             "\"oldest-first\"",
-            Restart,
+            Reconnect,
             "How its backlog goes out, as an upstream's drain.",
         ),
         key(
             "live_share",
             Kind::Integer { min: 1, max: 99 },
             "50",
-            Restart,
+            Reconnect,
             "With interleave, the percentage of its messages that are live while its backlog drains; 1 to 99.",
         ),
         key(
             "priority",
             Kind::Words(&["normal", "high", "low"]),
             "\"normal\"",
-            Restart,
+            Reconnect,
             "\"high\": before all other streams; \"low\": while no other has anything to send.",
         ),
     ],

@@ -19,6 +19,8 @@ pub(super) enum Becomes {
     Topic,
     /// The beginning of a topic. `{device}` stays, since each message has its own.
     Prefix,
+    /// What all topics begin with: nothing that may change while the gateway runs, as the site may.
+    Base,
     /// Any text.
     Text,
 }
@@ -27,6 +29,7 @@ impl Becomes {
     const fn known(self) -> &'static str {
         match self {
             Self::Prefix => "{gateway}, {site}, {hostname}, {machine}, {device}",
+            Self::Base => "{gateway}, {hostname}, {machine}",
             Self::Topic | Self::Text => "{gateway}, {site}, {hostname}, {machine}",
         }
     }
@@ -74,7 +77,9 @@ fn stands_for<'a>(word: &str, becomes: Becomes, names: Names<'a>) -> Result<&'a 
     let (what, value, missing) = match word {
         "gateway" => return Ok(&names.gateway.id),
         "device" if becomes == Becomes::Prefix => return Ok(DEVICE),
-        "site" => ("the site", names.gateway.site.as_deref(), "gateway.site, which is not set"),
+        "site" if becomes != Becomes::Base => {
+            ("the site", names.gateway.site.as_deref(), "gateway.site, which is not set")
+        }
         "hostname" => {
             ("the host name", names.facts.host_name.as_deref(), "the name of this machine, which has none")
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::mistake::Mistakes;
-use super::schema::Effect::Restart;
+use super::schema::Effect::Reconnect;
 use super::schema::{Kind, Table, computed, key, optional};
 use super::section::Section;
 use super::{UpstreamTls, reach};
@@ -17,34 +17,34 @@ pub static TLS: Table = Table {
             "ca",
             Kind::Path,
             "the system's authorities",
-            Restart,
+            Reconnect,
             "The authorities of the upstream's certificate: a PEM file, or a folder of such files.",
         ),
-        computed("server_name", Kind::Host, "the host", Restart, "The name in the upstream's certificate."),
+        computed("server_name", Kind::Host, "the host", Reconnect, "The name in the upstream's certificate."),
         optional(
             "cert",
             Kind::Path,
-            Restart,
+            Reconnect,
             "PEM file of our certificate chain, for an upstream that wants one.",
         ),
-        optional("key", Kind::Path, Restart, "PEM file of its key."),
+        optional("key", Kind::Path, Reconnect, "PEM file of its key."),
         key(
             "min_version",
             Kind::Words(&["1.2", "1.3"]),
             "\"1.2\"",
-            Restart,
+            Reconnect,
             "The oldest TLS version that is spoken, \"1.2\" or \"1.3\".",
         ),
         optional(
             "alpn",
             Kind::Texts { count_max: 4 },
-            Restart,
+            Reconnect,
             "Protocols offered in the handshake; some clouds want [\"mqtt\"] or [\"x-amzn-mqtt-ca\"].",
         ),
         optional(
             "pin",
             Kind::Texts { count_max: 4 },
-            Restart,
+            Reconnect,
             "Public keys that the upstream may have, \"sha256/…\"; without ca, nothing else about it is looked at.",
         ),
     ],

@@ -164,7 +164,8 @@ fn from_string(
         }
         Kind::Decimal => decimal(string),
         Kind::Bind => bind(string).map(Value::Bind),
-        Kind::Pattern => Ok(pattern::compile(walker, key, string, span)),
+        Kind::Pattern => Ok(pattern::compile(walker, key, string, span, true)),
+        Kind::Expression => Ok(pattern::compile(walker, key, string, span, false)),
         _ => Err((format!("expected {}, found string {}", expected(kind), quoted(string)), None)),
     }
 }
@@ -301,7 +302,7 @@ fn expected(kind: &Kind) -> String {
         Kind::Filter => "a topic filter in quotes",
         Kind::Bind => "an address such as \"127.0.0.1:1883\"",
         Kind::Host => "a host name in quotes",
-        Kind::Pattern => "a regular expression in quotes",
+        Kind::Pattern | Kind::Expression => "a regular expression in quotes",
         Kind::Secret => "a reference to a secret",
         Kind::Texts { .. } => "an array of texts",
         Kind::Hex { .. } => "bytes in hexadecimal digits such as \"42 4d\"",

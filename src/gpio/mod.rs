@@ -218,21 +218,47 @@ pub struct Status {
     pub output: Option<(Option<bool>, Option<bool>)>,
 }
 
-/// All the lines, and what they have to do with each other.
+/// All the lines, and what they have to do with each other. Each has a number, which no other gets.
 #[derive(Debug)]
 pub struct Bank {
-    lines: Vec<Line>,
+    /// In the order of the config.
+    lines: Vec<(usize, Line)>,
+    next: usize,
+    run: Run,
+    boot: BootId,
     out: VecDeque<(usize, Output)>,
 }
 
 impl Bank {
-    /// Lines that are to be opened.
+    /// Lines that are to be opened; they have the numbers from 0 on.
     #[must_use]
     pub fn new(lines: Vec<(GpioConfig, Found)>, run: Run, boot: BootId, now: Now) -> Self {
-        let lines = lines.into_iter().map(|(config, found)| Line::new(config, &found, run, boot, now));
-        let mut bank = Self { lines: lines.collect(), out: VecDeque::new() };
-        bank.collect();
+        let mut bank = Self { lines: Vec::new(), next: 0, run, boot, out: VecDeque::new() };
+        for (config, found) in lines {
+            bank.add(now, config, &found);
+        }
         bank
+    }
+
+    /// A further line that is to be opened; its number.
+    pub fn add(&mut self, now: Now, config: GpioConfig, found: &Found) -> usize {
+        let number = self.next;
+        self.next += 1;
+        self.lines.push((number, Line::new(config, found, self.run, self.boot, now)));
+        self.collect();
+        number
+    }
+
+    /// Takes a line out, which was stopped before.
+    pub fn remove(&mut self, number: usize) {
+        self.lines.retain(|(other, _)| *other != number);
+        self.out.retain(|(other, _)| *other != number);
+    }
+
+    /// Tells of the lines in this order from now on.
+    pub fn order(&mut self, names: &[Arc<str>]) {
+        let place = |line: &Line| names.iter().position(|name| name == line.name());
+        self.lines.sort_by_key(|(_, line)| place(line).unwrap_or(usize::MAX));
     }
 
     /// Takes one input of one line.
@@ -241,19 +267,20 @@ impl Bank {
             Input::Opened { .. } | Input::Command { .. } => self.held_by(index),
             _ => None,
         };
-        let Some(line) = self.lines.get_mut(index) else { return };
+        let Some((_, line)) = self.lines.iter_mut().find(|(number, _)| *number == index) else { return };
         line.handle(now, input, held_by.as_deref());
         self.collect();
     }
 
     /// The same input for all.
     pub fn handle_all(&mut self, now: Now, input: impl Fn() -> Input<'static>) {
-        for index in 0..self.lines.len() {
-            self.handle(now, index, input());
+        let numbers: Vec<usize> = self.lines.iter().map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.handle(now, number, input());
         }
     }
 
-    /// The next thing to do, with the place of its line.
+    /// The next thing to do, with the number of its line.
     pub fn poll_output(&mut self) -> Option<(usize, Output)> {
         self.out.pop_front()
     }
@@ -261,12 +288,12 @@ impl Bank {
     /// When `Tick` is due for any line.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        self.lines.iter().filter_map(Line::next_deadline).min()
+        self.lines.iter().filter_map(|(_, line)| line.next_deadline()).min()
     }
 
     /// Gives `Tick` to each line that it is due for.
     pub fn tick(&mut self, now: Now) {
-        for line in &mut self.lines {
+        for (_, line) in &mut self.lines {
             if line.next_deadline().is_some_and(|due| due <= now.mono) {
                 line.handle(now, Input::Tick, None);
             }
@@ -277,25 +304,25 @@ impl Bank {
     /// How the lines are doing.
     #[must_use]
     pub fn status(&self, now: Mono) -> Vec<Status> {
-        self.lines.iter().map(|line| line.status(now)).collect()
+        self.lines.iter().map(|(_, line)| line.status(now)).collect()
     }
 
-    /// The place of a line.
+    /// The number of a line.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.lines.iter().position(|line| **line.name() == *name)
+        self.lines.iter().find(|(_, line)| **line.name() == *name).map(|(number, _)| *number)
     }
 
     /// Whether any output wants to know of upstreams.
     #[must_use]
     pub fn watches_upstreams(&self) -> bool {
-        self.lines.iter().any(Line::watches_upstreams)
+        self.lines.iter().any(|(_, line)| line.watches_upstreams())
     }
 
     /// The other output that is on and keeps this one off; either of the two may say so.
     fn held_by(&self, index: usize) -> Option<Arc<str>> {
-        let this = self.lines.get(index)?;
-        let others = self.lines.iter().enumerate().filter(|(other, _)| *other != index);
+        let (_, this) = self.lines.iter().find(|(number, _)| *number == index)?;
+        let others = self.lines.iter().filter(|(other, _)| *other != index);
         let mut excluded = others.filter(|(_, other)| {
             other.is_on() && (this.excludes(other.name()) || other.excludes(this.name()))
         });
@@ -303,8 +330,8 @@ impl Bank {
     }
 
     fn collect(&mut self) {
-        for (index, line) in self.lines.iter_mut().enumerate() {
-            self.out.extend(line.drain().map(|output| (index, output)));
+        for (number, line) in &mut self.lines {
+            self.out.extend(line.drain().map(|output| (*number, output)));
         }
     }
 }

@@ -451,3 +451,23 @@ fn a_line_that_is_away_is_told_once_looked_for_and_refuses_commands() {
     assert_eq!((status.open, &status.error), (true, &None));
     assert!(rig.levels[&0], "it is what it was told to be");
 }
+
+#[test]
+fn a_line_that_is_taken_out_leaves_the_others_their_numbers_and_what_they_are() {
+    let named = |name: &str| line(name, Mode::Output(output()));
+    let mut rig = Rig::new(vec![named("a"), named("b"), named("c")]);
+    rig.input(1, Input::Command { id: CommandId(1), point: None, value: &Value::Bool(true) });
+    rig.out.clear();
+    rig.input(0, Input::Stop);
+    rig.bank.remove(0);
+    let now = rig.now();
+    assert_eq!(rig.bank.add(now, named("d"), &Found::Nothing), 3);
+    rig.carry_out();
+    rig.bank.order(&["d".into(), "b".into(), "c".into()]);
+    let names: Vec<_> = rig.bank.status(Mono::ZERO).iter().map(|line| line.name.to_string()).collect();
+    assert_eq!(names, ["d", "b", "c"]);
+    assert_eq!((rig.bank.find("b"), rig.bank.find("a")), (Some(1), None));
+    // Nobody has touched the one that is on.
+    assert!(!rig.out.iter().any(|(line, output)| *line == 1 && matches!(output, Output::Set { .. })));
+    assert_eq!(rig.bank.status(Mono::ZERO)[1].output, Some((Some(true), Some(true))));
+}

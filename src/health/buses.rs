@@ -34,6 +34,8 @@ fn slave_json(slave: &SlaveStatus) -> Json {
         "air_time_s": slave.air_time.as_secs_f64(),
         "latency_p50_ms": slave.latency_p50.map(|span| span.as_secs_f64() * 1_000.0),
         "latency_max_ms": slave.latency_max.map(|span| span.as_secs_f64() * 1_000.0),
+        "every_s": slave.every.as_secs_f64(),
+        "next_s": slave.next_in.as_secs_f64(),
         "last_error": slave.last_error,
     })
 }

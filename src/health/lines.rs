@@ -90,6 +90,7 @@ pub(super) fn commands_json(counts: Counts) -> Json {
     json!({
         "done": counts.done,
         "failed": counts.failed,
+        "unknown": counts.unknown,
         "refused": counts.refused,
         "stale": counts.stale,
         "duplicates": counts.duplicates,

@@ -364,3 +364,78 @@ fn the_facts_of_a_device_name_what_was_announced_of_it() {
     assert_eq!(super::announced(info.as_bytes()), [Arc::from("ha/sensor/gw-1_weather/t/config")]);
     assert_eq!(super::announced(b"no json"), []);
 }
+
+fn settings(devices: Vec<(DeviceFacts, Publishing)>) -> Settings {
+    let (default, home_assistant, gone) = (Publishing::default(), None, Vec::new());
+    Settings { devices, default, home_assistant, gone }
+}
+
+/// The numbers of the readings that were published.
+fn published(ingest: &mut Ingest) -> Vec<u64> {
+    let number = |output| match output {
+        Output::Message(message) => Some(message.reading?.seq.number),
+        _ => None,
+    };
+    outputs(ingest).into_iter().filter_map(number).collect()
+}
+
+#[test]
+fn numbers_go_on_over_changes_also_of_a_device_that_was_away() {
+    let on_change = Publishing {
+        filter: FilterConfig { on_change: true, ..FilterConfig::default() },
+        ..Publishing::default()
+    };
+    let mut ingest = Ingest::new(config(vec![(weather(None), Publishing::default())]));
+    ingest.take(Now::default(), t(1.0));
+    ingest.take(Now::default(), t(1.0));
+    ingest.reconfigure(Now::default(), settings(vec![(weather(None), on_change.clone())]));
+    ingest.take(Now::default(), t(1.0));
+    ingest.take(Now::default(), t(1.0));
+    assert_eq!(published(&mut ingest), [1, 2, 3], "the last one is no change");
+    // What hasn't changed isn't touched: it still knows what it has published.
+    ingest.reconfigure(Now::default(), settings(vec![(weather(None), on_change.clone())]));
+    ingest.take(Now::default(), t(1.0));
+    ingest.reconfigure(Now::default(), settings(Vec::new()));
+    ingest.reconfigure(Now::default(), settings(vec![(weather(None), on_change)]));
+    ingest.take(Now::default(), t(1.0));
+    assert_eq!(published(&mut ingest), [4]);
+    assert_eq!(ingest.published("weather"), 4);
+}
+
+#[test]
+fn what_a_window_holds_at_a_change_is_published_by_the_old_rules() {
+    let mean = Publishing {
+        filter: FilterConfig {
+            window: Some((Duration::from_secs(3600), Statistic::Mean)),
+            ..FilterConfig::default()
+        },
+        ..Publishing::default()
+    };
+    for to in [vec![(weather(None), Publishing::default())], Vec::new()] {
+        let mut ingest = Ingest::new(config(vec![(weather(None), mean.clone())]));
+        ingest.take(Now::default(), t(10.0));
+        ingest.take(Now::default(), t(20.0));
+        told(&mut ingest);
+        ingest.reconfigure(Now::default(), settings(to));
+        let first = told(&mut ingest).remove(0);
+        assert_eq!(first.0, "fieldgate/gw-1/data/weather");
+        assert!(first.1.contains(r#""t":15"#), "{}", first.1);
+    }
+}
+
+#[test]
+fn devices_that_no_config_names_go_by_the_new_default_and_go_when_they_are_said_to() {
+    let mut ingest = Ingest::new(config(Vec::new()));
+    ingest.take(Now::default(), t(1.0));
+    told(&mut ingest);
+    let default = Publishing { retain: true, ..Publishing::default() };
+    ingest.reconfigure(Now::default(), Settings { default, ..settings(Vec::new()) });
+    outputs(&mut ingest);
+    ingest.take(Now::default(), t(1.0));
+    let retained = |output: &Output| matches!(output, Output::Message(message) if message.retain);
+    assert!(outputs(&mut ingest).iter().any(retained));
+    let gone = vec!["weather".into()];
+    ingest.reconfigure(Now::default(), Settings { gone, ..settings(Vec::new()) });
+    assert_eq!(told(&mut ingest), pairs(&[("fieldgate/gw-1/info/weather", "")]));
+    assert_eq!(ingest.infos(), Vec::new());
+}

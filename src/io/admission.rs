@@ -111,6 +111,12 @@ impl Access {
         Ok(Self { rules, errors, circles, boot_key, orders, files: 0, reports, left: Vec::new() })
     }
 
+    /// To the password thread, for passwords of the page; how many wait is bounded by whoever sends.
+    #[must_use]
+    pub fn orders(&self) -> mpsc::Sender<Order> {
+        self.orders.clone()
+    }
+
     /// The next that the password thread tells. Cancel safe.
     pub(super) async fn told(&mut self) -> Option<Report> {
         self.reports.recv().await

@@ -1,31 +1,23 @@
 //! One polled port's task: opens the line or the connection, sends what the bus machine wants sent, feeds what comes.
 
 use std::cell::RefCell;
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio_serial::{ClearBuffer, SerialPort, SerialStream};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::rs485::{self, Switch};
+use super::borrow::Event;
+use super::line::Line;
+use super::plugged::{Look, Lookout};
 use super::serial;
 use super::source::Common;
 use super::trace::Direction;
+use crate::command::Command;
 use crate::sensor::bus::{Bus, Input, Notice, Output};
 use crate::sensor::{self, PortConfig, PortKind};
 
 /// An answer has at most 260 bytes; what is more takes another turn.
 const READ_BYTES: usize = 1_024;
-
-/// A connection must stand within this.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-
-/// A request of some bytes must be taken within this: a line that takes none is broken (flow control, a peer that hangs).
-const WRITE_MAX: Duration = Duration::from_secs(1);
 
 /// What the task is started with.
 #[derive(Debug)]
@@ -38,33 +30,39 @@ pub struct Setup {
     pub common: Common,
 }
 
-/// What the bytes go through.
-#[derive(Debug)]
-enum Line {
-    Serial(SerialStream, Switch),
-    Tcp(TcpStream),
+/// Runs until the gateway stops. `commands` are those to its devices.
+pub async fn run(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let serve = async || serve(&setup, &mut commands).await;
+    setup.common.keep("bus", serve, |lost| input(&setup, lost)).await;
+    hand_over(&setup);
 }
 
-/// Runs until the gateway stops.
-pub async fn run(setup: Setup) {
-    let panics = &setup.common.panics;
-    while panics.catch_async("bus", pin!(serve(&setup))).await.is_none() {
-        // The line was closed by it. The machine hears so, and opens it again.
-        let lost = Input::Lost { error: "its work was cut short by a fault of this program" };
-        panics.catch("bus", || input(&setup, lost));
-        panics.pause().await;
+/// The end came while a request was being written: what had been read before it goes all the same.
+fn hand_over(setup: &Setup) {
+    loop {
+        let output = setup.machine.borrow_mut().poll_output();
+        match output {
+            None => return,
+            Some(Output::Reading(reading)) => setup.common.give(reading),
+            Some(Output::Done { id, outcome }) => setup.common.desk.ended(id, &outcome),
+            Some(_) => {}
+        }
     }
 }
 
-async fn serve(setup: &Setup) {
+async fn serve(setup: &Setup, commands: &mut mpsc::UnboundedReceiver<Command>) {
     let mut stop = setup.common.stop.clone();
     let mut line: Option<Line> = None;
     let mut scratch = [0; READ_BYTES];
+    let mut lookout = Lookout::default();
+    let mut desk = setup.common.loans.desk(&setup.config);
+    let mut look = serial::look_interval();
+    let is_serial = setup.config.kind == PortKind::Serial;
     loop {
         // A request that is being written when the gateway stops need not be finished.
         tokio::select! {
-            () = carry_out(setup, &mut line) => {}
-            () = stopped(&mut stop) => return,
+            () = carry_out(setup, &mut line, &mut lookout) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
         }
         let now = setup.common.clock.now().mono;
         let deadline = setup.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
@@ -79,33 +77,41 @@ async fn serve(setup: &Setup) {
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
                 input(setup, Input::Tick);
             }
-            () = stopped(&mut stop) => return,
+            _ = look.tick(), if is_serial && !desk.is_lent() => {
+                let Look { lost, appeared } = lookout.look(&setup.config, line.is_some());
+                if let Some(error) = lost {
+                    lose(setup, &mut line, error);
+                }
+                if appeared {
+                    input(setup, Input::Appeared);
+                }
+            }
+            event = desk.next() => match event {
+                Event::Wanted(asker) => {
+                    line = None;
+                    input(setup, Input::Borrowed { by: asker.name() });
+                    desk.lend(asker);
+                }
+                Event::Returned => input(setup, Input::Returned),
+            },
+            Some(command) = commands.recv() => {
+                setup.machine.borrow_mut().command(setup.common.clock.now(), &command);
+            }
+            _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A sender that is gone has nothing more to say: the gateway is ending.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 async fn read(line: Option<&mut Line>, scratch: &mut [u8]) -> std::io::Result<usize> {
     match line {
-        Some(Line::Serial(stream, _)) => stream.read(scratch).await,
-        Some(Line::Tcp(stream)) => stream.read(scratch).await,
+        Some(line) => line.read(scratch).await,
         None => std::future::pending().await,
     }
 }
 
 fn input(setup: &Setup, input: Input<'_>) {
     let now = setup.common.clock.now();
-    let (traces, port) = (&setup.common.traces, &*setup.config.name);
-    match input {
-        Input::Bytes(bytes) => traces.bytes(port, now.wall, Direction::In, bytes),
-        Input::Opened => traces.opened(port, now.wall),
-        Input::Lost { error } | Input::OpenFailed { error } => traces.down(port, now.wall, error),
-        Input::Tick => {}
-    }
+    setup.common.show(&setup.config.name, now, &input);
     setup.machine.borrow_mut().handle(now, input);
 }
 
@@ -115,13 +121,14 @@ fn lose(setup: &Setup, line: &mut Option<Line>, error: &str) {
     input(setup, Input::Lost { error });
 }
 
-async fn carry_out(setup: &Setup, line: &mut Option<Line>) {
+async fn carry_out(setup: &Setup, line: &mut Option<Line>, lookout: &mut Lookout) {
     loop {
         let output = setup.machine.borrow_mut().poll_output();
         match output {
             None => return,
-            Some(Output::Open) => match open(&setup.config).await {
-                Ok(opened) => {
+            Some(Output::Open) => match Line::open(&setup.config).await {
+                Ok((opened, identity)) => {
+                    lookout.opened(identity);
                     *line = Some(opened);
                     input(setup, Input::Opened);
                 }
@@ -132,16 +139,23 @@ async fn carry_out(setup: &Setup, line: &mut Option<Line>) {
                 let now = setup.common.clock.now().wall;
                 setup.common.traces.bytes(&setup.config.name, now, Direction::Out, &bytes);
                 let sent = match line.as_mut() {
-                    Some(line) => tokio::time::timeout(WRITE_MAX, send(&setup.config, line, &bytes)).await,
-                    None => Ok(Ok(())),
+                    Some(line) => line.send(&setup.config, &bytes).await,
+                    None => Ok(()),
                 };
-                match sent {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => lose(setup, line, &format!("can't write: {error}")),
-                    Err(_) => lose(setup, line, "can't write: nothing is taken"),
+                if let Err(error) = sent {
+                    lose(setup, line, &error);
                 }
             }
-            Some(Output::Reading(reading)) => setup.common.readings.take(reading),
+            Some(Output::Rate(baud)) => {
+                let set = match line.as_mut() {
+                    Some(line) => line.set_rate(baud).await,
+                    None => Ok(()),
+                };
+                if let Err(error) = set {
+                    lose(setup, line, &format!("can't set {baud} baud: {error}"));
+                }
+            }
+            Some(Output::Reading(reading)) => setup.common.give(reading),
             Some(Output::Notice(notice)) => {
                 if let Notice::Port(sensor::Notice::DeviceStale { device }) = &notice {
                     setup.common.readings.stale(device);
@@ -149,38 +163,7 @@ async fn carry_out(setup: &Setup, line: &mut Option<Line>) {
                 log(&setup.config, &notice);
                 setup.common.changed.notify_one();
             }
-            Some(Output::Written { token, result }) => match result {
-                Ok(()) => info!(port = %setup.config.name, token, "written"),
-                Err(error) => warn!(port = %setup.config.name, token, %error, "not written"),
-            },
-        }
-    }
-}
-
-async fn open(config: &PortConfig) -> Result<Line, String> {
-    if config.kind == PortKind::Tcp {
-        let address = &config.path;
-        let connecting = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address));
-        let stream = match connecting.await {
-            Ok(connected) => connected.map_err(|error| format!("{address}: {error}"))?,
-            Err(_) => return Err(format!("{address}: no connection within {CONNECT_MAX:?}")),
-        };
-        // A request is one small write, and the next one waits for its answer.
-        stream.set_nodelay(true).map_err(|error| format!("{address}: {error}"))?;
-        return Ok(Line::Tcp(stream));
-    }
-    let (switch, _held) = rs485::prepare(config)?;
-    let (stream, _) = serial::open(config)?;
-    Ok(Line::Serial(stream, switch))
-}
-
-async fn send(config: &PortConfig, line: &mut Line, bytes: &[u8]) -> std::io::Result<()> {
-    match line {
-        Line::Tcp(stream) => stream.write_all(bytes).await,
-        Line::Serial(stream, switch) => {
-            // What the kernel has received and nobody read is no answer to what is asked now.
-            stream.clear(ClearBuffer::Input)?;
-            switch.send(config, stream, bytes).await
+            Some(Output::Done { id, outcome }) => setup.common.desk.ended(id, &outcome),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! The only place that reads a clock, and the boot's identity.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tracing::warn;
 
-use crate::config::TimeTrust;
-use crate::time::{BootId, ClockTrust, Mono, Now, Timestamp};
+use crate::config::{TimeGnss, TimeTrust};
+use crate::time::{BootId, ClockSource, ClockTrust, Mono, Now, Timestamp};
 
 /// How often the kernel is asked whether its clock is still synchronised, and whether it is at last: what is sent in
 /// between has times that could have been corrected.
@@ -19,16 +20,97 @@ const DISTRUST_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Clock {
     /// `trust = "always"`.
     always: Arc<AtomicBool>,
+    /// The kernel's word, or the config's.
     synced: Arc<AtomicBool>,
+    /// What was told last when the trust was looked at.
+    trusted: Arc<AtomicBool>,
+    /// A satellite receiver that vouches for a time of its own.
+    gnss: Option<Arc<Receiver>>,
+}
+
+/// What a satellite receiver has vouched for.
+#[derive(Debug)]
+struct Receiver {
+    device: Arc<str>,
+    /// It is believed so long after its last word.
+    hold: Duration,
+    /// Its word goes before the kernel's.
+    is_preferred: bool,
+    /// The civil time of the monotonic clock's zero, milliseconds.
+    zero: AtomicI64,
+    /// When it was sure last; 0: never. Written after `zero`.
+    sure: AtomicU64,
+}
+
+impl Receiver {
+    /// The civil time by it, and how long ago it was sure; `None` where that is too long.
+    fn time(&self, now: Mono) -> Option<(Timestamp, Duration)> {
+        let sure = self.sure.load(Ordering::Acquire);
+        let age = now.since(Mono::from_nanos(sure));
+        let zero = Timestamp::from_millis(self.zero.load(Ordering::Relaxed));
+        (sure > 0 && age <= self.hold).then(|| (zero.plus(now.since(Mono::ZERO)), age))
+    }
 }
 
 impl Clock {
     /// A clock that has asked the kernel once.
     #[must_use]
     pub fn new(policy: TimeTrust) -> Self {
-        let clock = Self { always: Arc::default(), synced: Arc::default() };
+        Self::with_gnss(policy, None)
+    }
+
+    /// The same, with a satellite receiver.
+    #[must_use]
+    pub fn with_gnss(policy: TimeTrust, gnss: Option<&TimeGnss>) -> Self {
+        let receiver = |gnss: &TimeGnss| {
+            Arc::new(Receiver {
+                device: gnss.device.clone(),
+                hold: gnss.hold,
+                is_preferred: gnss.is_preferred,
+                zero: AtomicI64::default(),
+                sure: AtomicU64::default(),
+            })
+        };
+        let clock = Self {
+            always: Arc::default(),
+            synced: Arc::default(),
+            trusted: Arc::default(),
+            gnss: gnss.map(receiver),
+        };
         clock.set_trust(policy);
         clock
+    }
+
+    /// The receiver is sure that the monotonic clock's zero was at this time.
+    pub(super) fn vouch(&self, now: Mono, zero: Timestamp) {
+        if let Some(gnss) = &self.gnss {
+            gnss.zero.store(zero.as_millis(), Ordering::Relaxed);
+            gnss.sure.store(now.as_nanos(), Ordering::Release);
+        }
+    }
+
+    /// The time by the receiver, where it counts.
+    fn gnss_time(&self, now: Mono) -> Option<(&Receiver, Timestamp, Duration)> {
+        let is_synced = self.synced.load(Ordering::Relaxed);
+        let gnss = self.gnss.as_deref().filter(|gnss| gnss.is_preferred || !is_synced)?;
+        gnss.time(now).map(|(time, age)| (gnss, time, age))
+    }
+
+    /// Who vouches for the clock.
+    #[must_use]
+    pub fn source(&self) -> ClockSource {
+        let now = mono();
+        match self.gnss_time(now) {
+            Some((gnss, time, age)) => ClockSource::Gnss {
+                device: gnss.device.clone(),
+                age,
+                ahead_ms: time.as_millis().saturating_sub(wall().as_millis()),
+                holds: gnss.hold.saturating_sub(age),
+            },
+            None if self.always.load(Ordering::Relaxed) => ClockSource::Config,
+            None if self.synced.load(Ordering::Relaxed) => ClockSource::Kernel,
+            None => ClockSource::Nobody,
+        }
     }
 
     /// Another word on who vouches for the clock; true if the answer changed.
@@ -40,21 +122,27 @@ impl Clock {
     /// Both clocks, now.
     #[must_use]
     pub fn now(&self) -> Now {
+        let mono = mono();
+        if let Some((_, wall, _)) = self.gnss_time(mono) {
+            return Now { mono, wall, trust: ClockTrust::Synced };
+        }
         let trust =
             if self.synced.load(Ordering::Relaxed) { ClockTrust::Synced } else { ClockTrust::Unsynced };
-        Now { mono: mono(), wall: wall(), trust }
+        Now { mono, wall: wall(), trust }
     }
 
     /// When the kernel is to be asked again.
     #[must_use]
     pub fn trust_interval(&self) -> Duration {
-        if self.synced.load(Ordering::Relaxed) { TRUST_INTERVAL } else { DISTRUST_INTERVAL }
+        if self.trusted.load(Ordering::Relaxed) { TRUST_INTERVAL } else { DISTRUST_INTERVAL }
     }
 
     /// Asks the kernel again; true if the answer changed.
     pub fn refresh_trust(&self) -> bool {
         let synced = self.always.load(Ordering::Relaxed) || kernel_clock_is_synced();
-        self.synced.swap(synced, Ordering::Relaxed) != synced
+        self.synced.store(synced, Ordering::Relaxed);
+        let trusted = synced || self.gnss_time(mono()).is_some();
+        self.trusted.swap(trusted, Ordering::Relaxed) != trusted
     }
 }
 
@@ -66,15 +154,23 @@ pub(super) fn mono() -> Mono {
 }
 
 /// Through the C library, as the log has its time: both are the same, whatever clock the process was given.
-fn wall() -> Timestamp {
+pub(super) fn wall() -> Timestamp {
     Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
 }
 
 /// adjtimex(2) without modes only reads; it returns TIME_ERROR (5) while STA_UNSYNC is set.
 fn kernel_clock_is_synced() -> bool {
     const TIME_ERROR: i32 = 5;
-    rtime_clock::adjtime::adjtimex(&mut rtime_clock::adjtime::Timex::new())
-        .is_ok_and(|state| state != TIME_ERROR)
+    match rtime_clock::adjtime::adjtimex(&mut rtime_clock::adjtime::Timex::new()) {
+        Ok(state) => state != TIME_ERROR,
+        Err(error) => {
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| {
+                warn!(%error, "the kernel doesn't tell whether its clock is right: it counts as not synchronised");
+            });
+            false
+        }
+    }
 }
 
 /// The kernel's identifier of this boot; zeros where /proc doesn't tell.

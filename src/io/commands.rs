@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::clock::Clock;
+use super::journal::Journal;
 use super::mailbox::Mailbox;
 use super::shard::ToBroker;
 use crate::command::{Asker, Audit, Command, CommandId, Commands, Counts, Outcome, Output, value_json};
@@ -29,12 +30,19 @@ pub struct CommandDesk {
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
     changed: Rc<Notify>,
+    journal: Journal,
 }
 
 impl CommandDesk {
     /// A desk without devices.
     #[must_use]
-    pub fn new(base: Arc<str>, broker: Arc<Mailbox<ToBroker>>, clock: Clock, changed: Rc<Notify>) -> Self {
+    pub fn new(
+        base: Arc<str>,
+        broker: Arc<Mailbox<ToBroker>>,
+        clock: Clock,
+        changed: Rc<Notify>,
+        journal: Journal,
+    ) -> Self {
         Self {
             machine: RefCell::new(Commands::new(base)),
             devices: RefCell::default(),
@@ -42,12 +50,18 @@ impl CommandDesk {
             broker,
             clock,
             changed,
+            journal,
         }
     }
 
     /// Hands the commands of a device to `to` from now on.
     pub fn register(&self, device: Arc<str>, to: mpsc::UnboundedSender<Command>) {
         self.devices.borrow_mut().insert(device, to);
+    }
+
+    /// The device takes no more commands.
+    pub fn unregister(&self, device: &str) {
+        self.devices.borrow_mut().remove(device);
     }
 
     /// A message on a command's topic; `at` is when the broker had it.
@@ -110,6 +124,7 @@ impl CommandDesk {
                 }
                 Some(Output::Audit(audit)) => {
                     log(&audit);
+                    self.journal.command(&audit);
                     self.changed.notify_one();
                 }
             }
@@ -129,7 +144,7 @@ fn log(audit: &Audit) {
     let (device, result, duplicate) = (&**device, outcome.as_str(), *duplicate);
     match outcome {
         Outcome::Done(_) => info!(device, point, value, %by, result, duplicate, "command"),
-        Outcome::Refused(why) | Outcome::Failed(why) => {
+        Outcome::Refused(why) | Outcome::Failed(why) | Outcome::Unknown(why) => {
             warn!(device, point, value, %by, result, duplicate, error = why, "command");
         }
     }

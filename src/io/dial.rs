@@ -32,7 +32,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
 /// Where a broker is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Name or address.
     pub host: String,
@@ -47,7 +47,7 @@ pub struct Target {
 }
 
 /// The way to a broker, where that isn't TCP from whichever address of this machine the system chooses.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Way {
     /// A proxy and its password.
     pub proxy: Option<(Proxy, Option<Secret>)>,
@@ -114,6 +114,8 @@ pub async fn connect_with(target: &Target, tls: Option<tls::Client>) -> Result<T
             transport.server = server;
             Ok(transport)
         }
+        None if target.way.websocket.is_none() => Transport::over_tcp(stream)
+            .map_err(|error| ConnectError::passing(format!("can't wait for {}: {error}", target.host))),
         None => dress(stream, target).await,
     }
 }

@@ -134,6 +134,7 @@ impl Doors {
             status.unwrap_or_else(|| ListenerStatus {
                 name: listener.name.clone(),
                 address: listener.bind.clone(),
+                transport: listener.transport(),
                 error: None,
                 dates: Vec::new(),
             })

@@ -2,7 +2,6 @@
 //! of, and ends it, with all that it has started, when the gateway stops.
 
 use std::cell::RefCell;
-use std::pin::pin;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,7 +13,6 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::source::Common;
-use super::trace::Direction;
 use crate::limits::{EXEC_BYTES_PER_SECOND, EXEC_STDERR_LINES_MAX};
 use crate::sensor::{ExecConfig, Input, Output, Port};
 
@@ -90,11 +88,7 @@ impl Program {
 
 /// Runs until the gateway stops.
 pub async fn run(setup: Setup) {
-    while setup.common.panics.catch_async("program", pin!(serve(&setup))).await.is_none() {
-        let lost = Input::Lost { error: "its work was cut short by a fault of this program" };
-        setup.common.panics.catch("program", || input(&setup, lost));
-        setup.common.panics.pause().await;
-    }
+    setup.common.keep("program", || serve(&setup), |lost| input(&setup, lost)).await;
 }
 
 async fn serve(setup: &Setup) {
@@ -134,13 +128,7 @@ async fn read(program: Option<&mut Program>, scratch: &mut [u8]) -> std::io::Res
 
 fn input(setup: &Setup, input: Input<'_>) {
     let now = setup.common.clock.now();
-    let (traces, port) = (&setup.common.traces, &*setup.config.name);
-    match input {
-        Input::Bytes(bytes) => traces.bytes(port, now.wall, Direction::In, bytes),
-        Input::Opened => traces.opened(port, now.wall),
-        Input::Lost { error } | Input::OpenFailed { error } => traces.down(port, now.wall, error),
-        Input::Appeared | Input::Tick => {}
-    }
+    setup.common.show(&setup.config.name, now, &input);
     setup.machine.borrow_mut().handle(now, input);
 }
 
@@ -167,6 +155,9 @@ fn carry_out(setup: &Setup, program: &mut Option<Program>) {
                 }
                 Err(error) => input(setup, Input::OpenFailed { error: &error }),
             },
+            // A program takes no commands, which the config sees to.
+            Some(Output::Send(_)) => {}
+            Some(Output::Done { id, outcome }) => setup.common.desk.ended(id, &outcome),
             Some(Output::Reading(reading)) => setup.common.give(reading),
             Some(Output::Notice(notice)) => setup.common.tell(&setup.config.name, &notice),
         }

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::io::Read;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,9 +32,7 @@ enum Answer {
 
 /// Runs until the gateway stops.
 pub async fn run(setup: Setup) {
-    while setup.common.panics.catch_async("files", pin!(serve(&setup))).await.is_none() {
-        setup.common.panics.pause().await;
-    }
+    setup.common.panics.keep("files", || serve(&setup)).await;
 }
 
 async fn serve(setup: &Setup) {

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Facts, Source, profile};
@@ -28,6 +28,15 @@ pub fn config_sources(path: &Path) -> Result<Vec<Source>, String> {
         ));
     }
     let mut sources = vec![source(path)?];
+    sources.extend(config_parts(path)?);
+    Ok(sources)
+}
+
+/// The `conf.d/*.toml` beside a config file, in the order of their names.
+///
+/// # Errors
+/// As `config_sources`.
+pub fn config_parts(path: &Path) -> Result<Vec<Source>, String> {
     let folder = path.parent().unwrap_or(Path::new(".")).join("conf.d");
     let mut parts: Vec<PathBuf> = match std::fs::read_dir(&folder) {
         Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
@@ -36,10 +45,7 @@ pub fn config_sources(path: &Path) -> Result<Vec<Source>, String> {
     };
     parts.retain(|part| part.extension().is_some_and(|extension| extension == "toml"));
     parts.sort();
-    for part in parts {
-        sources.push(source(&part)?);
-    }
-    Ok(sources)
+    parts.iter().map(|part| source(part)).collect()
 }
 
 /// The user's own device profiles, where the config says that they are: each *.toml of the folder. None if there is no
@@ -146,6 +152,35 @@ pub fn rewrite<T>(
     path: &Path,
     change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, T), String>,
 ) -> Result<T, String> {
+    put(path, Rights::Private, change)
+}
+
+/// As [`rewrite`], for files without secrets: the new file has the rights of the old one; where there was none, all may
+/// read it.
+///
+/// # Errors
+/// As `rewrite`.
+pub fn rewrite_open<T>(
+    path: &Path,
+    change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, T), String>,
+) -> Result<T, String> {
+    put(path, Rights::AsBefore, change)
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    /// Its owner.
+    Private,
+    /// Whoever could read the one before.
+    AsBefore,
+}
+
+fn put<T>(
+    path: &Path,
+    rights: Rights,
+    change: impl FnOnce(Option<Vec<u8>>) -> Result<(Vec<u8>, T), String>,
+) -> Result<T, String> {
     let target = followed(path)?;
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(format!("{} names no file", path.display()));
@@ -169,6 +204,10 @@ pub fn rewrite<T>(
         if let Some(owner) = &owner {
             // Root changes the file of the user as whom the gateway runs: it must stay readable for him.
             let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
+        }
+        if rights == Rights::AsBefore {
+            let mode = owner.as_ref().map_or(0o644, |owner| owner.mode() & 0o777);
+            file.set_permissions(std::fs::Permissions::from_mode(mode))?;
         }
         file.write_all(&new)?;
         file.sync_all()?;
@@ -276,7 +315,6 @@ mod tests {
 
     #[test]
     fn a_file_is_rewritten_as_a_whole_or_not_at_all() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let link = folder.path().join("link");
@@ -294,6 +332,18 @@ mod tests {
         assert!(
             words(rewrite(&folder.path().join("none/file"), |_| Ok((vec![], ())))).contains("can't write")
         );
+    }
+
+    #[test]
+    fn a_file_without_secrets_keeps_its_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        rewrite_open(&path, |_| Ok((b"one".to_vec(), ()))).unwrap();
+        assert_eq!(mode(), 0o644);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        rewrite_open(&path, |_| Ok((b"two".to_vec(), ()))).unwrap();
+        assert_eq!((mode(), std::fs::read(&path).unwrap()), (0o640, b"two".to_vec()));
     }
 
     #[test]

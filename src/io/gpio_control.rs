@@ -15,9 +15,9 @@ const PULSES_MAX: u32 = 1_000_000;
 const PULSES_SPAN_MAX: Duration = Duration::from_secs(50);
 
 /// Which line, and what of it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Arguments {
+pub struct Arguments {
     /// The name of its `[[gpio]]`.
     name: String,
     /// Of `gpio-set`: true or false, on or off; the total of a counter.
@@ -30,6 +30,17 @@ pub(super) struct Arguments {
     lose: Option<u32>,
     /// Of `gpio-pulse`: from now on an output doesn't follow what it is set to, or does.
     stuck: Option<bool>,
+}
+
+impl Arguments {
+    /// In words.
+    pub(super) fn words(&self) -> String {
+        match (&self.value, self.count) {
+            (Some(value), _) => format!("{} = {value}", self.name),
+            (None, Some(count)) => format!("{}: {count} pulses", self.name),
+            (None, None) => self.name.clone(),
+        }
+    }
 }
 
 /// Sets an output or a counter as a command would, or a simulated input.
@@ -115,7 +126,7 @@ fn outcome_json(name: &str, outcome: &Outcome) -> Json {
         Outcome::Done(value) => {
             json!({"name": name, "result": "done", "value": value.as_ref().map(value_json)})
         }
-        Outcome::Refused(why) | Outcome::Failed(why) => {
+        Outcome::Refused(why) | Outcome::Failed(why) | Outcome::Unknown(why) => {
             json!({"name": name, "result": outcome.as_str(), "error": format!("{name}: {why}")})
         }
     }

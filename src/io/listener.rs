@@ -48,6 +48,8 @@ pub struct ListenerStatus {
     pub name: Arc<str>,
     /// The address as configured or, where the config says port 0, as it was given.
     pub address: Bind,
+    /// What carries MQTT there, as people call it.
+    pub transport: &'static str,
     /// Why it doesn't listen, or what else is wrong: new certificates that can't be used.
     pub error: Option<String>,
     /// When its certificate and its revocation list end.
@@ -122,12 +124,13 @@ pub(super) struct Setup {
 pub(super) async fn serve(setup: Setup) {
     let Setup { shard, place, config, status, socket, keys } = setup;
     let name = config.name.clone();
+    let transport = config.transport();
     let here = place.clone();
     let tell = |address: Bind, error: Option<String>| {
         update(&status, |all| {
             if let Some(slot) = here.get().and_then(|place| all.get_mut(usize::from(place.0))) {
                 let dates = std::mem::take(&mut slot.dates);
-                *slot = ListenerStatus { name: name.clone(), address, error, dates };
+                *slot = ListenerStatus { name: name.clone(), address, transport, error, dates };
             }
         });
     };
@@ -230,7 +233,8 @@ pub(super) fn bind(bind: &Bind, shared: bool) -> Result<Bound, String> {
     }
 }
 
-fn bind_tcp(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
+/// A socket on an address; `shared`: beside another of ours.
+pub(crate) fn bind_tcp(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     socket.set_reuseaddr(true)?;
     if address.ip().is_unspecified() && address.is_ipv6() {

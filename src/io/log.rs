@@ -7,6 +7,7 @@ mod datagram;
 mod file;
 mod levels;
 mod line;
+mod recent;
 mod recorder;
 mod stream;
 mod topic;
@@ -31,6 +32,8 @@ use self::worker::{Destination, Worker};
 use super::mailbox::Mailbox;
 use super::shard::ToBroker;
 use crate::config::{Log, LogLevel, LogTo};
+
+pub use recent::Wanted;
 
 /// The last lines get this long to be written when the gateway stops.
 const FINISH_MAX: Duration = Duration::from_secs(1);
@@ -166,6 +169,20 @@ impl Logs {
     pub fn describe(&self) -> Json {
         let state = self.state();
         json!({ "levels": state.levels.describe(Instant::now()), "destinations": self.shared.hub.describe() })
+    }
+
+    /// The last lines that are wanted, the oldest first.
+    #[must_use]
+    pub fn recent(&self, wanted: &Wanted) -> Json {
+        let all = self.shared.hub.recent().all();
+        recent::answer(&all, wanted)
+    }
+
+    /// All lines that are kept.
+    #[must_use]
+    pub fn everything(&self) -> Json {
+        let all = self.shared.hub.recent().all();
+        recent::everything(&all)
     }
 
     /// Waits a little until everything is written.

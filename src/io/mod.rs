@@ -11,6 +11,9 @@
 //! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still. So has each GPIO
 //! input that the kernel watches ([`gpio`]).
 //!
+//! [`supervisor`] tells systemd how the process is, and feeds its watchdog from a thread of its own while broker, service
+//! and store thread get on with their work.
+//!
 //! What panics is caught by [`panics`], as close to the connection, the upstream or the port as can be.
 //!
 //! Before MQTT a LAN client may have to be greeted (`greet`: proxy header, TLS handshake, WebSocket request; how many
@@ -20,40 +23,63 @@
 pub mod access;
 pub mod admission;
 pub mod allocator;
+pub mod backup;
+pub mod borrow;
 pub mod bus;
 pub mod certificate_dates;
 pub mod certificate_name;
+pub mod change;
+mod change_control;
 pub mod clock;
 mod codec;
 pub mod commands;
+pub mod config_files;
+pub mod config_history;
+pub mod config_start;
 pub mod connection;
 pub mod control;
 pub mod descriptors;
 pub mod dial;
+pub mod dial_targets;
 pub mod doors;
 pub mod exec;
 pub mod file_source;
 pub mod files;
 mod glob;
+pub mod gnss;
 pub mod gpio;
-mod gpio_control;
+pub mod gpio_control;
 mod greet;
 mod guests;
+pub mod holders;
+pub mod journal;
+mod line;
+pub mod links;
 pub mod listener;
+pub mod live;
+pub mod lock;
 pub mod log;
+pub mod machine;
 pub mod mailbox;
 mod memory;
+pub mod operations;
 pub mod own_certificate;
+pub mod own_names;
 pub mod panics;
 pub mod passwords;
 pub mod pid_file;
+mod plain;
 pub mod plugged;
+pub mod probe;
+pub mod provisioned;
 mod proxy;
 mod proxy_protocol;
 pub mod pump;
 pub mod readings;
 pub mod reporter;
 mod rs485;
+pub mod scan;
+mod scan_control;
 pub mod serial;
 pub mod server_tls;
 pub mod shard;
@@ -66,6 +92,7 @@ pub mod store_json;
 pub mod store_task;
 pub mod store_watch;
 mod stream;
+pub mod supervisor;
 mod sys;
 pub mod tls;
 pub mod trace;
@@ -75,3 +102,4 @@ mod upstream_log;
 mod verifier;
 mod websocket;
 mod websocket_client;
+mod write_control;

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 
 use super::access::{Watched, Whose, read_rules, read_users};
 use super::clock::Clock;
 use super::files;
 use crate::auth::{Check, Hash, Outcome, PasswordFile, SALT_BYTES};
 use crate::broker::acl::Rule;
+use crate::secret::Secret;
 
 /// How often the files are looked at. Between two hashes too, so a flood of logins doesn't keep a new file away.
 const LOOK: Duration = Duration::from_secs(2);
@@ -26,6 +28,22 @@ pub enum Order {
         whose: Whose,
         /// What.
         check: Check,
+    },
+    /// Hold a password of the page against a hash.
+    Compare {
+        /// The password.
+        password: Secret,
+        /// The hash.
+        hash: Hash,
+        /// Whether it is that.
+        answer: oneshot::Sender<bool>,
+    },
+    /// Make a hash of a password of the page.
+    Make {
+        /// The password.
+        password: Secret,
+        /// Its hash, or why there is none.
+        answer: oneshot::Sender<Result<Hash, String>>,
     },
     /// Look at these files from now on; they were read just now.
     Watch {
@@ -150,6 +168,15 @@ pub fn random<const N: usize>() -> Result<[u8; N], String> {
     Ok(bytes)
 }
 
+/// A hash of a password, with a salt from the system.
+///
+/// # Errors
+/// If it has no random numbers.
+pub fn make(password: &Secret) -> Result<Hash, String> {
+    let salt = random::<SALT_BYTES>()?;
+    Hash::make(password.expose(), &salt).ok_or_else(|| "the password can't be hashed".to_owned())
+}
+
 impl Worker {
     fn run(&mut self, clock: &Clock, orders: &Receiver<Order>, reports: &UnboundedSender<Report>) {
         // A report that nobody wants any more means that the gateway stops: so does the next receive.
@@ -158,6 +185,14 @@ impl Worker {
         loop {
             match orders.recv_timeout(next_look.since(clock.now().mono)) {
                 Ok(Order::Check { whose, check }) => self.check(&whose, check, &report),
+                // Whoever asks may have given up: then it isn't hashed.
+                Ok(Order::Compare { password, hash, answer }) if !answer.is_closed() => {
+                    let _ = answer.send(hash.matches(password.expose()));
+                }
+                Ok(Order::Make { password, answer }) if !answer.is_closed() => {
+                    let _ = answer.send(make(&password));
+                }
+                Ok(Order::Compare { .. } | Order::Make { .. }) => {}
                 Ok(Order::Watch { all, files }) => {
                     (self.all, self.files) = (all, files);
                     self.not_renewed = false;

@@ -48,6 +48,52 @@ impl Identity {
     }
 }
 
+/// A look around, taken again and again: whether a port is still what was opened, or is there again.
+#[derive(Debug, Default)]
+pub struct Lookout {
+    /// What was opened, or was there at the last look.
+    seen: Option<Identity>,
+}
+
+/// What a look has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// What is open is not the port any more: it must be closed, for this reason.
+    pub lost: Option<&'static str>,
+    /// It is there, and wasn't before, or is another.
+    pub appeared: bool,
+}
+
+impl Lookout {
+    /// The port was opened; this stood under its name just before.
+    pub fn opened(&mut self, identity: Option<Identity>) {
+        self.seen = identity;
+    }
+
+    /// Takes a look.
+    pub fn look(&mut self, config: &PortConfig, is_open: bool) -> Look {
+        let here = match resolve(config) {
+            Ok(path) => identity(&path),
+            // A second one that matches says nothing about the first, which is open.
+            Err(_) if is_open && self.seen.as_ref().is_some_and(Identity::is_still_there) => {
+                return Look::default();
+            }
+            Err(_) => None,
+        };
+        let is_as_before = match (&here, &self.seen) {
+            (Some(here), Some(opened)) if is_open => here.is_same_device(opened),
+            (here, seen) => here == seen,
+        };
+        if is_as_before {
+            return Look::default();
+        }
+        let appeared = here.is_some();
+        self.seen = here;
+        let gone = if appeared { "the port is gone: another has its name" } else { "the port is gone" };
+        Look { lost: is_open.then_some(gone), appeared }
+    }
+}
+
 /// The device file that a port means.
 ///
 /// # Errors

@@ -13,11 +13,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::admission::{Access, NewAccess};
 use super::clock::Clock;
 use super::commands::CommandDesk;
+use super::links::Links;
 use super::mailbox::Mailbox;
 use super::panics::Panics;
 use super::passwords::Report;
 use super::shard::{FromBroker, Reconfiguration, ToBroker};
-use super::upstream::SharedBridge;
 use crate::auth::{Attempt, Ticket, Verdict};
 use crate::bridge;
 use crate::broker::{CommandBy, ConnId};
@@ -39,8 +39,8 @@ pub struct Setup {
     pub from_broker: Arc<Mailbox<FromBroker>>,
     /// To the broker thread.
     pub broker: Arc<Mailbox<ToBroker>>,
-    /// In the order of their outboxes.
-    pub bridges: Vec<SharedBridge>,
+    /// Where forwards go.
+    pub links: Rc<Links>,
     /// Where commands go.
     pub desk: Rc<CommandDesk>,
     /// The clocks.
@@ -98,7 +98,7 @@ impl Setup {
     fn carry(&mut self, item: FromBroker) {
         match item {
             FromBroker::Forward { outbox, message, token } => {
-                if let Some(bridge) = self.bridges.get(usize::from(outbox.0)) {
+                if let Some(bridge) = self.links.of(outbox) {
                     let now = self.clock.now();
                     bridge.machine.borrow_mut().handle(now, bridge::Input::Append { message, token });
                     bridge.bell.notify_one();
@@ -109,7 +109,7 @@ impl Setup {
                 self.desk.arrived(&message, by, at);
             }
             FromBroker::Accepted { from, ticket, safe } => {
-                if let Some(bridge) = self.bridges.get(usize::from(from.0)) {
+                if let Some(bridge) = self.links.of(from) {
                     let now = self.clock.now();
                     bridge.machine.borrow_mut().handle(now, bridge::Input::Accepted { ticket, safe });
                     bridge.bell.notify_one();
@@ -135,7 +135,7 @@ impl Setup {
             }
             CommandBy::Will { client_id } => Asker::Will { client_id },
             CommandBy::Upstream(outbox) => {
-                let bridge = self.bridges.get(usize::from(outbox.0));
+                let bridge = self.links.of(outbox);
                 let name = bridge.map(|bridge| bridge.machine.borrow().status(self.clock.now()).name);
                 Asker::Upstream(name.unwrap_or_else(|| Arc::from("")))
             }

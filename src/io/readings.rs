@@ -9,11 +9,12 @@ use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use super::clock::Clock;
+use super::links::Links;
+use super::live::Live;
 use super::mailbox::Mailbox;
 use super::shard::ToBroker;
-use super::upstream::SharedBridge;
 use crate::bridge;
-use crate::ingest::{Ingest, Notice, Output};
+use crate::ingest::{Ingest, Notice, Output, Settings};
 use crate::message::Message;
 use crate::reading::Reading;
 
@@ -24,8 +25,8 @@ pub struct Readings {
     pub machine: RefCell<Ingest>,
     /// To the broker thread.
     pub broker: Arc<Mailbox<ToBroker>>,
-    /// The bridge machines.
-    pub bridges: Vec<SharedBridge>,
+    /// The upstreams.
+    pub links: Rc<Links>,
     /// The clocks.
     pub clock: Clock,
     /// Rung when health should be published soon.
@@ -34,17 +35,21 @@ pub struct Readings {
     pub dropped: Rc<Cell<u64>>,
     /// Rung when there may be another deadline.
     pub bell: Notify,
+    /// For whoever looks on.
+    pub live: Rc<Live>,
 }
 
 impl Readings {
     /// Takes a reading.
     pub fn take(&self, reading: Reading) {
+        self.live.take(&reading);
         self.machine.borrow_mut().take(self.clock.now(), reading);
         self.carry_out();
     }
 
     /// A device has gone stale.
     pub fn stale(&self, device: &str) {
+        self.live.stale(device);
         self.machine.borrow_mut().stale(self.clock.now(), device);
         self.carry_out();
     }
@@ -52,6 +57,12 @@ impl Readings {
     /// No sensor runs any more.
     pub fn stop(&self) {
         self.machine.borrow_mut().stop(self.clock.now());
+        self.carry_out();
+    }
+
+    /// Goes by other settings from the next reading on.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.machine.borrow_mut().reconfigure(self.clock.now(), settings);
         self.carry_out();
     }
 
@@ -82,7 +93,7 @@ impl Readings {
     }
 
     fn tell_upstreams(&self, message: &Message) {
-        for bridge in &self.bridges {
+        for bridge in &*self.links.all() {
             let slot = bridge::Input::Slot { topic: message.topic.clone(), payload: message.payload.clone() };
             bridge.machine.borrow_mut().handle(self.clock.now(), slot);
             bridge.bell.notify_one();

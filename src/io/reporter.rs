@@ -9,33 +9,41 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::access::AccessErrors;
 use super::certificate_dates::Identity;
+use super::change::Desk;
 use super::clock::Clock;
 use super::commands::CommandDesk;
-use super::control::Reloaded;
 use super::gpio::Sim;
+use super::journal::Journal;
+use super::links::Links;
 use super::listener::ListenerStatus;
+use super::live::Live;
+use super::lock::Locked;
 use super::log::Logs;
 use super::mailbox::Mailbox;
 use super::memory::rss_bytes;
+use super::operations::Reloaded;
 use super::panics::Panics;
 use super::readings::Readings;
 use super::shard::ToBroker;
 use super::source::Sources;
 use super::store_task::{DiskStatus, Job};
+use super::supervisor;
 use super::upstream::SharedBridge;
 use crate::bridge;
+use crate::events::Events;
 use crate::expiry::{self, Dated, What};
 use crate::gpio::Bank;
-use crate::health::{self, Snapshot, UpstreamCertificate};
+use crate::health::{self, Page, Snapshot, UpstreamCertificate};
 use crate::message::Message;
 use crate::mqtt::{PropertiesBuf, QoS};
+use crate::people::People;
 use crate::sensor;
 use crate::store::{Alarm, Usage};
-use crate::time::Now;
+use crate::time::{BootId, Now};
 
 /// A burst of changes makes one message.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -54,24 +62,22 @@ pub struct Reporter {
     pub base: Arc<str>,
     /// This start's number.
     pub run: u64,
+    /// The kernel's identifier of this boot.
+    pub boot: BootId,
     /// The store's identity.
     pub instance: String,
     /// When the gateway started.
     pub started: Now,
-    /// The machines of ports whose devices send by themselves, each with its place in the config.
-    pub ports: Vec<(usize, Rc<RefCell<sensor::Port>>)>,
-    /// The machines of ports whose devices are asked.
-    pub buses: Vec<(usize, Rc<RefCell<sensor::Bus>>)>,
+    /// What readings come from.
+    pub sources: Sources,
     /// The machine of the GPIO lines.
     pub gpio: Rc<RefCell<Bank>>,
     /// The simulated ones of them.
     pub sim: Rc<Sim>,
     /// Where commands come in.
     pub desk: Rc<CommandDesk>,
-    /// What else readings come from.
-    pub sources: Sources,
-    /// The bridge machines.
-    pub bridges: Vec<SharedBridge>,
+    /// The upstreams.
+    pub links: Rc<Links>,
     /// The listeners.
     pub listeners: Arc<Mutex<Vec<ListenerStatus>>>,
     /// To the broker thread.
@@ -80,6 +86,10 @@ pub struct Reporter {
     pub jobs: mpsc::Sender<Job>,
     /// Why there is no store.
     pub store_error: Option<String>,
+    /// What came of the provisioning file, in words.
+    pub provisioned: Option<String>,
+    /// The machine that the data directory was made on, if that was another one.
+    pub moved_from: Option<String>,
     /// Why the broker's state is not kept on disk although it should be.
     pub volatile_state: Option<String>,
     /// How the store thread is getting on.
@@ -96,6 +106,8 @@ pub struct Reporter {
     pub data_dir: PathBuf,
     /// What came of reading the config again.
     pub reload: RefCell<ReloadNews>,
+    /// Where the config is changed; set once it is there, and only where the config came from a file.
+    pub changes: OnceCell<Rc<Desk>>,
     /// Rung when status has something new to say.
     pub changed: Rc<Notify>,
     /// The clocks.
@@ -106,6 +118,16 @@ pub struct Reporter {
     pub logs: Option<Logs>,
     /// Who catches panics.
     pub panics: Arc<Panics>,
+    /// What the points were like lately, and whoever looks on.
+    pub live: Rc<Live>,
+    /// What has happened lately.
+    pub events: Arc<Mutex<Events>>,
+    /// Who may use the page.
+    pub people: Arc<Mutex<People>>,
+    /// How the page does.
+    pub page: Arc<Mutex<Page>>,
+    /// Rung when somebody wants the gateway to be started again.
+    pub restart: Rc<Notify>,
 }
 
 /// What status says about the config on disk.
@@ -115,9 +137,17 @@ pub struct ReloadNews {
     pub error: Option<String>,
     /// What of it counts at the next start.
     pub next_start: Vec<String>,
+    /// What goes back unless it is confirmed.
+    pub pending: Option<String>,
 }
 
 impl Reporter {
+    /// Where events are written.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        Journal::new(self.events.clone(), self.clock.clone())
+    }
+
     /// Looks at everything.
     pub async fn snapshot(&self) -> Snapshot {
         let (stats, stats_answer) = oneshot::channel();
@@ -127,44 +157,54 @@ impl Reporter {
         let _ = self.jobs.send(Job::Usage(usage));
         let answers = async { tokio::join!(answer(stats_answer), answer(usage_answer)) };
         let (broker, usage) = answers.await;
+        let usage = usage.unwrap_or_default();
         let now = self.clock.now();
-        let bridges = self.bridges.iter().map(|bridge| bridge.machine.borrow().status(now));
+        let links = self.links.all();
+        let bridges = links.iter().map(|bridge| bridge.machine.borrow().status(now));
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let page = self.page.locked().clone();
         let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Snapshot {
             now,
+            clock_source: self.clock.source(),
             gateway: self.gateway.clone(),
             site: self.site.borrow().clone(),
             uptime: now.mono.since(self.started.mono),
             run: self.run,
+            boot: Some(self.boot).filter(|boot| *boot != BootId::default()),
             ports: self.sources(now),
-            buses: self.buses.iter().map(|(_, bus)| bus.borrow().bus_status(now)).collect(),
+            buses: self.sources.buses(now),
             gpio: self.gpio.borrow().status(now.mono),
             commands: self.desk.counts(),
             upstreams: bridges.collect(),
-            outboxes: usage.unwrap_or_default().iter().map(outbox).collect(),
+            outboxes: self.links.outboxes().iter().map_while(|id| usage.get(id)).map(outbox).collect(),
             broker,
             dates: listeners
                 .iter()
                 .flat_map(|listener| {
                     listener.dates.iter().map(|dated| (listener.name.to_string(), dated.clone()))
                 })
+                .chain(page.dates.iter().map(|dated| ("web".to_owned(), dated.clone())))
                 .collect(),
             listeners: listeners
                 .into_iter()
                 .map(|listener| (listener.name.to_string(), listener.address.to_string(), listener.error))
                 .collect(),
-            upstream_certificates: self.bridges.iter().flat_map(certificates).collect(),
+            upstream_certificates: links.iter().flat_map(certificates).collect(),
             access_errors: self.access_errors.borrow().in_words(),
             config_error: self.reload.borrow().error.clone(),
             next_start: self.reload.borrow().next_start.clone(),
+            config_pending: self.reload.borrow().pending.clone(),
             store_error: self.store_error.clone(),
+            moved_from: self.moved_from.clone(),
+            provisioned: self.provisioned.clone(),
             volatile_state: self.volatile_state.clone(),
             state_error: disk.state_error,
             disk_busy: disk.busy_since.map(|since| now.mono.since(since)),
             handover_dropped: self.readings_dropped.get() + self.forwards_dropped.load(Ordering::Relaxed),
             panics: self.panics.total(),
             last_panic: self.panics.last(),
+            page,
             rss_bytes: rss_bytes(),
             disk_free_bytes: disk_free_bytes(&self.data_dir),
         }
@@ -172,20 +212,13 @@ impl Reporter {
 
     /// The ports, and whatever else readings come from.
     fn sources(&self, now: Now) -> Vec<sensor::PortStatus> {
-        let files = self.sources.files.iter().map(|file| file.borrow().status(now));
-        self.lines().into_iter().chain(files).map(|status| self.as_published(status)).collect()
+        self.sources.status(now).into_iter().map(|status| self.as_published(status)).collect()
     }
 
     /// Whatever bytes come over: ports, in the order of the config, and programs.
     #[must_use]
     pub fn lines(&self) -> Vec<sensor::PortStatus> {
-        let now = self.clock.now();
-        let ports = self.ports.iter().map(|(index, port)| (*index, port.borrow().status(now)));
-        let buses = self.buses.iter().map(|(index, bus)| (*index, bus.borrow().status(now)));
-        let mut all: Vec<_> = ports.chain(buses).collect();
-        all.sort_by_key(|(index, _)| *index);
-        let programs = self.sources.execs.iter().map(|port| port.borrow().status(now));
-        all.into_iter().map(|(_, status)| status).chain(programs).collect()
+        self.sources.lines(self.clock.now())
     }
 
     /// The last reading of each device with the number that was published last, as receivers know it. How many were taken
@@ -221,11 +254,13 @@ impl Reporter {
     pub async fn publish(&self) {
         let snapshot = self.snapshot().await;
         self.tell_ends(&snapshot);
+        self.live.note(&snapshot);
         self.publish_lan_status(true, snapshot.state());
+        supervisor::status(&snapshot.sentence());
         let topic: Arc<str> = Arc::from(format!("{}/health", self.base));
         let payload = Bytes::from(snapshot.health().to_string());
         self.broker.force(ToBroker::Local(retained(topic.clone(), payload.clone())));
-        for (index, bridge) in self.bridges.iter().enumerate() {
+        for (index, bridge) in self.links.all().iter().enumerate() {
             let now = self.clock.now();
             let degraded = !snapshot.problems_besides(Some(index)).is_empty();
             let slot = bridge::Input::Slot { topic: topic.clone(), payload: payload.clone() };
@@ -248,9 +283,12 @@ impl Reporter {
     /// Publishes `<base>/status` on the LAN.
     pub fn publish_lan_status(&self, online: bool, health: &str) {
         let time = self.clock.now().wall;
-        let payload = health::lan_status(online, health, self.run, &self.instance, time).to_string();
+        let mut payload = health::lan_status(online, health, self.run, &self.instance, time);
+        if let (Some(words), Some(payload)) = (&self.provisioned, payload.as_object_mut()) {
+            payload.insert("provisioning".to_owned(), words.clone().into());
+        }
         let topic: Arc<str> = Arc::from(format!("{}/status", self.base));
-        self.broker.force(ToBroker::Local(retained(topic, Bytes::from(payload))));
+        self.broker.force(ToBroker::Local(retained(topic, Bytes::from(payload.to_string()))));
     }
 }
 
@@ -274,6 +312,8 @@ pub async fn run(
                 if !has_changed {
                     continue;
                 }
+                let clock = reporter.clock.now().trust.as_str();
+                info!(clock, source = %reporter.clock.source(), "another word on whether the clock is right");
             }
             _ = stop.wait_for(|stop| *stop) => return,
         }

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_serial::{SerialPort, SerialStream};
 use tracing::info;
 
+use super::plugged;
 use crate::sensor::PortConfig;
 
 /// How often the driver is asked whether it has sent all.
@@ -26,9 +27,9 @@ pub(super) enum Switch {
 /// what was told holds until the caller has opened it.
 pub(super) fn prepare(config: &PortConfig) -> Result<(Switch, Option<serial2::SerialPort>), String> {
     let Some(rs485) = config.rs485 else { return Ok((Switch::Others, None)) };
-    let path = &config.path;
+    let path = plugged::resolve(config)?;
     // A port that can't be opened is the business of whoever opens it next.
-    let Ok(port) = serial2::SerialPort::open(path, serial2::KeepSettings) else {
+    let Ok(port) = serial2::SerialPort::open(&path, serial2::KeepSettings) else {
         return Ok((Switch::Others, None));
     };
     let mut mode = Rs485Config::new();

@@ -1,18 +1,21 @@
 //! One serial port's task: opens the line, feeds its bytes to the port machine, passes the readings on.
 
 use std::cell::RefCell;
-use std::pin::pin;
+use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 use tracing::{info, warn};
 
-use super::plugged::{self, Identity};
+use super::borrow::Event;
+use super::plugged::{self, Identity, Look, Lookout};
 use super::source::Common;
 use super::trace::Direction;
+use crate::command::Command;
 use crate::sensor::{DataBits, FlowControl, Input, Notice, Output, Parity, Port, PortConfig, StopBits};
 
 /// A serial line gives at most this much in one read; more takes another turn.
@@ -32,25 +35,21 @@ pub struct Setup {
     pub common: Common,
 }
 
-/// Runs until the gateway stops.
-pub async fn run(setup: Setup) {
-    while setup.common.panics.catch_async("port", pin!(serve(&setup))).await.is_none() {
-        // The line was closed by it. The machine hears so, and opens it again.
-        let lost = Input::Lost { error: "its work was cut short by a fault of this program" };
-        setup.common.panics.catch("port", || input(&setup, lost));
-        setup.common.panics.pause().await;
-    }
+/// Runs until the gateway stops. `commands` are those to its devices.
+pub async fn run(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let serve = async || serve(&setup, &mut commands).await;
+    setup.common.keep("port", serve, |lost| input(&setup, lost)).await;
 }
 
-async fn serve(setup: &Setup) {
+async fn serve(setup: &Setup, commands: &mut mpsc::UnboundedReceiver<Command>) {
     let mut stop = setup.common.stop.clone();
     let mut stream: Option<SerialStream> = None;
     let mut scratch = [0; READ_BYTES];
-    let mut seen: Option<Identity> = None;
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut lookout = Lookout::default();
+    let mut desk = setup.common.loans.desk(&setup.config);
+    let mut look = look_interval();
     loop {
-        carry_out(setup, &mut stream, &mut seen);
+        carry_out(setup, &mut stream, &mut lookout);
         let now = setup.common.clock.now().mono;
         let deadline = setup.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
         // All branches are cancel safe: a read that is dropped has read nothing.
@@ -64,37 +63,36 @@ async fn serve(setup: &Setup) {
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
                 input(setup, Input::Tick);
             }
-            _ = look.tick() => look_around(setup, &mut stream, &mut seen),
+            Some(command) = commands.recv() => {
+                setup.machine.borrow_mut().command(setup.common.clock.now(), &command);
+            }
+            _ = look.tick(), if !desk.is_lent() => {
+                let Look { lost, appeared } = lookout.look(&setup.config, stream.is_some());
+                if let Some(error) = lost {
+                    lose(setup, &mut stream, error);
+                }
+                if appeared {
+                    input(setup, Input::Appeared);
+                }
+            }
+            event = desk.next() => match event {
+                Event::Wanted(asker) => {
+                    stream = None;
+                    input(setup, Input::Borrowed { by: asker.name() });
+                    desk.lend(asker);
+                }
+                Event::Returned => input(setup, Input::Returned),
+            },
             _ = stop.wait_for(|stop| *stop) => return,
         }
     }
 }
 
-/// Looks whether the port is still what was opened, or is there again. `seen` is what was opened, or was there at the last
-/// look.
-fn look_around(setup: &Setup, stream: &mut Option<SerialStream>, seen: &mut Option<Identity>) {
-    let here = match plugged::resolve(&setup.config) {
-        Ok(path) => plugged::identity(&path),
-        // A second one that matches says nothing about the first, which is open.
-        Err(_) if stream.is_some() && seen.as_ref().is_some_and(Identity::is_still_there) => return,
-        Err(_) => None,
-    };
-    let is_as_before = match (&here, &*seen) {
-        (Some(here), Some(opened)) if stream.is_some() => here.is_same_device(opened),
-        (here, seen) => here == seen,
-    };
-    if is_as_before {
-        return;
-    }
-    *seen = here;
-    match (stream.is_some(), seen.is_some()) {
-        (true, true) => lose(setup, stream, "the port is gone: another has its name"),
-        (true, false) => lose(setup, stream, "the port is gone"),
-        (false, _) => {}
-    }
-    if seen.is_some() {
-        input(setup, Input::Appeared);
-    }
+/// When a look is taken whether the port is there.
+pub(super) fn look_interval() -> Interval {
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look
 }
 
 async fn read(stream: Option<&mut SerialStream>, scratch: &mut [u8]) -> std::io::Result<usize> {
@@ -110,14 +108,11 @@ fn input(setup: &Setup, input: Input<'_>) {
         crate::broker::broken::stub::strike(bytes, crate::broker::broken::stub::ON_LINE);
     }
     let now = setup.common.clock.now();
-    let (traces, port) = (&setup.common.traces, &*setup.config.name);
-    match input {
-        Input::Bytes(bytes) => traces.bytes(port, now.wall, Direction::In, bytes),
-        Input::Opened => traces.opened(port, now.wall),
-        Input::Lost { error } | Input::OpenFailed { error } => traces.down(port, now.wall, error),
-        Input::Appeared | Input::Tick => {}
-    }
+    setup.common.show(&setup.config.name, now, &input);
     setup.machine.borrow_mut().handle(now, input);
+    if let (Input::Bytes(bytes), Some(gnss)) = (input, &setup.common.gnss) {
+        gnss.hear(&setup.config.name, now.mono, bytes);
+    }
 }
 
 fn lose(setup: &Setup, stream: &mut Option<SerialStream>, error: &str) {
@@ -126,19 +121,21 @@ fn lose(setup: &Setup, stream: &mut Option<SerialStream>, error: &str) {
     input(setup, Input::Lost { error });
 }
 
-fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>, seen: &mut Option<Identity>) {
+fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>, lookout: &mut Lookout) {
     loop {
         let output = setup.machine.borrow_mut().poll_output();
         match output {
             None => return,
             Some(Output::Open) => match open(&setup.config) {
                 Ok((opened, identity)) => {
-                    *seen = identity;
+                    lookout.opened(identity);
                     *stream = Some(opened);
                     input(setup, Input::Opened);
                 }
                 Err(error) => input(setup, Input::OpenFailed { error: &error }),
             },
+            Some(Output::Send(bytes)) => send(setup, stream, &bytes),
+            Some(Output::Done { id, outcome }) => setup.common.desk.ended(id, &outcome),
             Some(Output::Reading(reading)) => setup.common.give(reading),
             Some(Output::Notice(notice)) => {
                 if let Notice::DeviceStale { device } = &notice {
@@ -148,6 +145,20 @@ fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>, seen: &mut Option
                 setup.common.changed.notify_one();
             }
         }
+    }
+}
+
+/// A command fits the buffer of a line that isn't held up.
+fn send(setup: &Setup, stream: &mut Option<SerialStream>, bytes: &[u8]) {
+    let now = setup.common.clock.now().wall;
+    setup.common.traces.bytes(&setup.config.name, now, Direction::Out, bytes);
+    match stream.as_mut().map(|stream| stream.try_write(bytes)) {
+        Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => {
+            lose(setup, stream, &format!("can't write: {error}"));
+        }
+        Some(Ok(written)) if written == bytes.len() => {}
+        Some(_) => lose(setup, stream, "can't write: it is not taken"),
+        None => {}
     }
 }
 
@@ -205,6 +216,7 @@ pub(super) fn log(config: &PortConfig, notice: &Notice) {
     match notice {
         Notice::PortOpened => info!(port, path = config.path, baud = config.baud, "port is open"),
         Notice::PortDown { error } => warn!(port, error, "port is down; trying again until it is back"),
+        Notice::PortLent { by } => info!(port, by, "port is lent; it is opened when it is given back"),
         Notice::BadLines { source, error, sample } => {
             warn!(port, device = %source, error, sample, "a line can't be decoded; more are counted, not logged");
         }

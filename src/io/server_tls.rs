@@ -52,7 +52,7 @@ impl Keys {
     }
 
     /// What the next handshake uses.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.borrow().config.clone()
     }
 
@@ -76,13 +76,13 @@ impl Keys {
     }
 
     /// When the files end.
-    pub(super) fn dates(&self) -> Vec<Dated> {
+    pub(crate) fn dates(&self) -> Vec<Dated> {
         self.current.borrow().dates.clone()
     }
 
     /// Reads the files again whenever they have changed, or at SIGHUP, and says in time when they end. After each
     /// reading `changed` is told what is wrong now, if anything. Never ends.
-    pub(super) async fn watch(
+    pub(crate) async fn watch(
         self: Rc<Self>,
         listener: &str,
         now: impl Fn() -> Timestamp,

@@ -6,6 +6,7 @@
 //! lives across an await.
 
 mod guarded;
+mod look;
 mod messages;
 mod revoked;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use super::panics::Panics;
 use super::sink::OutBuffers;
 use super::store_task::Job;
 use super::stream::Link;
+use super::supervisor::Beat;
 use super::sys;
 use crate::broker::doorman::Knock;
 use crate::broker::{Broker, ConnId, Event, Input, ListenerId, Stats};
@@ -36,6 +38,7 @@ use crate::config::Listener;
 use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDSHAKE_STEPS_AT_ONCE_MAX, READ_SCRATCH_BYTES};
 use crate::time::{Mono, Now};
 
+pub use look::Look;
 pub use messages::{FromBroker, PersistError, Reconfiguration, ToBroker};
 
 /// Clients get this long to take their last packets when the gateway stops.
@@ -70,6 +73,8 @@ pub struct Setup {
     pub forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
     /// Who catches panics.
     pub panics: Arc<Panics>,
+    /// Where the thread tells that it gets on.
+    pub beat: Beat,
 }
 
 /// The broker thread's state, shared by its tasks.
@@ -83,6 +88,7 @@ pub(super) struct Shard {
     store: Option<mpsc::Sender<Job>>,
     forwards_dropped: Arc<std::sync::atomic::AtomicU64>,
     panics: Arc<Panics>,
+    beat: Beat,
     drained_below: Cell<usize>,
     connections_max: Cell<usize>,
     sys_interval: watch::Sender<Duration>,
@@ -185,6 +191,7 @@ async fn serve(setup: Setup) {
         store: setup.store,
         forwards_dropped: setup.forwards_dropped,
         panics: setup.panics,
+        beat: setup.beat,
         drained_below: Cell::new(setup.out_buffer_bytes_max / 2),
         connections_max: Cell::new(setup.connections_max),
         sys_interval: watch::Sender::new(setup.sys_interval),
@@ -198,6 +205,7 @@ async fn serve(setup: Setup) {
     // Whoever gets an answer from the broker finds it listening.
     tokio::task::yield_now().await;
     take_inbox(&shard, &mut doors, &setup.inbox).await;
+    shard.beat.excuse();
     doors.close();
     shard.input(Input::Shutdown);
     let all_closed = async {
@@ -298,6 +306,8 @@ fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
         ToBroker::Reconfigure(new) => shard.reconfigure(doors, *new),
         // Whoever asked may have given up: then nobody wants the answer.
         ToBroker::Stats(answer) => drop(answer.send(shard.stats().1)),
+        ToBroker::Look(look) => shard.look(look),
+        ToBroker::Beat => shard.beat.beat(),
         ToBroker::Sync(answer) => drop(answer.send(())),
         ToBroker::Stop => return Taken::Stop,
     }

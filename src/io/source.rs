@@ -1,28 +1,103 @@
 //! What the tasks of all sources of readings have in common: the way on, the clocks, the end.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
+use super::borrow::Loans;
 use super::clock::Clock;
+use super::commands::CommandDesk;
+use super::gnss::GnssClock;
 use super::panics::Panics;
 use super::readings::Readings;
-use super::trace::Traces;
+use super::trace::{Direction, Traces};
 use crate::reading::Reading;
-use crate::sensor::{FileSource, Notice, Port};
+use crate::sensor::bus::BusStatus;
+use crate::sensor::{Bus, FileSource, Input, Notice, Port, PortStatus};
+use crate::time::Now;
 
-/// What readings come from besides ports, and who looks on at lines.
-#[derive(Clone, Debug, Default)]
+/// The machine of one source of readings.
+#[derive(Clone, Debug)]
+pub enum Machine {
+    /// Of a port whose devices send by themselves.
+    Port(Rc<RefCell<Port>>),
+    /// Of a port whose devices are asked.
+    Bus(Rc<RefCell<Bus>>),
+    /// Of a program, which is as a port.
+    Program(Rc<RefCell<Port>>),
+    /// Of files.
+    Files(Rc<RefCell<FileSource>>),
+}
+
+impl Machine {
+    /// How the source is doing.
+    #[must_use]
+    pub fn status(&self, now: Now) -> PortStatus {
+        match self {
+            Self::Port(port) | Self::Program(port) => port.borrow().status(now),
+            Self::Bus(bus) => bus.borrow().status(now),
+            Self::Files(files) => files.borrow().status(now),
+        }
+    }
+}
+
+/// What readings come from, and who looks on at lines. Lives on the service thread.
+#[derive(Debug, Default)]
 pub struct Sources {
-    /// The machines of programs, which are as those of ports.
-    pub execs: Vec<Rc<RefCell<Port>>>,
-    /// The file machines.
-    pub files: Vec<Rc<RefCell<FileSource>>>,
+    /// Ports in the order of the config, then programs, then files.
+    all: RefCell<Vec<Machine>>,
     /// Who looks on at ports and programs.
     pub traces: Rc<Traces>,
+    /// Who lends which port.
+    pub loans: Rc<Loans>,
+}
+
+impl Sources {
+    /// Others from now on.
+    pub fn set(&self, machines: Vec<Machine>) {
+        self.all.replace(machines);
+    }
+
+    /// How all of them are doing.
+    #[must_use]
+    pub fn status(&self, now: Now) -> Vec<PortStatus> {
+        self.all.borrow().iter().map(|machine| machine.status(now)).collect()
+    }
+
+    /// The same of those that bytes come over: ports and programs.
+    #[must_use]
+    pub fn lines(&self, now: Now) -> Vec<PortStatus> {
+        let all = self.all.borrow();
+        let lines = all.iter().filter(|machine| !matches!(machine, Machine::Files(_)));
+        lines.map(|machine| machine.status(now)).collect()
+    }
+
+    /// The units of the values in files, by the names of the sources; where the config says one.
+    #[must_use]
+    pub fn file_units(&self) -> HashMap<Arc<str>, Arc<str>> {
+        let all = self.all.borrow();
+        let unit = |machine: &Machine| match machine {
+            Machine::Files(files) => files.borrow().unit(),
+            _ => None,
+        };
+        all.iter().filter_map(unit).collect()
+    }
+
+    /// What else is known of ports whose devices are asked.
+    #[must_use]
+    pub fn buses(&self, now: Now) -> Vec<BusStatus> {
+        let all = self.all.borrow();
+        let bus = |machine: &Machine| match machine {
+            Machine::Bus(bus) => Some(bus.borrow().bus_status(now)),
+            _ => None,
+        };
+        all.iter().filter_map(bus).collect()
+    }
 }
 
 /// What the task of a source is started with.
@@ -34,15 +109,42 @@ pub struct Common {
     pub clock: Clock,
     /// Rung when health should be published soon.
     pub changed: Rc<Notify>,
-    /// Turns true when the gateway stops.
+    /// Turns true when the source is no more, or the gateway stops.
     pub stop: watch::Receiver<bool>,
     /// Who catches panics.
     pub panics: Arc<Panics>,
     /// Who looks on.
     pub traces: Rc<Traces>,
+    /// Who lends which port.
+    pub loans: Rc<Loans>,
+    /// Who is told what came of commands.
+    pub desk: Rc<CommandDesk>,
+    /// Who tells the time by a receiver's sentences.
+    pub gnss: Option<Rc<GnssClock>>,
 }
 
 impl Common {
+    /// Does the work of a source's task until the gateway stops. A panic has closed its line: the machine hears so through
+    /// `tell`, and opens it again.
+    pub async fn keep(&self, what: &'static str, mut serve: impl AsyncFnMut(), tell: impl Fn(Input<'_>)) {
+        while self.panics.catch_async(what, pin!(serve())).await.is_none() {
+            let lost = Input::Lost { error: "its work was cut short by a fault of this program" };
+            self.panics.catch(what, || tell(lost));
+            self.panics.pause().await;
+        }
+    }
+
+    /// Shows whoever looks on what a port's machine hears.
+    pub fn show(&self, port: &str, now: Now, input: &Input<'_>) {
+        match input {
+            Input::Bytes(bytes) => self.traces.bytes(port, now.wall, Direction::In, bytes),
+            Input::Opened => self.traces.opened(port, now.wall),
+            Input::Lost { error } | Input::OpenFailed { error } => self.traces.down(port, now.wall, error),
+            Input::Borrowed { by } => self.traces.down(port, now.wall, &format!("borrowed by {by}")),
+            Input::Appeared | Input::Returned | Input::Tick => {}
+        }
+    }
+
     /// Passes a reading on.
     pub fn give(&self, reading: Reading) {
         self.readings.take(reading);
@@ -58,6 +160,7 @@ impl Common {
             Notice::PortDown { error } => {
                 warn!(port = source, error, "source is down; trying again until it is back");
             }
+            Notice::PortLent { by } => info!(port = source, by, "source is lent"),
             Notice::BadLines { source: device, error, sample } => {
                 warn!(port = source, device = %device, error, sample, "a value can't be had; more are counted, not logged");
             }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::reporter::Reporter;
 use super::store_json;
 use super::store_task::Job;
+use super::upstream::SharedBridge;
 use crate::bridge::{Input, StreamNo};
 use crate::message::OutboxId;
 use crate::record::RecordNo;
@@ -55,22 +56,26 @@ struct Outbox {
     name: String,
     id: OutboxId,
     /// Whose it is.
-    bridge: usize,
+    bridge: SharedBridge,
     stream: StreamNo,
 }
 
 /// First each upstream's own, then those of further streams.
 fn outboxes(reporter: &Reporter) -> Vec<Outbox> {
     let now = reporter.clock.now();
-    let statuses: Vec<_> =
-        reporter.bridges.iter().map(|bridge| bridge.machine.borrow().status(now)).enumerate().collect();
-    let own = statuses.iter().map(|(bridge, status)| (*bridge, 0, status.name.to_string()));
-    let further = statuses.iter().flat_map(|(bridge, status)| {
-        let streams = (0..).zip(&status.streams).skip(1);
-        streams.map(|(stream, one)| (*bridge, stream, format!("{}/{}", status.name, one.name)))
-    });
-    let all = own.chain(further).zip((0..=u16::MAX).map(OutboxId));
-    all.map(|((bridge, stream, name), id)| Outbox { name, id, bridge, stream }).collect()
+    let mut all = Vec::new();
+    for bridge in &*reporter.links.all() {
+        let status = bridge.machine.borrow().status(now);
+        for ((stream, one), id) in (0..).zip(&status.streams).zip(&*bridge.outboxes.borrow()) {
+            let name = match stream {
+                0 => status.name.to_string(),
+                _ => format!("{}/{}", status.name, one.name),
+            };
+            all.push(Outbox { name, id: *id, bridge: bridge.clone(), stream });
+        }
+    }
+    all.sort_by_key(|outbox| outbox.stream > 0);
+    all
 }
 
 async fn stat(reporter: &Reporter) -> Result<Json, String> {
@@ -113,7 +118,7 @@ async fn of_one(ask: Ask, arguments: Arguments, reporter: &Reporter) -> Result<J
             if all == before.is_some() {
                 return Err("say either \"before\" or \"all\"".to_owned());
             }
-            let bridge = reporter.bridges.get(found.bridge).ok_or("there is no such upstream")?;
+            let bridge = found.bridge;
             let (answer, dropped) = oneshot::channel();
             bridge.purges.borrow_mut().push_back(answer);
             let before = before.map(Timestamp::from_millis);

@@ -1,6 +1,7 @@
 //! The store thread: takes jobs, blocks on the disk, answers. A disk that stalls for seconds delays
 //! acknowledgements, and nothing else.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 
@@ -11,12 +12,14 @@ use super::clock::Clock;
 use super::mailbox::Mailbox;
 use super::shard::{PersistError, ToBroker, update};
 use super::store_watch::{self, Busy};
+use super::supervisor::Beat;
+use crate::bridge::{Notes, notes};
 use crate::message::OutboxId;
 use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::state::Change;
 use crate::store::inspect::{Checked, Report};
-use crate::store::{Dropped, Store, StoreError, Usage};
+use crate::store::{Bounds, Dropped, OutboxState, Store, StoreError, Usage};
 use crate::time::{ClockTrust, Mono, Timestamp};
 
 /// How the store thread is getting on, for whoever must not wait for it.
@@ -122,12 +125,53 @@ pub enum Job {
         /// Who asked.
         answer: oneshot::Sender<Result<Vec<StoredRecord>, String>>,
     },
+    /// Open an outbox, whose answers go to its upstream from then on.
+    Open {
+        /// Where.
+        outbox: OutboxId,
+        /// Its name.
+        name: String,
+        /// What it may hold.
+        bounds: Bounds,
+        /// To its upstream.
+        answers: Answers,
+        /// Who asked: what is in it, and what was noted beside it.
+        answer: oneshot::Sender<Result<Opened, String>>,
+    },
+    /// Close an outbox. What is in it stays on disk.
+    Close {
+        /// Where.
+        outbox: OutboxId,
+    },
+    /// Go by other bounds.
+    Bounds {
+        /// Where.
+        outbox: OutboxId,
+        /// Which.
+        bounds: Bounds,
+    },
+    /// Leave so many bytes of the disk free; `None` as where nobody has said.
+    Reserve(Option<u64>),
     /// Tell what the broker's state takes on disk.
     StateBytes(oneshot::Sender<u64>),
     /// Tell what the outboxes take.
-    Usage(oneshot::Sender<Vec<Usage>>),
+    Usage(oneshot::Sender<BTreeMap<OutboxId, Usage>>),
+    /// Nothing, but for showing that the thread gets on.
+    Beat,
     /// Answer when all before it is done.
     Sync(oneshot::Sender<()>),
+}
+
+/// To an upstream, about its outboxes.
+pub type Answers = answers::UnboundedSender<(OutboxId, Answer)>;
+
+/// What an outbox held when it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its records.
+    pub state: OutboxState,
+    /// What was noted beside it.
+    pub notes: Notes,
 }
 
 /// What the store thread tells an upstream.
@@ -185,7 +229,7 @@ pub struct StoreHandle {
 struct StoreThread {
     /// Or why there is none: then nothing can be kept, and every commit says so.
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
+    answers: BTreeMap<OutboxId, Answers>,
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
     read_failing: bool,
@@ -199,9 +243,10 @@ struct StoreThread {
 /// If the thread can't be started.
 pub fn spawn(
     store: Result<Store, String>,
-    answers: Vec<answers::UnboundedSender<(OutboxId, Answer)>>,
+    answers: BTreeMap<OutboxId, Answers>,
     broker: Arc<Mailbox<ToBroker>>,
     clock: Clock,
+    beat: Beat,
 ) -> std::io::Result<StoreHandle> {
     let shared = Arc::<Mutex<DiskStatus>>::default();
     let status = Arc::clone(&shared);
@@ -217,10 +262,14 @@ pub fn spawn(
             let now = thread.clock.now().mono;
             update(&thread.status, |status| status.busy_since = Some(now));
             busy.begin();
+            // The store's own watch knows a disk that stalls from a hang.
+            beat.excuse();
             thread.work(job);
             busy.end();
+            beat.beat();
             update(&thread.status, |status| status.busy_since = None);
         }
+        beat.excuse();
     })?;
     Ok(StoreHandle { jobs: sender, thread: handle, status: shared })
 }
@@ -286,13 +335,43 @@ impl StoreThread {
                 }
             }
             Job::Usage(answer) => {
-                let usage = |index| {
-                    let outbox = OutboxId(u16::try_from(index).unwrap_or(u16::MAX));
-                    self.store.as_ref().map(|store| store.usage(outbox)).unwrap_or_default()
+                let usage = |outbox: &OutboxId| {
+                    (*outbox, self.store.as_ref().map(|store| store.usage(*outbox)).unwrap_or_default())
                 };
-                drop(answer.send((0..self.answers.len()).map(usage).collect()));
+                drop(answer.send(self.answers.keys().map(usage).collect()));
             }
+            Job::Beat => {}
             Job::Sync(answer) => drop(answer.send(())),
+            Job::Open { .. } | Job::Close { .. } | Job::Bounds { .. } | Job::Reserve(_) => self.arrange(job),
+        }
+    }
+
+    /// Outboxes come, go, and may hold more or less.
+    fn arrange(&mut self, job: Job) {
+        match job {
+            Job::Open { outbox, name, bounds, answers, answer } => {
+                let opened = self.with_store(|store| open(store, outbox, &name, bounds));
+                self.answers.insert(outbox, answers);
+                drop(answer.send(opened));
+            }
+            Job::Close { outbox } => {
+                self.answers.remove(&outbox);
+                if let Ok(store) = &mut self.store {
+                    store.close_outbox(outbox);
+                }
+            }
+            Job::Bounds { outbox, bounds } => {
+                if let Err(error) = self.with_store(|store| store.set_bounds(outbox, bounds)) {
+                    error!(error, "the outbox keeps its bounds");
+                }
+            }
+            Job::Reserve(reserve) => {
+                if let Ok(store) = &mut self.store {
+                    store.leave_free(reserve);
+                }
+            }
+            // No other is given.
+            _ => {}
         }
     }
 
@@ -376,9 +455,18 @@ impl StoreThread {
     }
 
     fn answer(&self, outbox: OutboxId, answer: Answer) {
-        if let Some(sender) = self.answers.get(usize::from(outbox.0)) {
+        if let Some(sender) = self.answers.get(&outbox) {
             // An upstream that has stopped wants no answer.
             let _ = sender.send((outbox, answer));
         }
     }
+}
+
+/// Opens an outbox, with what was noted beside it.
+fn open(store: &mut Store, outbox: OutboxId, name: &str, bounds: Bounds) -> Result<Opened, StoreError> {
+    let state = store.open_outbox_within(outbox, name, bounds)?;
+    let kept = |name| store.kept(outbox, name);
+    let notes =
+        Notes { outage: kept(notes::OUTAGE), refused: kept(notes::REFUSED), traffic: kept(notes::TRAFFIC) };
+    Ok(Opened { state, notes })
 }

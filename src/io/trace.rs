@@ -2,6 +2,7 @@
 //! comparison.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -31,10 +32,24 @@ pub enum Happened {
     Down(String),
 }
 
+/// Of what a device sent the last bytes are kept, so many: some lines, or the end of a frame.
+const LAST_BYTES_MAX: usize = 256;
+
+/// Lines of which the last bytes are kept; the config has fewer ports. Beyond, all begin anew.
+const LAST_LINES_MAX: usize = 512;
+
 /// Who looks on, of all lines. Lives on the service thread.
 #[derive(Debug, Default)]
 pub struct Traces {
     lookers: RefCell<Vec<Looker>>,
+    last: RefCell<HashMap<Arc<str>, Last>>,
+}
+
+/// The last bytes that came over a line, and when.
+#[derive(Debug)]
+struct Last {
+    at: Timestamp,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -68,7 +83,32 @@ impl Traces {
 
     /// Bytes went over a line.
     pub fn bytes(&self, port: &str, at: Timestamp, direction: Direction, bytes: &[u8]) {
+        if direction == Direction::In {
+            self.keep(port, at, bytes);
+        }
         self.tell(port, at, || Happened::Bytes(direction, bytes.to_vec()));
+    }
+
+    fn keep(&self, port: &str, at: Timestamp, bytes: &[u8]) {
+        let mut all = self.last.borrow_mut();
+        if !all.contains_key(port) {
+            if all.len() >= LAST_LINES_MAX {
+                all.clear();
+            }
+            all.insert(Arc::from(port), Last { at, bytes: Vec::new() });
+        }
+        let Some(last) = all.get_mut(port) else { return };
+        let new = bytes.get(bytes.len().saturating_sub(LAST_BYTES_MAX)..).unwrap_or_default();
+        let too_much = (last.bytes.len() + new.len()).saturating_sub(LAST_BYTES_MAX);
+        last.bytes.drain(..too_much.min(last.bytes.len()));
+        last.bytes.extend_from_slice(new);
+        last.at = at;
+    }
+
+    /// The last bytes that came over a line, and when the last of them did.
+    #[must_use]
+    pub fn last(&self, port: &str) -> Option<(Timestamp, Vec<u8>)> {
+        self.last.borrow().get(port).map(|last| (last.at, last.bytes.clone()))
     }
 
     /// A line was opened.
@@ -91,6 +131,17 @@ impl Traces {
 }
 
 impl Trace {
+    /// The next bytes that come from the device; none where the line is down. Cancel safe.
+    pub async fn received(&mut self) -> Option<Vec<u8>> {
+        loop {
+            match self.pieces.recv().await?.1 {
+                Happened::Bytes(Direction::In, bytes) => return Some(bytes),
+                Happened::Down(_) => return None,
+                Happened::Bytes(Direction::Out, _) | Happened::Opened => {}
+            }
+        }
+    }
+
     /// The next thing that happens.
     pub async fn next(&mut self) -> Option<Json> {
         let (at, what) = self.pieces.recv().await?;
@@ -111,6 +162,25 @@ impl Trace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_bytes_of_each_line_are_kept_and_no_more() {
+        let traces = Traces::default();
+        let at = Timestamp::from_millis;
+        traces.bytes("a", at(1), Direction::In, b"first");
+        traces.bytes("a", at(2), Direction::Out, b"asked");
+        traces.bytes("a", at(3), Direction::In, b" second");
+        assert_eq!(traces.last("a").unwrap(), (at(3), b"first second".to_vec()));
+        traces.bytes("a", at(4), Direction::In, &[7; LAST_BYTES_MAX + 1]);
+        traces.bytes("a", at(5), Direction::In, &[8; 2]);
+        let (_, bytes) = traces.last("a").unwrap();
+        assert_eq!((bytes.len(), &bytes[LAST_BYTES_MAX - 3..]), (LAST_BYTES_MAX, &[7, 8, 8][..]));
+        assert!(traces.last("b").is_none());
+        for number in 0..=LAST_LINES_MAX {
+            traces.bytes(&number.to_string(), at(6), Direction::In, b"x");
+        }
+        assert!(traces.last("a").is_none() && traces.last.borrow().len() <= LAST_LINES_MAX);
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn whoever_is_slow_is_told_how_much_was_left_out_and_not_too_many_look_on() {

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::certificate_dates::Identity;
+use super::plain::PlainTcp;
 
 /// What a transport can be made of.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
@@ -17,15 +19,52 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// An open transport.
 pub struct Transport {
-    stream: Box<dyn Stream>,
+    stream: Way,
     unflushed: bool,
     /// Whose certificate the server showed.
     pub(super) server: Option<Identity>,
 }
 
+/// What carries the bytes.
+enum Way {
+    /// TCP and nothing else.
+    Plain(PlainTcp),
+    /// Anything around it.
+    Other(Box<dyn Stream>),
+}
+
+impl Way {
+    fn stream(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream),
+            Self::Other(stream) => Pin::new(&mut **stream),
+        }
+    }
+}
+
 impl Transport {
     pub(super) fn over(stream: impl Stream + 'static) -> Self {
-        Self { stream: Box::new(stream), unflushed: false, server: None }
+        Self { stream: Way::Other(Box::new(stream)), unflushed: false, server: None }
+    }
+
+    /// Over a TCP connection itself: its reading can rest.
+    ///
+    /// # Errors
+    /// The kernel's: no descriptor is left.
+    pub(super) fn over_tcp(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self { stream: Way::Plain(PlainTcp::new(stream)?), unflushed: false, server: None })
+    }
+
+    /// Leaves unread what comes, or takes it again. Only a TCP connection itself can; with anything around it reading
+    /// goes on, and is found to be ready.
+    ///
+    /// # Errors
+    /// The kernel's: no descriptor is left.
+    pub(super) fn rest(&mut self, rests: bool) -> io::Result<()> {
+        match &mut self.stream {
+            Way::Plain(stream) => stream.rest(rests),
+            Way::Other(_) => Ok(()),
+        }
     }
 }
 
@@ -107,7 +146,7 @@ impl Transport {
                 return Poll::Ready(Err(error));
             }
             let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            ready!(self.stream.stream().poll_read(context, &mut buffer))?;
             Poll::Ready(Ok(buffer.filled().len()))
         })
         .await
@@ -133,7 +172,7 @@ impl Transport {
                 return Poll::Ready(Ok(None));
             }
             let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            ready!(self.stream.stream().poll_read(context, &mut buffer))?;
             Poll::Ready(Ok(Some(buffer.filled().len())))
         })
         .await
@@ -143,13 +182,13 @@ impl Transport {
     pub async fn finish(mut self, mut out: OutQueue, grace: Duration) {
         let finish = async {
             poll_fn(|context| self.poll_write_out(context, &mut out)).await?;
-            poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await?;
+            poll_fn(|context| self.stream.stream().poll_shutdown(context)).await?;
             // Closed with bytes that nobody has read, the kernel would reset the connection, and the other side might
             // never see what was written last.
             let mut scratch = [0; 4 * 1024];
             loop {
                 let mut buffer = ReadBuf::new(&mut scratch);
-                poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut buffer)).await?;
+                poll_fn(|context| self.stream.stream().poll_read(context, &mut buffer)).await?;
                 if buffer.filled().is_empty() {
                     return Ok::<(), io::Error>(());
                 }
@@ -161,7 +200,7 @@ impl Transport {
 
     fn poll_write_out(&mut self, context: &mut Context<'_>, out: &mut OutQueue) -> Poll<io::Result<()>> {
         while !out.pending().is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(context, out.pending()))?;
+            let written = ready!(self.stream.stream().poll_write(context, out.pending()))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -170,7 +209,7 @@ impl Transport {
         }
         if self.unflushed {
             out.clear();
-            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            ready!(self.stream.stream().poll_flush(context))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))

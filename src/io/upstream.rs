@@ -16,6 +16,7 @@ use tracing::{debug, error};
 use super::certificate_dates::Identity;
 use super::clock::Clock;
 use super::dial::{self, ConnectError, Target};
+use super::journal::Journal;
 use super::mailbox::Mailbox;
 use super::own_certificate::OwnCertificate;
 use super::panics::Panics;
@@ -37,6 +38,13 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// An outbox that can't be read is asked again after this.
 const READ_RETRY: Duration = Duration::from_secs(2);
 
+/// Where nothing waits for what upstream says, it is read this much later, all at once.
+const READING_RESTS: Duration = Duration::from_millis(1);
+
+/// After a rest it is read so often: the first reading tells the other kernel that its bytes have arrived, whereupon it
+/// sends what it held back meanwhile (Nagle's rule, RFC 896, which Mosquitto leaves on); the second takes that.
+const READS_BETWEEN_RESTS: u32 = 2;
+
 /// A certificate that is about to end is looked for anew this often.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -56,6 +64,19 @@ pub struct SharedBridge {
     pub purges: Rc<RefCell<VecDeque<Purge>>>,
     /// The certificates of the connection.
     pub certificates: Rc<RefCell<Certificates>>,
+    /// The outbox of each stream, the default one's first.
+    pub outboxes: Rc<RefCell<Vec<OutboxId>>>,
+    /// Where it is to be found.
+    pub destination: Rc<RefCell<Destination>>,
+}
+
+/// Where an upstream is, and what is shown there; looked at for each connection.
+#[derive(Debug, Default)]
+pub struct Destination {
+    /// Its addresses.
+    pub targets: Vec<Target>,
+    /// The certificate that is shown there.
+    pub own: Option<OwnCertificate>,
 }
 
 /// The certificates of a connection to an upstream, as they were last seen.
@@ -74,14 +95,8 @@ pub struct Certificates {
 pub struct Setup {
     /// For logs.
     pub name: Arc<str>,
-    /// The outbox of each stream, the default one's first.
-    pub outboxes: Vec<OutboxId>,
-    /// The machine.
+    /// The machine, and all that others may change of it.
     pub bridge: SharedBridge,
-    /// Where the upstream is: its addresses.
-    pub targets: Vec<Target>,
-    /// The certificate that is shown there.
-    pub own: Option<OwnCertificate>,
     /// To the store thread.
     pub jobs: mpsc::Sender<Job>,
     /// From the store thread.
@@ -92,7 +107,9 @@ pub struct Setup {
     pub clock: Clock,
     /// Rung when health should be published soon.
     pub changed: Rc<Notify>,
-    /// Turns true when the gateway stops.
+    /// What people look at.
+    pub journal: Journal,
+    /// Turns true when the gateway stops, or the upstream is no more.
     pub stop: watch::Receiver<bool>,
     /// Who catches panics.
     pub panics: Arc<Panics>,
@@ -110,6 +127,10 @@ struct Upstream {
     look_at: tokio::time::Instant,
     closing: Option<JoinHandle<()>>,
     out: OutQueue,
+    /// Nothing is read before.
+    read_at: Option<tokio::time::Instant>,
+    /// How often it was read since reading rested.
+    reads: u32,
     /// Reads that failed: one per stream at most, in the order of their time.
     retry_reads: VecDeque<(tokio::time::Instant, Job)>,
     /// The machine has been told to stop.
@@ -123,6 +144,7 @@ enum Woken {
     Connected(Result<Transport, ConnectError>),
     Probed(Result<Transport, ConnectError>),
     Read(std::io::Result<usize>),
+    ReadAgain,
     Deadline,
     Room,
     RetryRead,
@@ -141,6 +163,8 @@ pub async fn run(setup: Setup) {
         look_at: tokio::time::Instant::now(),
         closing: None,
         out: OutQueue::default(),
+        read_at: None,
+        reads: 0,
         retry_reads: VecDeque::new(),
         stopping: false,
         stopped: false,
@@ -170,7 +194,11 @@ async fn turns(upstream: &mut Upstream) {
             Woken::Answer(outbox, answer) => upstream.answer(outbox, answer),
             Woken::Connected(result) => upstream.connected(result),
             Woken::Probed(result) => upstream.probed(&result),
-            Woken::Read(result) => upstream.read(result, &scratch),
+            Woken::Read(result) => {
+                upstream.read(result, &scratch);
+                upstream.rest_reading();
+            }
+            Woken::ReadAgain => upstream.read_again(),
             Woken::Deadline => upstream.input(Input::Tick),
             Woken::RetryRead => {
                 if let Some((_, job)) = upstream.retry_reads.pop_front() {
@@ -193,7 +221,7 @@ impl Upstream {
         let deadline = self.setup.bridge.machine.borrow().next_deadline().map(|deadline| deadline.since(now));
         let stopping = self.stopping;
         let looks = self.transport.is_some() && self.is_shown_too_long(self.setup.clock.now());
-        let Self { setup, transport, connecting, probing, out, retry_reads, look_at, .. } = self;
+        let Self { setup, transport, connecting, probing, out, read_at, retry_reads, look_at, .. } = self;
         let Setup { bridge, answers, stop, broker, .. } = setup;
         // A broker thread that is behind must not be buried: upstream waits.
         let room = broker.weight() < HANDOVER_BYTES_MAX / 2;
@@ -204,6 +232,7 @@ impl Upstream {
             result = maybe(connecting.as_mut()), if connecting.is_some() => Woken::Connected(result),
             result = maybe(probing.as_mut()), if probing.is_some() => Woken::Probed(result),
             result = turn(transport.as_mut(), out, scratch), if transport.is_some() && room => Woken::Read(result),
+            () = sleep_until(*read_at), if read_at.is_some() => Woken::ReadAgain,
             () = broker.emptied(), if !room => Woken::Room,
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => Woken::Deadline,
             () = sleep_until(retry_at), if retry_at.is_some() => Woken::RetryRead,
@@ -221,8 +250,8 @@ impl Upstream {
     }
 
     fn answer(&mut self, outbox: OutboxId, answer: Answer) {
-        let streams = (0..=StreamNo::MAX).zip(&self.setup.outboxes);
-        let of = streams.filter(|(_, one)| **one == outbox).map(|(stream, _)| stream).next();
+        let at = self.setup.bridge.outboxes.borrow().iter().position(|one| *one == outbox);
+        let of = at.and_then(|at| StreamNo::try_from(at).ok());
         let Some(stream) = of else { return };
         match answer {
             Answer::Committed { up_to, dropped } => {
@@ -256,7 +285,9 @@ impl Upstream {
         match result {
             Ok(transport) => {
                 self.bridge_certificates(|certificates| certificates.server.clone_from(&transport.server));
-                self.shown = self.setup.own.as_ref().and_then(|own| own.identity().cloned());
+                let destination = self.setup.bridge.destination.borrow();
+                self.shown = destination.own.as_ref().and_then(|own| own.identity().cloned());
+                drop(destination);
                 self.out.clear();
                 self.transport = Some(transport);
                 self.input(Input::Connected);
@@ -277,7 +308,7 @@ impl Upstream {
 
     /// A connection to one of the addresses; the machine names none but those that it was told of.
     fn opening(&mut self, address: usize) -> Option<Connecting> {
-        let target = self.setup.targets.get(address)?.clone();
+        let target = self.setup.bridge.destination.borrow().targets.get(address)?.clone();
         Some(self.dial(target))
     }
 
@@ -289,10 +320,16 @@ impl Upstream {
     }
 
     fn read_own(&mut self) -> Result<Option<Arc<CertifiedKey>>, String> {
-        let Some(own) = &mut self.setup.own else { return Ok(None) };
+        let mut destination = self.setup.bridge.destination.borrow_mut();
+        let Some(own) = &mut destination.own else {
+            drop(destination);
+            self.bridge_certificates(|seen| (seen.client, seen.client_error) = (None, None));
+            return Ok(None);
+        };
         let read = own.read();
         let client = own.identity().cloned().map(|identity| (identity, own.file()));
         let client_error = own.error().cloned();
+        drop(destination);
         self.bridge_certificates(|certificates| {
             (certificates.client, certificates.client_error) = (client, client_error);
         });
@@ -315,7 +352,11 @@ impl Upstream {
             return;
         }
         let ends = |identity: Option<&Identity>| identity.map(|identity| identity.ends);
-        if ends(self.setup.own.as_ref().and_then(OwnCertificate::identity)) > ends(self.shown.as_ref()) {
+        let destination = self.setup.bridge.destination.borrow();
+        let is_later =
+            ends(destination.own.as_ref().and_then(OwnCertificate::identity)) > ends(self.shown.as_ref());
+        drop(destination);
+        if is_later {
             self.input(Input::Renew);
         }
     }
@@ -323,7 +364,8 @@ impl Upstream {
     /// A connection to a server that upstream has named: all but the place as for the first address, so that the
     /// transport is never a weaker one.
     fn opening_to(&mut self, place: Place) -> Option<Connecting> {
-        let target = Target { host: place.host, port: place.port, ..self.setup.targets.first()?.clone() };
+        let first = self.setup.bridge.destination.borrow().targets.first()?.clone();
+        let target = Target { host: place.host, port: place.port, ..first };
         Some(self.dial(target))
     }
 
@@ -340,8 +382,30 @@ impl Upstream {
         }
     }
 
+    /// Leaves unread what comes, for as long as nothing waits for it; what waits to be written is written all the same.
+    fn rest_reading(&mut self) {
+        self.reads = self.reads.saturating_add(1);
+        let Some(transport) = &mut self.transport else { return };
+        if self.reads < READS_BETWEEN_RESTS {
+            return;
+        }
+        if self.setup.bridge.machine.borrow().may_rest_reading() && transport.rest(true).is_ok() {
+            self.read_at = Some(tokio::time::Instant::now() + READING_RESTS);
+            self.reads = 0;
+        }
+    }
+
+    fn read_again(&mut self) {
+        self.read_at = None;
+        let resumed = self.transport.as_mut().map(|transport| transport.rest(false));
+        if let Some(Err(error)) = resumed {
+            self.lost(&transport::io_words(&error));
+        }
+    }
+
     fn lost(&mut self, error: &str) {
         self.transport = None;
+        self.read_at = None;
         self.probing = None;
         self.out.clear();
         self.input(Input::Closed { error });
@@ -360,7 +424,8 @@ impl Upstream {
         loop {
             let output = self.setup.bridge.machine.borrow_mut().poll_output_of();
             let Some((stream, output)) = output else { return };
-            let Some(&outbox) = self.setup.outboxes.get(usize::from(stream)) else { continue };
+            let outbox = self.setup.bridge.outboxes.borrow().get(usize::from(stream)).copied();
+            let Some(outbox) = outbox else { continue };
             match output {
                 Output::Connect { address } => self.connecting = self.opening(address),
                 Output::ConnectTo(place) => self.connecting = self.opening_to(place),
@@ -392,6 +457,7 @@ impl Upstream {
                 Output::Refused(tokens) => self.setup.broker.force(ToBroker::Refused(tokens)),
                 Output::Notice(notice) => {
                     upstream_log::tell(&self.setup.name, &notice);
+                    self.setup.journal.upstream(&self.setup.name, &notice);
                     self.setup.changed.notify_one();
                 }
                 Output::Stopped => self.stopped = true,
@@ -402,6 +468,7 @@ impl Upstream {
     fn close(&mut self) {
         self.connecting = None;
         self.probing = None;
+        self.read_again();
         if let Some(transport) = self.transport.take() {
             let out = std::mem::take(&mut self.out);
             self.closing = Some(tokio::task::spawn_local(transport.finish(out, CLOSE_GRACE)));

@@ -1,6 +1,8 @@
 //! Typed cells: the bytes of one number, bit or text within a frame or a run of registers, to a raw value and back.
 //! Where a cell stands is its point's business; what its value means (scale, unit, range) too.
 
+mod part;
+
 use std::borrow::Cow;
 use std::fmt;
 

@@ -8,10 +8,11 @@ use regex::Regex;
 use rust_decimal::Decimal;
 
 use super::adapter::UsbMatch;
-use super::bus::config::{PollConfig, Register};
+use super::bus::config::{PollConfig, Register, WriteConfig};
 use super::cell::{Cell, Endian};
 use super::check::CheckConfig;
 use super::codec::{self, CodecKind};
+use super::exchange::CommandConfig;
 use super::modbus::rtu::LineRate;
 use crate::reading::Value;
 
@@ -151,7 +152,7 @@ pub enum FlowControl {
 }
 
 /// What hangs on a port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DeviceConfig {
     /// Unique among the devices; stands in the topic, so it has no `/`, `+`, `#` and no control character.
     pub name: Arc<str>,
@@ -169,6 +170,8 @@ pub struct DeviceConfig {
     pub stale_after: Duration,
     /// How it is asked; `None` of a device that sends by itself.
     pub poll: Option<PollConfig>,
+    /// What it can be told in its own protocol.
+    pub commands: Vec<CommandConfig>,
 }
 
 /// How bytes become frames.
@@ -218,6 +221,8 @@ pub enum FramingConfig {
         escape: u8,
         /// What the byte behind an escape is XORed with.
         xor: u8,
+        /// The bytes of each frame, without flags and escapes; others are none. `None`: any.
+        length: Option<usize>,
         /// The longest frame, without flags and escapes.
         bytes_max: usize,
     },
@@ -268,8 +273,18 @@ pub enum LineEnd {
     Exact(Vec<u8>),
 }
 
-/// How a frame becomes values. What a point's `from` means depends on it.
+/// A regular expression. Two are the same if they are written alike.
 #[derive(Clone, Debug)]
+pub struct Pattern(pub Regex);
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+/// How a frame becomes values. What a point's `from` means depends on it.
+#[derive(Clone, Debug, PartialEq)]
 pub enum DecodeConfig {
     /// One JSON object per line; `from` is a JSON pointer (RFC 6901) such as `/bme/t`, or a plain top-level key.
     Json,
@@ -288,7 +303,7 @@ pub enum DecodeConfig {
         columns: Vec<String>,
     },
     /// A regular expression with named groups; `from` is a group. A line that doesn't match is a bad line.
-    Regex(Regex),
+    Regex(Pattern),
     /// Modbus registers and coils: the points say which. They come in answers, not in frames.
     Registers,
     /// Lines of an OBIS code and values in brackets, as meters print them; `from` is a code.
@@ -304,7 +319,7 @@ pub enum DecodeConfig {
 }
 
 /// Which values of a frame become points.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Points {
     /// `points = "*"`: each key, column or group that the frame has, numbers as numbers, without unit; 64 at most.
     /// What is nested in JSON is named by its path, joined by `_`.
@@ -314,7 +329,7 @@ pub enum Points {
 }
 
 /// One value of a device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PointConfig {
     /// Unique within the device.
     pub name: Arc<str>,
@@ -348,6 +363,8 @@ pub struct PointConfig {
     pub max: Option<f64>,
     /// A missing value is no fault of the line. Default false: the point then reads invalid.
     pub optional: bool,
+    /// How it is written; `None`: it isn't. Default none.
+    pub write: Option<WriteConfig>,
 }
 
 impl PointConfig {
@@ -371,6 +388,7 @@ impl PointConfig {
             min: None,
             max: None,
             optional: false,
+            write: None,
         }
     }
 }

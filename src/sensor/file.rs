@@ -5,9 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use regex::Regex;
-
-use super::config::{DecodeConfig, DeviceConfig, FramingConfig, LineEnd, PointConfig, Points};
+use super::config::{DecodeConfig, DeviceConfig, FramingConfig, LineEnd, Pattern, PointConfig, Points};
 use super::device::{Beginning, Device};
 use super::fault::{Faults, LineError};
 use super::port::{Notice, PortState, PortStatus};
@@ -16,7 +14,7 @@ use crate::reading::{Reading, Run};
 use crate::time::{BootId, Mono, Now};
 
 /// A `[[file]]`: files of the kernel's drivers, each a device of one value.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FileConfig {
     /// Unique among the sources.
     pub name: Arc<str>,
@@ -29,7 +27,7 @@ pub struct FileConfig {
     /// A read that takes longer is left alone.
     pub timeout: Duration,
     /// Finds the value in the file's text, in the group `value`.
-    pub pattern: Regex,
+    pub pattern: Pattern,
     /// What the value is.
     pub point: PointConfig,
     /// Without a good value for this long a device is stale.
@@ -174,6 +172,12 @@ impl FileSource {
         self.files.iter().filter_map(|file| file.device.deadline()).chain([until]).min()
     }
 
+    /// The source's name and the unit of its values, where the config says one.
+    #[must_use]
+    pub fn unit(&self) -> Option<(Arc<str>, Arc<str>)> {
+        Some((self.config.name.clone(), self.config.point.unit.clone()?))
+    }
+
     /// A snapshot, in the words of a port.
     #[must_use]
     pub fn status(&self, now: Now) -> PortStatus {
@@ -288,6 +292,7 @@ impl FileSource {
         }
         let config = DeviceConfig {
             poll: None,
+            commands: Vec::new(),
             name: name.clone(),
             port: self.config.name.clone(),
             framing: FramingConfig::Line { end: LineEnd::Any, bytes_max: FILE_BYTES_MAX },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::config::DeviceConfig;
 use super::decode::trim_nuls;
 use super::device::{Beginning, Device};
+use super::exchanges::Exchanges;
 use super::fault::{Faults, LineError};
 use super::framing::{Frame, Framer};
 use super::port::Output;
@@ -18,6 +19,8 @@ pub(super) struct Intake {
     devices: Vec<Device>,
     /// Of a port that several devices share.
     faults: Faults,
+    /// What the devices are told.
+    pub(super) exchanges: Exchanges,
 }
 
 /// Where a line stands after the opening of its port.
@@ -38,6 +41,7 @@ impl Intake {
         run: Run,
         boot: BootId,
     ) -> (Self, Vec<Framer>) {
+        let exchanges = Exchanges::new(&configs);
         let mut framers: Vec<Framer> = Vec::new();
         let mut devices = Vec::with_capacity(configs.len());
         for config in configs {
@@ -48,7 +52,7 @@ impl Intake {
             });
             devices.push(Device::new(config, lane, run, boot));
         }
-        (Self { devices, faults: Faults::new(port) }, framers)
+        (Self { devices, faults: Faults::new(port), exchanges }, framers)
     }
 
     pub(super) fn devices(&self) -> &[Device] {
@@ -84,6 +88,7 @@ impl Intake {
             Frame::BadCheck { frame, failure } => (frame, Err(LineError::Check(failure))),
             Frame::Fault { bytes, fault } => (bytes, Err(LineError::Codec(fault))),
             Frame::Skipped { expected: true, .. } => return false,
+            Frame::Skipped { bytes, .. } if self.exchanges.owns(now.mono, bytes) => return true,
             Frame::Skipped { bytes, expected: false } => {
                 self.blame(now.mono, &LineError::NoFrame { bytes: bytes.len() }, bytes, outputs);
                 return true;
@@ -93,7 +98,9 @@ impl Intake {
                 return true;
             }
         };
-        if let (Err(error), Place::Later) = (error, place) {
+        if let (Err(error), Place::Later) = (error, place)
+            && !self.exchanges.owns(now.mono, bytes)
+        {
             self.blame(now.mono, &error, bytes, outputs);
         }
         true
@@ -157,6 +164,7 @@ impl Intake {
         for device in &mut self.devices {
             outputs.extend(device.port_down().map(Output::Notice));
         }
+        self.exchanges.port_down(outputs);
     }
 
     /// Looks at the time.
@@ -164,5 +172,6 @@ impl Intake {
         for device in &mut self.devices {
             outputs.extend(device.tick(now).map(Output::Notice));
         }
+        self.exchanges.tick(now, outputs);
     }
 }

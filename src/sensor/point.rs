@@ -76,7 +76,6 @@ fn is_same(known: &RawValue, raw: &Raw<'_>) -> bool {
 
 /// The value that a device must get so that the point reads `value`: without offset and scale. `None` where that
 /// is no value of this point, or `map` has no raw value for it.
-#[cfg_attr(not(test), expect(dead_code, reason = "for points that are written"))]
 pub(super) fn raw_of(point: &PointConfig, value: &Value) -> Option<Raw<'static>> {
     if !point.map.is_empty() {
         let (raw, _) = point.map.iter().find(|(_, meaning)| meaning == value)?;

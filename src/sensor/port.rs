@@ -8,7 +8,8 @@ use super::config::{DeviceConfig, ExecConfig, PortConfig};
 use super::device::{Beginning, Device};
 use super::framing::Framer;
 use super::intake::{Intake, Place};
-use super::reopen::Reopen;
+use super::line::{Change, Line};
+use crate::command::{Command, CommandId, Outcome};
 use crate::reading::{Reading, Run};
 use crate::time::{BootId, Mono, Now, Timestamp};
 
@@ -35,6 +36,13 @@ pub enum Input<'a> {
         /// Why, for people.
         error: &'a str,
     },
+    /// Somebody else needs the line; the port is closed.
+    Borrowed {
+        /// Who, for people: "a scan".
+        by: &'a str,
+    },
+    /// Whoever had borrowed it has given it back.
+    Returned,
     /// The deadline has passed.
     Tick,
 }
@@ -48,6 +56,15 @@ pub enum Output {
     Reading(Reading),
     /// Log it, and publish health soon: a state changed.
     Notice(Notice),
+    /// Write this.
+    Send(Vec<u8>),
+    /// What came of a command.
+    Done {
+        /// Which.
+        id: CommandId,
+        /// What came of it.
+        outcome: Outcome,
+    },
 }
 
 /// A change of state that people want to know of; one per episode, not one per line.
@@ -59,6 +76,11 @@ pub enum Notice {
     PortDown {
         /// Why.
         error: String,
+    },
+    /// Somebody has borrowed the line; the port opens when it is given back.
+    PortLent {
+        /// Who.
+        by: String,
     },
     /// A device sends lines that can't be decoded. Told once per episode, which lasts until a good one comes 10 s
     /// or more after the last bad one.
@@ -99,6 +121,8 @@ pub enum PortState {
     Open,
     /// Down; the next attempt is due at the machine's deadline.
     Down,
+    /// Closed, since somebody else has borrowed the line.
+    Lent,
 }
 
 /// A snapshot for health and status.
@@ -112,7 +136,7 @@ pub struct PortStatus {
     pub state: PortState,
     /// Since when it is open, or since when it is not.
     pub since: Timestamp,
-    /// The last error while it is down.
+    /// The last error while it is down; who has it while it is lent.
     pub error: Option<String>,
     /// Bytes read since start.
     pub bytes: u64,
@@ -148,12 +172,6 @@ pub struct DeviceStatus {
 }
 
 /// The machine of one serial line.
-///
-/// ```text
-/// Opening ── Opened ──> Open ── Lost ──┐
-///    ^ └──── OpenFailed ──────────> Down
-///    └── Tick at the deadline, Appeared ┘
-/// ```
 #[derive(Debug)]
 pub struct Port {
     name: Arc<str>,
@@ -162,22 +180,10 @@ pub struct Port {
     begins_whole: bool,
     intake: Intake,
     lanes: Vec<Lane>,
-    state: State,
-    /// Since when it is open, or is not.
-    since: Mono,
-    error: Option<String>,
-    reopen: Reopen,
+    line: Line,
     bytes: u64,
-    lost: u64,
     /// Drained after each input; what one input's lines make.
     outputs: VecDeque<Output>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Opening,
-    Open,
-    Down { until: Mono },
 }
 
 /// The devices of a port that agree on what ends a line.
@@ -212,7 +218,16 @@ impl Port {
         seed: u64,
         now: Now,
     ) -> Self {
-        let port = Self::of(config.name.clone(), config.command.join(" "), devices, run, boot, seed, now);
+        // Without its arguments: a secret may be among them, and this is shown and logged.
+        let port = Self::of(
+            config.name.clone(),
+            config.command.first().cloned().unwrap_or_default(),
+            devices,
+            run,
+            boot,
+            seed,
+            now,
+        );
         Self { begins_whole: true, ..port }
     }
 
@@ -232,12 +247,8 @@ impl Port {
             begins_whole: false,
             intake,
             lanes: framers.into_iter().map(|framer| Lane { framer, place: None }).collect(),
-            state: State::Opening,
-            since: now.mono,
-            error: None,
-            reopen: Reopen::new(seed),
+            line: Line::new(seed, now.mono),
             bytes: 0,
-            lost: 0,
             outputs: VecDeque::from([Output::Open]),
         }
     }
@@ -247,29 +258,27 @@ impl Port {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         self.silence(now);
         self.intake.tick(now.mono, &mut self.outputs);
-        match (self.state, input) {
-            (State::Opening, Input::Opened) => self.opened(now.mono),
-            (State::Opening, Input::OpenFailed { error } | Input::Lost { error }) => {
-                self.down(now.mono, error)
+        match self.line.handle(now.mono, &input) {
+            Change::None => {}
+            Change::Open => self.outputs.push_back(Output::Open),
+            Change::Opened => self.opened(now.mono),
+            Change::Closed(notice) => {
+                self.outputs.extend(notice.map(Output::Notice));
+                self.intake.port_down(&mut self.outputs);
             }
-            (State::Open, Input::Bytes(bytes)) => self.read(now, bytes),
-            (State::Open, Input::Lost { error }) => {
-                self.lost = self.lost.saturating_add(1);
-                self.reopen.was_open(now.mono.since(self.since));
-                self.since = now.mono;
-                self.down(now.mono, error);
-            }
-            (State::Down { .. }, Input::Appeared) => {
-                self.reopen.begin_anew();
-                self.state = State::Opening;
-                self.outputs.push_back(Output::Open);
-            }
-            (State::Down { until }, Input::Tick) if until <= now.mono => {
-                self.state = State::Opening;
-                self.outputs.push_back(Output::Open);
-            }
-            _ => {}
         }
+        if let Input::Bytes(bytes) = input
+            && self.line.is_open()
+        {
+            self.read(now, bytes);
+        }
+    }
+
+    /// Carries out a command. What came of it comes as [`Output::Done`].
+    pub fn command(&mut self, now: Now, command: &Command) {
+        let why = || self.line.error().unwrap_or_else(|| "it is not open yet".to_owned());
+        let down = (!self.line.is_open()).then(why);
+        self.intake.exchanges.command(now.mono, command, down.as_deref(), &mut self.outputs);
     }
 
     /// The next thing to do, until `None`.
@@ -280,12 +289,11 @@ impl Port {
     /// When `Tick` is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        let reopen = match self.state {
-            State::Down { until } => Some(until),
-            State::Opening | State::Open => None,
-        };
+        let reopen = self.line.deadline();
         let silence = self.lanes.iter().filter_map(|lane| lane.framer.deadline());
-        self.intake.devices().iter().filter_map(Device::deadline).chain(reopen).chain(silence).min()
+        let exchange = self.intake.exchanges.deadline();
+        let devices = self.intake.devices().iter().filter_map(Device::deadline);
+        devices.chain(reopen).chain(silence).chain(exchange).min()
     }
 
     /// A snapshot.
@@ -294,25 +302,17 @@ impl Port {
         PortStatus {
             name: self.name.clone(),
             path: self.path.clone(),
-            state: match self.state {
-                State::Opening => PortState::Opening,
-                State::Open => PortState::Open,
-                State::Down { .. } => PortState::Down,
-            },
-            // From the monotonic clock: right also where the wall clock stepped since.
-            since: now.wall.minus(now.mono.since(self.since)),
-            error: self.error.clone(),
+            state: self.line.state(),
+            since: self.line.since_wall(now),
+            error: self.line.error(),
             bytes: self.bytes,
             bad_lines: self.intake.bad_lines(),
-            lost: self.lost,
+            lost: self.line.lost(),
             devices: self.intake.devices().iter().map(|device| device.status(now.mono)).collect(),
         }
     }
 
     fn opened(&mut self, now: Mono) {
-        self.state = State::Open;
-        self.since = now;
-        self.error = None;
         for lane in &mut self.lanes {
             lane.framer.reset();
             lane.place = None;
@@ -323,20 +323,13 @@ impl Port {
         self.outputs.push_back(Output::Notice(Notice::PortOpened));
     }
 
-    fn down(&mut self, now: Mono, error: &str) {
-        self.state = State::Down { until: now + self.reopen.wait() };
-        if self.error.replace(error.to_owned()).is_none() {
-            self.outputs.push_back(Output::Notice(Notice::PortDown { error: error.to_owned() }));
-        }
-        self.intake.port_down(&mut self.outputs);
-    }
-
     fn read(&mut self, now: Now, bytes: &[u8]) {
         self.bytes = self.bytes.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if bytes.is_empty() {
             return;
         }
-        let quiet = self.begins_whole || now.mono.since(self.since) >= QUIET_BEFORE_LINE;
+        self.intake.exchanges.heard(now.mono, bytes, &mut self.outputs);
+        let quiet = self.begins_whole || now.mono.since(self.line.since()) >= QUIET_BEFORE_LINE;
         let beginning = if quiet { Beginning::Seen } else { Beginning::Unseen };
         let Self { intake, lanes, outputs, .. } = self;
         for (index, Lane { framer, place }) in lanes.iter_mut().enumerate() {

@@ -25,9 +25,13 @@ const LOCK: &str = "lock";
 /// The folder in the data directory that `fieldgate cert` keeps the authority in.
 pub const CERTIFICATES: &str = "tls";
 
+/// The folder in the data directory that earlier configs are kept in.
+pub const CONFIG_HISTORY: &str = "config-history";
+
 /// Names that may lie in a directory that has no marker yet: a creation that was cut short, what ext4 puts into the
-/// root of a file system, and the authority, which may be made before the gateway first runs.
-const NOT_FOREIGN: [&str; 3] = ["fieldgate.store.new", "lost+found", CERTIFICATES];
+/// root of a file system, and the authority and what was provisioned, which may be there before the gateway first runs.
+const NOT_FOREIGN: [&str; 6] =
+    ["fieldgate.store.new", "lost+found", CERTIFICATES, CONFIG_HISTORY, "web", "provisioned.json"];
 
 /// How many foreign names an error tells.
 const NAMES_TOLD: usize = 3;
@@ -103,6 +107,12 @@ pub(super) fn claim_existing(dir: &Path) -> Result<DirLock, StoreError> {
 pub(super) fn is_ours(dir: &Path) -> Result<(), StoreError> {
     let marker = dir.join(MARKER);
     check_marker(dir, &std::fs::read(&marker).map_err(StoreError::io("find", &marker))?, LAYOUT).map(drop)
+}
+
+/// Whether a directory has another program's files: then nothing is to be put among them.
+#[must_use]
+pub fn is_foreign(dir: &Path) -> bool {
+    !dir.join(MARKER).exists() && matches!(check_empty(dir), Err(StoreError::Foreign { .. }))
 }
 
 /// Which layout it is.

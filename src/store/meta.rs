@@ -59,6 +59,16 @@ impl Meta {
     }
 }
 
+/// Gives the store a new instance, on disk in both slots; the start counter goes on.
+///
+/// # Errors
+/// [`StoreError::Io`]: the old one stays.
+pub(super) fn renew(dir: &Path, run: Run) -> Result<String, StoreError> {
+    let instance = fastrand::u64(..);
+    SlotFile::create(dir, META, &[instance.to_be_bytes(), run.0.to_be_bytes()].concat())?;
+    Ok(format!("{instance:016x}"))
+}
+
 /// How far an outbox is, as persisted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {

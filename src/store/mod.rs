@@ -23,6 +23,7 @@
 //!            running, suspect                  how the last run ended: see `unclean.rs`
 //!            ballast                           given up where the disk is full: see `space.rs`
 //!            meta                              instance and start counter, in two slots
+//!            note-machine                      where it was made: see `Store::settle_on`
 //!            outbox-<upstream>/…                the default stream's; outbox-<upstream>%2F<stream>/… another one's:
 //!            outbox-<name>/cursor              what upstream has acknowledged, in two slots
 //!                          beyond              what it has acknowledged out of turn behind that, in two slots
@@ -68,7 +69,7 @@ pub use bounds::{Alarm, Bounds, Full};
 use bytes::Bytes;
 pub use error::StoreError;
 pub use kept::{KEPT_BYTES_MAX, Kept, KeptValue};
-pub use lock::CERTIFICATES;
+pub use lock::{CERTIFICATES, CONFIG_HISTORY, is_foreign};
 use outbox::Outbox;
 use space::Room;
 use state::StateStore;
@@ -225,6 +226,23 @@ impl Store {
         &self.instance
     }
 
+    /// Tells the store on which machine it is. One that was made on another, as on a copied card, gets an instance of its
+    /// own, so that receivers don't take two gateways for one; it returns what that machine was called.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: it is told again at the next start.
+    pub fn settle_on(&mut self, machine: &str) -> Result<Option<String>, StoreError> {
+        let before = note::read(&self.dir, MACHINE).and_then(|name| String::from_utf8(name).ok());
+        if before.as_deref() == Some(machine) {
+            return Ok(None);
+        }
+        if before.is_some() {
+            self.instance = meta::renew(&self.dir, self.run)?;
+        }
+        note::write(&self.dir, MACHINE, machine.as_bytes())?;
+        Ok(before)
+    }
+
     /// The data directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -261,6 +279,20 @@ impl Store {
         self.outboxes.insert(id, outbox);
         self.make_ballast();
         Ok(state)
+    }
+
+    /// Closes an outbox; what is in it stays on disk.
+    pub fn close_outbox(&mut self, id: OutboxId) {
+        drop(self.outboxes.remove(&id));
+    }
+
+    /// Gives an open outbox other bounds. They hold from the next commit on.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn set_bounds(&mut self, id: OutboxId, bounds: Bounds) -> Result<(), StoreError> {
+        let most = self.config.outbox_bytes_max;
+        self.with_ballast(|store| store.outbox(id)?.set_bounds(bounds, most))
     }
 
     /// What was open when the last run ended without closing the store; nothing after a clean stop. It should be looked
@@ -525,6 +557,9 @@ impl Store {
 }
 
 const OUTBOX_PREFIX: &str = "outbox-";
+
+/// The note that names the machine.
+const MACHINE: &str = "machine";
 
 /// How often it is seen to that there is ballast, in milliseconds.
 const BALLAST_EVERY_MS: u64 = 60_000;

@@ -87,7 +87,7 @@ fn fault_53_many_retained_messages_for_many_subscribers_stall_nobody() {
 
 #[test]
 fn fault_54_retained_messages_have_a_bound() {
-    for (limits, kept) in [("retained_messages_max = 10", 10), ("retained_max = \"600 B\"", 5)] {
+    for (limits, kept) in [("retained_messages_max = 10", 10), ("retained_max = \"600 B\"", 6)] {
         let lan = Lan::start(limits);
         let mut publisher = lan.join(V::V5, "publisher");
         let mut live = lan.join(V::V5, "live");

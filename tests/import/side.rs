@@ -137,7 +137,7 @@ impl Side {
         Process::run_well("fieldgate check", fieldgate().arg("check").arg(site.config()));
         let gateway = Gateway::new("");
         let own = format!(
-            "[time]\ntrust = \"always\"\n[gateway]\nid = \"gw\"\ndata_dir = {:?}\ncontrol_socket = {:?}\n",
+            "[web]\nenabled = false\n[time]\ntrust = \"always\"\n[gateway]\nid = \"gw\"\ndata_dir = {:?}\ncontrol_socket = {:?}\n",
             gateway.data_dir(),
             gateway.socket()
         );

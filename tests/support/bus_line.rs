@@ -139,6 +139,7 @@ impl Carrier {
 fn request_len(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         1..=6 => Some(8),
+        0x2b => Some(7),
         _ => bytes.get(6).map(|count| 9 + usize::from(*count)),
     }
 }

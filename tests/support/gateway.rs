@@ -22,6 +22,8 @@ pub struct Gateway {
     environment: Vec<(String, String)>,
     /// The size of the disk that its data are on, if it has one of its own.
     disk: Option<&'static str>,
+    /// The words of a command that starts it.
+    wrapper: Vec<String>,
     pub lan_port: u16,
     pub dir: TempDir,
 }
@@ -34,7 +36,8 @@ impl Gateway {
     pub fn new(rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (lan_port, logs, environment) = (free_port(), String::new(), Vec::new());
-        let gateway = Self { dir, lan_port, process: None, logs, environment, disk: None };
+        let gateway =
+            Self { dir, lan_port, process: None, logs, environment, disk: None, wrapper: Vec::new() };
         gateway.configure(rest);
         gateway
     }
@@ -49,11 +52,13 @@ impl Gateway {
     /// Writes the config anew.
     pub fn configure(&self, rest: &str) {
         let text = format!(
-            "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\ncontrol_socket = \"{}\"\n\n[time]\ntrust = \"always\"\n\n\
+            "[gateway]\nid = \"{}\"\ndata_dir = \"{}\"\ncontrol_socket = \"{}\"\n{}[time]\ntrust = \"always\"\n\
              [[broker.listener]]\nbind = \"127.0.0.1:{}\"\n\n{rest}",
             Self::ID,
             self.data_dir().display(),
             self.socket().display(),
+            // Tests run side by side, and its address is one. The rest begins with keys of the listener.
+            if rest.contains("[web]") { "\n\n" } else { "[web]\nenabled = false\n" },
             self.lan_port,
         );
         std::fs::write(self.config(), text).unwrap();
@@ -67,6 +72,11 @@ impl Gateway {
     /// Gives it a disk of its own of that size for the next start, gone when it ends.
     pub fn set_disk(&mut self, size: &'static str) {
         self.disk = Some(size);
+    }
+
+    /// Has it started by a command, as its last words, for the next start.
+    pub fn set_wrapper(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
     }
 
     /// The data directory as the gateway sees it, which may be on a disk of its own.
@@ -119,6 +129,11 @@ impl Gateway {
                 command.args(["--user", "--map-root-user"]);
             }
             command.args(["--mount", "sh", "-c", mount, "sh", size]).arg(self.data_dir()).arg(program);
+        }
+        if let Some((first, words)) = self.wrapper.split_first() {
+            let program = command.get_program().to_owned();
+            command = Command::new(first);
+            command.args(words).arg(program);
         }
         command.arg("run").arg("--config").arg(self.config()).envs(self.environment.iter().cloned());
         self.process = Some(Process::start("fieldgate", &mut command));

@@ -5,7 +5,9 @@
 
 mod bus_line;
 mod certificates;
+mod cgroup;
 mod gateway;
+pub mod http;
 mod mosquitto;
 mod process;
 mod proxy;
@@ -21,12 +23,13 @@ use std::time::{Duration, Instant};
 
 pub use bus_line::{BusLine, Habit};
 pub use certificates::{Certificates, Issued};
+pub use cgroup::Cgroup;
 pub use gateway::{Gateway, fieldgate, find, json_device, upstream};
 pub use mosquitto::{Mosquitto, Received, Tap, client, program, publish, publish_with, received};
 pub use process::Process;
 pub use proxy::{Cut, Proxy, Weather};
 pub use pty::{Player, Pty};
-pub use python::Python;
+pub use python::{Python, checker};
 pub use relay::Relay;
 pub use tls_server::TlsServer;
 pub use wire::{Hello, Wire};

@@ -75,6 +75,11 @@ impl Pty {
         format!("{:?} {:?} {:?}", modes.local_modes, modes.input_modes, modes.output_modes)
     }
 
+    /// The rate that whoever has it open has set.
+    pub fn baud(&self) -> u32 {
+        tcgetattr(&*self.slave).unwrap().output_speed()
+    }
+
     /// What was written to it, or echoed, since the last time.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.taken()).into_owned()

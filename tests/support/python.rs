@@ -1,9 +1,18 @@
-//! Python scripts with paho-mqtt, the client library that most people at the other end use, and with pymodbus.
+//! Python scripts with paho-mqtt, the client library that most people at the other end use, and with pymodbus; and programs
+//! that Python's packages bring.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Process;
+
+/// A program that checks what is shipped: of the environment that has them.
+pub fn checker(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let program = target.join("venv-yocto/bin").join(name);
+    assert!(program.exists(), "{} is missing; tests/install-peers makes it", program.display());
+    program
+}
 
 /// A Python with one generation of paho-mqtt, or with pymodbus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ pub(super) fn wrong(words: &str) -> Failure {
     Failure::theirs(words, ReasonCode::ProtocolError)
 }
 
-pub(super) fn with_reason(what: &str, reason: ReasonCode, properties: Properties<'_>) -> String {
+pub(in crate::bridge) fn with_reason(what: &str, reason: ReasonCode, properties: Properties<'_>) -> String {
     let words = reason.words();
     match properties.string(PropertyId::ReasonString) {
         Some(said) => format!("{what}: {words} (\u{201c}{}\u{201d})", said.escape_debug()),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::backoff::WAIT_MIN;
+use super::super::config::Config;
 use super::super::outputs::Outputs;
 use super::failure::Failure;
-use super::{Event, Link};
+use super::{Event, Link, State};
 use crate::mqtt::ReasonCode;
 use crate::time::Now;
 
@@ -33,6 +34,48 @@ impl Link {
         let farewell = Some(ReasonCode::DisconnectWithWillMessage);
         let words = "our certificate is about to end: connecting with its successor";
         self.fail(now, Failure { moves: true, farewell, ..Failure::ours(words) }, out, events);
+    }
+
+    /// Ends whatever there is, for a connection with other settings.
+    pub(in crate::bridge) fn leave_for_others(
+        &mut self,
+        now: Now,
+        out: &mut Outputs,
+        events: &mut Vec<Event>,
+    ) {
+        match self.state {
+            State::Online { .. } => {
+                // The next one may be to another broker, so the will has to say on this one that we left.
+                let farewell = Some(ReasonCode::DisconnectWithWillMessage);
+                let words = "its settings have changed: connecting with the new ones";
+                self.fail(now, Failure { moves: true, farewell, ..Failure::ours(words) }, out, events);
+            }
+            State::Opening { .. } | State::Greeting { .. } => {
+                self.clean_next |= matches!(self.state, State::Greeting { clean: true, .. });
+                out.forget_bytes();
+                out.close();
+            }
+            State::Waiting { .. } | State::Idle | State::Ended | State::Stopped => {}
+        }
+    }
+
+    /// Begins with other settings: what was learnt of upstream is forgotten, since it may be another one.
+    pub(in crate::bridge) fn begin_with(&mut self, config: Arc<Config>, now: Now) {
+        let seed = self.backoff.seed();
+        *self = Self {
+            connections: self.connections,
+            since: self.since,
+            away_since: self.away_since,
+            was_online: self.was_online,
+            clean_next: self.clean_next,
+            error: self.error.take(),
+            ..Self::new(config, seed, now)
+        };
+    }
+
+    /// Takes settings that no connection depends on.
+    pub(in crate::bridge) fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
     }
 
     /// How long to wait before the next attempt. A round of all addresses is tried without waiting; two rounds begin

@@ -22,6 +22,7 @@ mod homes;
 mod hostile;
 mod keeping;
 mod limits;
+mod looking;
 mod offers;
 mod pace;
 mod persistence;

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use rustls::pki_types::DnsName;
-
 use crate::io::certificate_name;
+use crate::io::own_names::is_dns_name;
+pub(super) use crate::io::own_names::{host_name, own};
 use crate::limits::CERTIFICATE_NAMES_MAX;
 
 /// The longest common name, in characters (X.520: ub-common-name).
@@ -56,46 +56,6 @@ pub(super) fn listener(given: &[String]) -> Result<Vec<String>, String> {
         return Err(format!("{} names; a certificate takes at most {CERTIFICATE_NAMES_MAX}", names.len()));
     }
     Ok(names)
-}
-
-fn is_dns_name(name: &str) -> bool {
-    let name = name.strip_prefix("*.").unwrap_or(name);
-    name.len() <= 253 && !name.ends_with('.') && DnsName::try_from(name).is_ok()
-}
-
-/// What this machine is called on its networks: its name, its name in mDNS, its addresses, localhost.
-pub(super) fn own() -> Vec<String> {
-    let host = host_name();
-    let mut names = Vec::new();
-    if is_dns_name(&host) {
-        names.push(host.to_ascii_lowercase());
-        if !host.contains('.') {
-            names.push(format!("{}.local", host.to_ascii_lowercase()));
-        }
-    }
-    names.push("localhost".to_owned());
-    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()
-        .unwrap_or_default()
-        .iter()
-        .map(if_addrs::Interface::ip)
-        // A link-local address of IPv6 is only reached with its interface's name, which no certificate can have.
-        .filter(|address| !matches!(address, IpAddr::V6(six) if six.is_unicast_link_local()))
-        .collect();
-    addresses.sort_by_key(|address| (address.is_loopback(), address.is_ipv6()));
-    addresses.truncate(CERTIFICATE_NAMES_MAX.saturating_sub(names.len()));
-    names.extend(addresses.iter().map(IpAddr::to_string));
-    let mut unique: Vec<String> = Vec::new();
-    for name in names {
-        if !unique.contains(&name) {
-            unique.push(name);
-        }
-    }
-    unique
-}
-
-/// What the kernel calls this machine.
-pub(super) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

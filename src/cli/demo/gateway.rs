@@ -46,7 +46,7 @@ impl Gateway {
                     let _ = stopping.await;
                 };
                 // Nobody listens any more if the demo gave up.
-                let _ = end.send(app::run(config, None, None, stop));
+                let _ = end.send(app::run(config, None, None, stop).map(drop));
             })
             .map_err(|error| format!("can't start the gateway: {error}"))?;
         let status = Rc::new(RefCell::new(Err("the gateway is starting".to_owned())));

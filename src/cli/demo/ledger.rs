@@ -15,6 +15,8 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Account {
     written: u64,
+    /// Nothing is written; the highest number that was seen counts.
+    is_by_numbers: bool,
     runs: BTreeMap<Run, Seen>,
     duplicates: u64,
 }
@@ -34,6 +36,12 @@ impl Ledger {
         Self { devices: devices.into_iter().map(|device| (device, Account::default())).collect() }
     }
 
+    /// Devices of which nobody knows what they sent, since the gateway asks or counts by itself: their numbers say it.
+    pub(super) fn count_by_numbers(&mut self, devices: impl IntoIterator<Item = &'static str>) {
+        let account = || Account { is_by_numbers: true, ..Account::default() };
+        self.devices.extend(devices.into_iter().map(|device| (device, account())));
+    }
+
     /// A sensor sent a whole line.
     pub(super) fn wrote(&mut self, device: &str) {
         if let Some(account) = self.devices.get_mut(device) {
@@ -51,7 +59,7 @@ impl Ledger {
 
     /// Lines sent.
     pub(super) fn readings(&self) -> u64 {
-        self.devices.values().map(|account| account.written).sum()
+        self.devices.values().map(Account::taken).sum()
     }
 
     /// Distinct readings seen.
@@ -71,6 +79,13 @@ impl Ledger {
 }
 
 impl Account {
+    fn taken(&self) -> u64 {
+        if !self.is_by_numbers {
+            return self.written;
+        }
+        self.runs.values().map(|seen| seen.count().saturating_add(seen.gaps())).sum()
+    }
+
     fn distinct(&self) -> u64 {
         self.runs.values().map(Seen::count).sum()
     }
@@ -125,6 +140,17 @@ mod tests {
         }
         assert_eq!((ledger.delivered(), ledger.missing(), ledger.duplicates()), expected, "{seen:?}");
         assert_eq!(ledger.readings(), written.iter().sum::<u64>());
+    }
+
+    #[test]
+    fn what_is_counted_by_its_numbers_lacks_what_its_gaps_say() {
+        let mut ledger = Ledger::new([]);
+        ledger.count_by_numbers(["m"]);
+        for number in ["3-1", "3-2", "3-5", "3-5"] {
+            ledger.saw("m", parse_seq(number).unwrap());
+        }
+        let counted = (ledger.readings(), ledger.delivered(), ledger.missing(), ledger.duplicates());
+        assert_eq!(counted, (5, 3, 2, 1));
     }
 
     #[test]

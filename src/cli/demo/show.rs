@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,14 +15,16 @@ use super::ledger::Ledger;
 use super::link::Link;
 use super::outage::Outages;
 use super::screen::{Screen, View, tenths};
-use super::sensors::{Line, SENSORS};
+use super::sensors::{Line, SENSORS, Sensor, Source};
+use super::signals::{Event, Signals};
 use super::subscriber::Subscriber;
 use super::terminal::{Key, Keys};
 use super::upstream::Upstream;
 use super::workspace::Workspace;
-use super::{Plan, Summary};
+use super::{Plan, Summary, pulses};
 use crate::cli::check;
 use crate::cli::status::{list, word};
+use crate::sensor::DeviceConfig;
 
 /// How often keys, plan and screen are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -55,7 +57,7 @@ struct Show {
     subscriber: Subscriber,
     link: Link,
     upstream: Upstream,
-    lines: Vec<Rc<Line>>,
+    lines: Vec<(Rc<Line>, DeviceConfig)>,
     ledger: Rc<RefCell<Ledger>>,
     outages: Outages,
     keys: Option<Keys>,
@@ -71,7 +73,7 @@ pub(super) async fn run(plan: &Plan, json: bool, workspace: &Workspace) -> Resul
     let mut show = Show::start(plan, json, workspace).await?;
     if show.is_ready().await? {
         show.introduce(workspace);
-        show.perform().await?;
+        show.perform(workspace.socket_path()).await?;
     }
     show.close().await
 }
@@ -80,7 +82,11 @@ impl Show {
     async fn start(plan: &Plan, json: bool, workspace: &Workspace) -> Result<Self, String> {
         // First of all, so that no signal ends the process with the folder left behind.
         let signals = Signals::new()?;
-        let ledger = Rc::new(RefCell::new(Ledger::new(SENSORS.iter().map(|sensor| sensor.name))));
+        let (asked, send): (Vec<&Sensor>, Vec<&Sensor>) =
+            SENSORS.iter().partition(|sensor| sensor.source == Source::Asked);
+        let mut ledger = Ledger::new(send.iter().map(|sensor| sensor.name));
+        ledger.count_by_numbers(asked.iter().map(|sensor| sensor.name).chain([pulses::NAME]));
+        let ledger = Rc::new(RefCell::new(ledger));
         let upstream = Upstream::start().await?;
         let subscriber = Subscriber::start(upstream.address(), ledger.clone()).await?;
         let link = Link::open(upstream.address())?;
@@ -88,14 +94,16 @@ impl Show {
         // Nobody is to connect to a demo that prints nothing.
         let listener = if json { SocketAddr::from((Ipv4Addr::LOCALHOST, 0)) } else { lan_address() };
         let path = workspace.write_config(&lines, listener, link.address())?;
-        let gateway = Gateway::start(check::load(&path)?)?;
+        let config = check::load(&path)?;
+        let lines = lines.into_iter().map(Rc::new).zip(config.devices.iter().cloned()).collect();
+        let gateway = Gateway::start(config)?;
         Ok(Self {
             plan: *plan,
             gateway,
             subscriber,
             link,
             upstream,
-            lines: lines.into_iter().map(Rc::new).collect(),
+            lines,
             ledger,
             outages: Outages::default(),
             keys: if json { None } else { Keys::open() },
@@ -141,10 +149,13 @@ impl Show {
     }
 
     /// Plays the recordings, then waits until everything has arrived.
-    async fn perform(&mut self) -> Result<(), String> {
+    async fn perform(&mut self, socket: PathBuf) -> Result<(), String> {
         let (stop, stopping) = watch::channel(false);
-        let play = |line: &Rc<Line>| line.clone().play(self.ledger.clone(), stopping.clone());
-        let players: Vec<_> = self.lines.iter().map(play).collect();
+        let play = |(line, config): &(Rc<Line>, DeviceConfig)| {
+            line.clone().play(config.clone(), self.ledger.clone(), stopping.clone())
+        };
+        let mut players: Vec<_> = self.lines.iter().map(play).collect();
+        players.push(pulses::play(socket, stopping.clone()));
         let played = self.play().await;
         stop.send_replace(true);
         let stopped = stop_players(players).await;
@@ -160,11 +171,12 @@ impl Show {
         let lan = list(&status, "listeners").next().map_or("-", |listener| word(listener, "address"));
         let lan = lan.rsplit(':').next().unwrap_or_default();
         let mut text = String::from(
-            "fieldgate demo: three sensors on pseudo-terminals, the gateway, and an upstream broker.\n\n",
+            "fieldgate demo: sensors, meters and a GPIO line, simulated; the gateway; an upstream broker.\n\n",
         );
-        for line in &self.lines {
+        for (line, _) in &self.lines {
             text.push_str(&format!("  {:<10} {}: {}\n", line.sensor.name, line.path, line.sensor.what));
         }
+        text.push_str(&format!("  {:<10} {}\n", pulses::NAME, pulses::WHAT));
         text.push_str(&format!(
             "\nTry, in another terminal:\n\
              \x20 mosquitto_sub -h 127.0.0.1 -p {lan} -t 'fieldgate/#' -v     what the LAN sees\n\
@@ -306,45 +318,6 @@ enum Waited {
     Late(Result<Json, String>),
     /// Someone ended the demo.
     Ended,
-}
-
-/// What ends the demo from outside, and what wakes it.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    continued: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, String> {
-        let open = |kind| signal(kind).map_err(|error| format!("can't wait for signals: {error}"));
-        Ok(Self {
-            interrupt: open(SignalKind::interrupt())?,
-            terminate: open(SignalKind::terminate())?,
-            hangup: open(SignalKind::hangup())?,
-            continued: open(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?,
-        })
-    }
-
-    /// Cancel safe.
-    async fn next(&mut self) -> Event {
-        tokio::select! {
-            _ = self.interrupt.recv() => Event::End,
-            _ = self.terminate.recv() => Event::End,
-            _ = self.hangup.recv() => Event::End,
-            _ = self.continued.recv() => Event::Continued,
-        }
-    }
-}
-
-/// What a signal means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Event {
-    /// The demo ends.
-    End,
-    /// The job was stopped and goes on; the shell had the terminal meanwhile.
-    Continued,
 }
 
 fn lan_address() -> SocketAddr {

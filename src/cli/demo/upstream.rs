@@ -15,6 +15,7 @@ use crate::io::listener::ListenerStatus;
 use crate::io::mailbox::Mailbox;
 use crate::io::panics::Panics;
 use crate::io::shard::{self, FromBroker, ToBroker};
+use crate::io::supervisor::Beat;
 use crate::limits::{CONNECTIONS_REFUSED_AT_ONCE_MAX, HANDOVER_BYTES_MAX};
 
 /// The thread must listen within this.
@@ -57,11 +58,17 @@ impl Upstream {
         };
         let (inbox, outbox) =
             (Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)), Arc::new(Mailbox::new(HANDOVER_BYTES_MAX)));
-        let listening =
-            ListenerStatus { name: name.clone(), address: Bind::Tcp(bind), error: None, dates: Vec::new() };
+        let listening = ListenerStatus {
+            name: name.clone(),
+            address: Bind::Tcp(bind),
+            transport: "TCP",
+            error: None,
+            dates: Vec::new(),
+        };
         let status = Arc::new(Mutex::new(vec![listening]));
         let setup = shard::Setup {
             panics: Arc::new(Panics::new()),
+            beat: Beat::unwatched("demo"),
             connections_max: config.connections_max + CONNECTIONS_REFUSED_AT_ONCE_MAX,
             out_buffer_bytes_max: config.out_buffer_bytes_max,
             sys_interval: Duration::ZERO,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use super::pulses;
 use super::sensors::Line;
 
 /// The longest path of the folder: what is left of the 108 bytes that a Unix socket's address has (unix(7)).
@@ -95,7 +96,7 @@ impl Workspace {
         let socket = quoted(&self.socket_path().to_string_lossy());
         let mut text = format!(
             "# Written by `fieldgate demo`.\n\n\
-             [gateway]\nid = \"demo\"\nsite = \"fieldgate demo\"\ndata_dir = {data_dir}\ncontrol_socket = {socket}\n"
+             [web]\nenabled = false\n\n[gateway]\nid = \"demo\"\nsite = \"fieldgate demo\"\ndata_dir = {data_dir}\ncontrol_socket = {socket}\n"
         );
         for line in lines {
             let name = quoted(line.sensor.name);
@@ -110,6 +111,7 @@ impl Workspace {
                 device = line.sensor.device,
             );
         }
+        let _ = write!(text, "\n# {}\n[[gpio]]\n{}", pulses::WHAT, pulses::CONFIG);
         let _ = write!(
             text,
             "\n[[broker.listener]]\nbind = \"{listener}\"\n\n\

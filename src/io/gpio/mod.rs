@@ -2,19 +2,23 @@
 //! what must outlive the process. One small interface (`Wire`), three ways to work a line: `cdev`, `pi`, [`sim`].
 
 mod cdev;
+mod change;
 mod pi;
 pub mod sim;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use change::Changing;
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::commands::CommandDesk;
+use super::links::Links;
 use super::readings::Readings;
 use super::upstream::SharedBridge;
 use crate::bridge::LinkState;
@@ -23,6 +27,7 @@ use crate::gpio::{BackendName, Bank, Cause, Edge, Found, GpioConfig, Input, Noti
 use crate::store::{Kept, KeptValue};
 
 pub use cdev::{ChipInfo, LineInfo, list};
+pub use change::Change;
 pub use sim::Sim;
 
 /// Changes that wait to be taken. At the bound the kernel's own buffer fills, then loses the oldest, which its sequence
@@ -67,10 +72,10 @@ struct Reports {
 /// What the task is started with.
 #[derive(Debug)]
 pub struct Setup {
-    /// The lines, in the order of the machine's.
-    pub configs: Vec<GpioConfig>,
-    /// What each keeps on disk; `None` where it can't.
-    pub kept: Vec<Option<Kept>>,
+    /// The lines, in the order of the machine's, with what each keeps on disk; `None` where it can't.
+    pub lines: Vec<(GpioConfig, Option<Kept>)>,
+    /// Where the store is.
+    pub data_dir: PathBuf,
     /// The machine. Never borrowed across an await.
     pub bank: Rc<RefCell<Bank>>,
     /// The lines of the backend `sim`.
@@ -79,10 +84,12 @@ pub struct Setup {
     pub desk: Rc<CommandDesk>,
     /// The commands.
     pub commands: mpsc::UnboundedReceiver<Command>,
+    /// Other lines while the gateway runs.
+    pub changes: mpsc::UnboundedReceiver<Change>,
     /// Where readings go.
     pub readings: Rc<Readings>,
     /// To see whether any is online.
-    pub bridges: Vec<SharedBridge>,
+    pub links: Rc<Links>,
     /// The clocks.
     pub clock: Clock,
     /// Rung when health should be published soon.
@@ -91,7 +98,7 @@ pub struct Setup {
     pub stop: watch::Receiver<bool>,
 }
 
-/// Opens what a line keeps on disk. Blocks; only while the gateway starts.
+/// Opens what a line keeps on disk. Blocks.
 #[must_use]
 pub fn open_kept(data_dir: &Path, config: &GpioConfig) -> (Option<Kept>, Found) {
     if !config.mode.is_kept() {
@@ -108,53 +115,64 @@ pub fn open_kept(data_dir: &Path, config: &GpioConfig) -> (Option<Kept>, Found) 
 /// A value on its way back from the disk.
 type Written = (usize, Kept, Result<(), String>);
 
+/// A line as this task works it.
+struct Place {
+    config: GpioConfig,
+    kept: Option<Kept>,
+    /// What was last to be kept.
+    last: Option<Vec<u8>>,
+    wire: Option<Box<dyn Wire>>,
+    generation: u64,
+    /// It has done all that it does at its end.
+    stopped: bool,
+}
+
+impl Place {
+    const fn new(config: GpioConfig, kept: Option<Kept>) -> Self {
+        Self { config, kept, last: None, wire: None, generation: 0, stopped: false }
+    }
+}
+
 struct Task {
     setup: Setup,
-    wires: Vec<Option<Box<dyn Wire>>>,
+    /// By their numbers.
+    places: HashMap<usize, Place>,
     generation: u64,
     reports: mpsc::Sender<(usize, u64, Event)>,
-    generations: Vec<u64>,
     written: mpsc::UnboundedSender<Written>,
-    /// Lines that have done all that they do at the end.
-    stopped: usize,
 }
 
 /// Runs until the gateway stops.
-pub async fn run(setup: Setup) {
+pub async fn run(mut setup: Setup) {
     let (reports, mut events) = mpsc::channel(EDGES_WAITING_MAX);
     let (written, mut writes) = mpsc::unbounded_channel();
-    let lines = setup.configs.len();
     let mut stop = setup.stop.clone();
-    let mut task = Task {
-        wires: (0..lines).map(|_| None).collect(),
-        generations: vec![0; lines],
-        generation: 0,
-        reports,
-        written,
-        stopped: 0,
-        setup,
-    };
-    let watches = task.setup.bank.borrow().watches_upstreams();
+    let lines = std::mem::take(&mut setup.lines).into_iter();
+    let places = lines.map(|(config, kept)| Place::new(config, kept)).enumerate().collect();
+    let mut task = Task { places, generation: 0, reports, written, setup };
     let mut looks = tokio::time::interval(LOOK_AT_UPSTREAMS);
     let mut end = None;
-    while task.stopped < lines {
+    let mut changing: Option<Changing> = None;
+    loop {
         task.carry_out();
-        if task.stopped >= lines {
+        if end.is_some() && task.places.values().all(|place| place.stopped) {
             break;
         }
+        if let Some(next) = changing.take() {
+            changing = task.go_on(next);
+        }
+        let watches = task.setup.bank.borrow().watches_upstreams();
         let now = task.setup.clock.now().mono;
         let deadline = task.setup.bank.borrow().next_deadline().map(|deadline| deadline.since(now));
-        let at_end = async {
-            match end {
-                Some(end) => tokio::time::sleep_until(end).await,
-                None => std::future::pending().await,
-            }
-        };
         // All branches are cancel safe: what was not received is there the next time.
         tokio::select! {
             Some((line, generation, event)) = events.recv() => task.event(line, generation, event),
             Some(command) = task.setup.commands.recv() => task.command(&command),
             Some((line, kept, result)) = writes.recv() => task.kept(line, kept, result),
+            Some(change) = task.setup.changes.recv(), if changing.is_none() && end.is_none() => {
+                changing = Some(task.begin(change));
+            }
+            () = change::progress(&mut changing) => {}
             () = tokio::time::sleep(deadline.unwrap_or_default()), if deadline.is_some() => {
                 let now = task.setup.clock.now();
                 task.setup.bank.borrow_mut().tick(now);
@@ -165,11 +183,18 @@ pub async fn run(setup: Setup) {
                 let now = task.setup.clock.now();
                 task.setup.bank.borrow_mut().handle_all(now, || Input::Stop);
             }
-            () = at_end => {
+            () = sleep_until(end) => {
                 error!("stopped before all totals of counters were on disk");
                 break;
             }
         }
+    }
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -179,7 +204,7 @@ impl Task {
     }
 
     fn event(&mut self, line: usize, generation: u64, event: Event) {
-        if self.generations.get(line) != Some(&generation) {
+        if self.places.get(&line).is_none_or(|place| place.generation != generation) {
             return;
         }
         match event {
@@ -189,8 +214,8 @@ impl Task {
     }
 
     fn lose(&mut self, line: usize, error: &str) {
-        if let Some(wire) = self.wires.get_mut(line) {
-            *wire = None;
+        if let Some(place) = self.places.get_mut(&line) {
+            place.wire = None;
         }
         self.input(line, Input::Lost { error });
     }
@@ -206,8 +231,8 @@ impl Task {
     }
 
     fn kept(&mut self, line: usize, kept: Kept, result: Result<(), String>) {
-        if let Some(place) = self.setup.kept.get_mut(line) {
-            *place = Some(kept);
+        if let Some(place) = self.places.get_mut(&line) {
+            place.kept = Some(kept);
         }
         self.input(line, Input::Persisted(result));
     }
@@ -216,7 +241,7 @@ impl Task {
         let now = self.setup.clock.now();
         let is_online =
             |bridge: &SharedBridge| bridge.machine.borrow().status(now).state == LinkState::Online;
-        let online = self.setup.bridges.iter().any(is_online);
+        let online = self.setup.links.all().iter().any(is_online);
         self.setup.bank.borrow_mut().handle_all(now, || Input::Online(online));
     }
 
@@ -239,36 +264,37 @@ impl Task {
                 Output::Reading(reading) => self.setup.readings.take(reading),
                 Output::Done { id, outcome } => self.setup.desk.ended(id, &outcome),
                 Output::Notice(notice) => {
-                    if let Some(config) = self.setup.configs.get(line) {
-                        log(config, &notice);
+                    if let Some(place) = self.places.get(&line) {
+                        log(&place.config, &notice);
                     }
                     self.setup.changed.notify_one();
                 }
-                Output::Stopped => self.stopped += 1,
+                Output::Stopped => {
+                    if let Some(place) = self.places.get_mut(&line) {
+                        place.stopped = true;
+                    }
+                }
             }
         }
     }
 
     fn wire(&mut self, line: usize) -> Result<&mut Box<dyn Wire>, String> {
-        self.wires.get_mut(line).and_then(Option::as_mut).ok_or_else(|| "the line is not open".to_owned())
+        let wire = self.places.get_mut(&line).and_then(|place| place.wire.as_mut());
+        wire.ok_or_else(|| "the line is not open".to_owned())
     }
 
     fn open(&mut self, line: usize) {
-        let Some(config) = self.setup.configs.get(line) else { return };
+        let Some(place) = self.places.get_mut(&line) else { return };
         self.generation += 1;
         let (generation, to) = (self.generation, self.reports.clone());
         let opened =
-            open(config, Reports { line, generation, to }, &self.setup.sim).and_then(|mut opened| {
+            open(&place.config, Reports { line, generation, to }, &self.setup.sim).and_then(|mut opened| {
                 let level = opened.wire.read()?;
                 Ok((opened, level))
             });
         match opened {
             Ok((Opened { wire, debounced, backend }, level)) => {
-                if let (Some(place), Some(current)) =
-                    (self.wires.get_mut(line), self.generations.get_mut(line))
-                {
-                    (*place, *current) = (Some(wire), generation);
-                }
+                (place.wire, place.generation) = (Some(wire), generation);
                 self.input(line, Input::Opened { level, debounced, backend });
             }
             Err(error) => self.lose(line, &error),
@@ -277,7 +303,9 @@ impl Task {
 
     /// Off this thread: a disk that stands still must not hold up the ports.
     fn persist(&mut self, line: usize, bytes: Vec<u8>) {
-        match self.setup.kept.get_mut(line).and_then(Option::take) {
+        let Some(place) = self.places.get_mut(&line) else { return };
+        place.last = Some(bytes.clone());
+        match place.kept.take() {
             Some(mut kept) => {
                 let written = self.written.clone();
                 tokio::task::spawn_blocking(move || {

@@ -45,6 +45,11 @@ impl Sim {
         Opened { wire: Box::new(wire), debounced: false, backend: "sim" }
     }
 
+    /// The line is no more.
+    pub(super) fn remove(&self, name: &str) {
+        self.lines.borrow_mut().remove(name);
+    }
+
     /// Whether there is such a line.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

@@ -11,6 +11,7 @@ use tracing_subscriber::layer::Context;
 
 use super::damper::Damper;
 use super::line::Line;
+use super::recent::Recent;
 use super::worker::Worker;
 
 /// The layer that takes events.
@@ -37,11 +38,17 @@ pub(super) struct Hub {
     started: Instant,
     damper: Mutex<Damper>,
     workers: Mutex<Vec<Worker>>,
+    recent: Mutex<Recent>,
 }
 
 impl Hub {
     pub(super) fn new() -> Self {
-        Self { started: Instant::now(), damper: Mutex::default(), workers: Mutex::default() }
+        Self {
+            started: Instant::now(),
+            damper: Mutex::default(),
+            workers: Mutex::default(),
+            recent: Mutex::default(),
+        }
     }
 
     /// Replaces all destinations. Those before write what they have, then end.
@@ -64,6 +71,7 @@ impl Hub {
 
     /// Hands a line to all destinations, or to all but one; false if there was none.
     pub(super) fn tell(&self, line: &Arc<Line>, but: Option<&str>) -> bool {
+        self.recent().add(line);
         let mut told = false;
         for worker in self.workers().iter().filter(|worker| Some(worker.name()) != but) {
             told |= worker.put(line);
@@ -101,6 +109,11 @@ impl Hub {
             // Whoever isn't ready by then has a destination that hangs.
             let _ = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// The last lines.
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn describe(&self) -> Json {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::look::Look;
 use crate::broker::home::Rules;
 use crate::broker::{CommandBy, ConnId, Reconfigure, Stats};
 use crate::config::Listener;
@@ -71,6 +72,10 @@ pub enum ToBroker {
     Reconfigure(Box<Reconfiguration>),
     /// Asks for the broker's counters.
     Stats(oneshot::Sender<Stats>),
+    /// Somebody looks at the broker.
+    Look(Look),
+    /// Nothing, but for showing that the thread gets on.
+    Beat,
     /// Answered when everything before it was handled.
     Sync(oneshot::Sender<()>),
     /// Tell every client, close, end the thread.

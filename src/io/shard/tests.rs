@@ -39,6 +39,7 @@ impl Gateway {
         let status = |listener: &Listener| ListenerStatus {
             name: listener.name.clone(),
             address: listener.bind.clone(),
+            transport: listener.transport(),
             error: None,
             dates: Vec::new(),
         };
@@ -58,6 +59,7 @@ impl Gateway {
             status: status.clone(),
             forwards_dropped: Arc::new(AtomicU64::new(0)),
             panics: panics.clone(),
+            beat: crate::io::supervisor::Beat::unwatched("test"),
         };
         let thread = std::thread::spawn(move || run(setup).unwrap());
         let bound = |at: usize| {

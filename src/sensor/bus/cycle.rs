@@ -18,7 +18,7 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(600);
 
 /// The points of a Modbus device, and what is known of its registers.
 #[derive(Debug)]
-pub(super) struct Registers {
+pub(in crate::sensor) struct Registers {
     points: Vec<PointConfig>,
     items: Vec<Item>,
     limits: Limits,
@@ -32,9 +32,9 @@ pub(super) struct Registers {
 
 /// A round.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(in crate::sensor) struct Round {
     /// Requests that are still to be made.
-    pub(super) todo: VecDeque<Block>,
+    pub(in crate::sensor) todo: VecDeque<Block>,
     /// What came, by point.
     raws: BTreeMap<usize, Raw<'static>>,
     /// The points that take part.
@@ -43,7 +43,7 @@ pub(super) struct Round {
 
 impl Registers {
     /// Without any point that has a register there is nothing to ask.
-    pub(super) fn new(points: &[PointConfig], limits: Limits) -> Self {
+    pub(in crate::sensor) fn new(points: &[PointConfig], limits: Limits) -> Self {
         let item = |(point, config): (usize, &PointConfig)| {
             let register = config.register?;
             let bytes = config.cell.map_or(2, |cell| cell.bytes);
@@ -61,8 +61,22 @@ impl Registers {
         }
     }
 
+    /// The point of that name that can be written, and where it stands.
+    pub(super) fn target(&self, name: &str) -> Option<(&PointConfig, Item)> {
+        let item = self.items.iter().find(|item| {
+            let point = self.points.get(item.point);
+            point.is_some_and(|point| *point.name == *name && point.write.is_some())
+        })?;
+        Some((self.points.get(item.point)?, *item))
+    }
+
+    /// The points that can be written.
+    pub(super) fn writable(&self) -> impl Iterator<Item = &PointConfig> {
+        self.points.iter().filter(|point| point.write.is_some())
+    }
+
     /// A round of what is due. `nominal` is when it should have begun: by it the slower points keep their pace.
-    pub(super) fn begin(&mut self, now: Mono, nominal: Mono) -> Round {
+    pub(in crate::sensor) fn begin(&mut self, now: Mono, nominal: Mono) -> Round {
         let is_due = |item: &Item| self.due.get(item.point).is_none_or(|due| *due <= nominal);
         let due: Vec<Item> = self.items.iter().copied().filter(is_due).collect();
         for item in &due {
@@ -88,7 +102,7 @@ impl Registers {
     }
 
     /// The values of a block came.
-    pub(super) fn take(&mut self, round: &mut Round, block: &Block, values: &[u8]) {
+    pub(in crate::sensor) fn take(&mut self, round: &mut Round, block: &Block, values: &[u8]) {
         for item in &block.items {
             self.refused.remove(&item.point);
             if let Some(point) = self.points.get(item.point) {
@@ -133,7 +147,7 @@ impl Registers {
     }
 
     /// The values of a round in the order of the points; a refused point reads invalid.
-    pub(super) fn samples(&self, round: &Round) -> Vec<Sample> {
+    pub(in crate::sensor) fn samples(&self, round: &Round) -> Vec<Sample> {
         let sample = |point: &usize| {
             let config = self.points.get(*point)?;
             let raw = round.raws.get(point);
@@ -151,7 +165,7 @@ impl Registers {
 }
 
 /// The raw value of a point within a block's values.
-fn raw(point: &PointConfig, item: Item, offset: u16, values: &[u8]) -> Raw<'static> {
+pub(super) fn raw(point: &PointConfig, item: Item, offset: u16, values: &[u8]) -> Raw<'static> {
     let offset = usize::from(offset);
     if item.function.is_bits() {
         let bit = values.get(offset / 8).map(|byte| byte >> (offset % 8) & 1 == 1);

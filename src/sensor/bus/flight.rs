@@ -46,6 +46,21 @@ impl Wire {
         }
     }
 
+    /// The line has another rate now.
+    pub(super) const fn set_baud(&mut self, baud: u32) {
+        if let Self::Serial { rate, .. } = self {
+            rate.baud = baud;
+        }
+    }
+
+    /// The rate of the line; none in a connection.
+    pub(super) const fn baud(&self) -> Option<u32> {
+        match self {
+            Self::Serial { rate, .. } => Some(rate.baud),
+            Self::Tcp { .. } => None,
+        }
+    }
+
     /// The silence between frames.
     pub(super) const fn gap(&self) -> Duration {
         match self {
@@ -83,6 +98,8 @@ pub(super) enum Question {
     },
     /// Bytes of a device that has another protocol.
     Bytes(Vec<u8>),
+    /// Whatever its conversation says.
+    Talk,
 }
 
 impl Question {
@@ -90,7 +107,7 @@ impl Question {
     pub(super) const fn request(&self) -> Option<&Request> {
         match self {
             Self::Modbus { request, .. } => Some(request),
-            Self::Bytes(_) => None,
+            Self::Bytes(_) | Self::Talk => None,
         }
     }
 }
@@ -157,6 +174,7 @@ impl Flight {
                 (wire.frame(*unit, &pdu), request.answer_len().saturating_add(3))
             }
             Question::Bytes(bytes) => (bytes.clone(), rtu::FRAME_BYTES_MAX),
+            Question::Talk => (Vec::new(), 0),
         };
         let sent = now + wire.time_of(bytes.len());
         let deadline = sent + timeout + wire.time_of(answer_len);
@@ -215,7 +233,7 @@ impl Flight {
     pub(super) fn failure(&self, timeout: Duration) -> (String, bool) {
         let damaged = match &self.question {
             Question::Modbus { unit, request } => rtu::has_damaged_answer(request, *unit, &self.heard),
-            Question::Bytes(_) => false,
+            Question::Bytes(_) | Question::Talk => false,
         };
         let words = match (damaged, self.heard.len()) {
             (true, _) => "a damaged answer (wrong CRC)".to_owned(),

@@ -1,24 +1,25 @@
 //! The bus: opens its line, lets one request fly at a time, and carries what comes to its device.
 
 mod snapshot;
+mod talking;
 mod writes;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use writes::Waiting;
+use writes::{IN_A_ROW_MAX, Waiting};
 
 use super::flight::{Flight, Heard, Purpose, Question, Wire};
 use super::slave::{Outcome, Slave, is_silence};
 use super::stats::Load;
 use super::turn::{Candidate, Fairness};
-use super::{Input, Notice, Output, WriteError};
+use super::{Input, Notice, Output};
 use crate::reading::Run;
 use crate::sensor::config::{DeviceConfig, PortConfig};
+use crate::sensor::line::{Change, Line};
 use crate::sensor::modbus::pdu::Answer;
 use crate::sensor::modbus::rtu;
 use crate::sensor::port;
-use crate::sensor::reopen::Reopen;
 use crate::time::{BootId, Mono, Now};
 
 /// A line that is never silent is spoken into after this long: somebody else on it never ends.
@@ -27,24 +28,17 @@ const NOISE_WAIT_MAX: Duration = Duration::from_millis(500);
 const IDLE_BYTES_MAX: usize = rtu::FRAME_BYTES_MAX;
 
 /// The machine of one polled port.
-///
-/// ```text
-/// Opening ── Opened ──> Open ── Lost, no Modbus ──┐
-///    ^ └──── OpenFailed ─────────────────────> Down
-///    └───── Tick at the deadline ─────────────────┘
-/// ```
 #[derive(Debug)]
 pub struct Bus {
     config: PortConfig,
     wire: Wire,
     slaves: Vec<Slave>,
-    state: State,
-    since: Mono,
-    error: Option<String>,
-    reopen: Reopen,
+    line: Line,
     flight: Option<Flight>,
     fairness: Fairness,
     writes: VecDeque<Waiting>,
+    /// Requests of commands since the last poll.
+    writes_in_a_row: u32,
     /// The line is silent from then on, if nothing more comes.
     silent: Mono,
     /// Since when a request waits for silence.
@@ -54,15 +48,7 @@ pub struct Bus {
     load: Load,
     bytes: u64,
     foreign: u64,
-    lost: u64,
     outputs: VecDeque<Output>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Opening,
-    Open,
-    Down { until: Mono },
 }
 
 impl Bus {
@@ -79,7 +65,7 @@ impl Bus {
     ) -> Self {
         let slave = |(index, device): (usize, DeviceConfig)| {
             let poll = device.poll.clone()?;
-            Some(Slave::new(device, poll, index, run, boot))
+            Some(Slave::new(device, poll, &config, index, run, boot))
         };
         let mut slaves: Vec<Slave> = devices.into_iter().enumerate().filter_map(slave).collect();
         for slave in &mut slaves {
@@ -89,20 +75,17 @@ impl Bus {
             wire: Wire::new(&config),
             config,
             slaves,
-            state: State::Opening,
-            since: now.mono,
-            error: None,
-            reopen: Reopen::new(seed),
+            line: Line::new(seed, now.mono),
             flight: None,
             fairness: Fairness::default(),
             writes: VecDeque::new(),
+            writes_in_a_row: 0,
             silent: Mono::ZERO,
             waiting_since: None,
             idle: Vec::new(),
             load: Load::new(now.mono),
             bytes: 0,
             foreign: 0,
-            lost: 0,
             outputs: VecDeque::from([Output::Open]),
         }
     }
@@ -114,24 +97,26 @@ impl Bus {
             let stale = slave.device.tick(now.mono).map(|notice| Output::Notice(Notice::Port(notice)));
             self.outputs.extend(stale);
         }
-        match (self.state, input) {
-            (State::Opening, Input::Opened) => self.opened(now.mono),
-            (State::Opening, Input::OpenFailed { error } | Input::Lost { error }) => {
-                self.down(now.mono, error);
-            }
-            (State::Open, Input::Bytes(bytes)) => self.read(now, bytes),
-            (State::Open, Input::Lost { error }) => self.lose(now.mono, error),
-            (State::Down { until }, Input::Tick) if until <= now.mono => {
-                self.state = State::Opening;
-                self.outputs.push_back(Output::Open);
-            }
-            _ => {}
+        match self.line.handle(now.mono, &input) {
+            Change::None => {}
+            Change::Open => self.outputs.push_back(Output::Open),
+            Change::Opened => self.opened(now.mono),
+            Change::Closed(notice) => self.closed(notice),
         }
-        if self.state == State::Open {
+        if let Input::Bytes(bytes) = input
+            && self.line.is_open()
+        {
+            self.read(now, bytes);
+        }
+        if self.line.is_open() {
             self.look_at_silence(now);
             self.look_at_deadline(now);
             self.expire_writes(now.mono);
             self.launch(now.mono);
+            // A conversation that has just begun wants to say something.
+            if self.is_talking() {
+                self.converse(now);
+            }
         }
     }
 
@@ -143,16 +128,14 @@ impl Bus {
     /// When `Tick` is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Mono> {
-        let own = match self.state {
-            State::Opening => None,
-            State::Down { until } => Some(until),
-            State::Open => match &self.flight {
-                Some(flight) => {
-                    let slave = self.slaves.get(flight.slave);
-                    slave.and_then(Slave::silence).into_iter().chain([flight.deadline]).min()
-                }
-                None => self.next_launch(),
-            },
+        let own = match &self.flight {
+            _ if !self.line.is_open() => self.line.deadline(),
+            Some(flight) if flight.purpose == Purpose::Write => Some(flight.deadline),
+            Some(flight) => {
+                let slave = self.slaves.get(flight.slave);
+                slave.and_then(Slave::silence).into_iter().chain([flight.deadline]).min()
+            }
+            None => self.next_launch(),
         };
         let stale = self.slaves.iter().filter_map(|slave| slave.device.deadline());
         stale.chain(own).min()
@@ -161,8 +144,8 @@ impl Bus {
     /// When the next request may go, or a write expires.
     fn next_launch(&self) -> Option<Mono> {
         let polls = self.slaves.iter().map(|slave| slave.candidate().ready);
-        let writes = self.writes.iter().filter_map(|waiting| self.write_ready(waiting));
-        let expiry = self.writes.iter().map(|waiting| waiting.order.until).min();
+        let writes = self.ready_writes().map(|(_, ready)| ready);
+        let expiry = self.writes.iter().map(Waiting::expires).min();
         let wanted = polls.chain(writes).min()?;
         let latest = self.waiting_since.map(|since| since + NOISE_WAIT_MAX);
         let launch = latest.map_or(wanted.max(self.silent), |latest| wanted.max(self.silent).min(latest));
@@ -170,9 +153,7 @@ impl Bus {
     }
 
     fn opened(&mut self, now: Mono) {
-        self.state = State::Open;
-        self.since = now;
-        self.error = None;
+        self.wire.set_baud(self.config.baud);
         self.silent = now + self.wire.gap();
         self.waiting_since = None;
         self.idle.clear();
@@ -183,19 +164,9 @@ impl Bus {
         self.outputs.push_back(Output::Notice(Notice::Port(port::Notice::PortOpened)));
     }
 
-    fn lose(&mut self, now: Mono, error: &str) {
-        self.lost = self.lost.saturating_add(1);
-        self.reopen.was_open(now.since(self.since));
-        self.since = now;
-        self.down(now, error);
-    }
-
-    fn down(&mut self, now: Mono, error: &str) {
-        self.state = State::Down { until: now + self.reopen.wait() };
-        if self.error.replace(error.to_owned()).is_none() {
-            let notice = port::Notice::PortDown { error: error.to_owned() };
-            self.outputs.push_back(Output::Notice(Notice::Port(notice)));
-        }
+    /// What was under way has failed: whoever waits is told.
+    fn closed(&mut self, notice: Option<port::Notice>) {
+        self.outputs.extend(notice.map(|notice| Output::Notice(Notice::Port(notice))));
         self.drop_writes();
         self.flight = None;
         for slave in &mut self.slaves {
@@ -212,8 +183,17 @@ impl Bus {
             self.overhear(bytes);
             return;
         };
+        let is_bytes = matches!(flight.question, Question::Bytes(_));
+        if is_bytes && flight.purpose == Purpose::Write {
+            self.write_heard(now, bytes);
+            return;
+        }
         let Some(slave) = self.slaves.get_mut(flight.slave) else { return };
-        if matches!(flight.question, Question::Bytes(_)) {
+        if flight.question == Question::Talk {
+            self.overheard_by_talk(now, bytes);
+            return;
+        }
+        if is_bytes {
             let outcome = slave.hear(now, Some(bytes));
             self.hear(now, outcome);
             return;
@@ -223,7 +203,10 @@ impl Bus {
             Heard::Answer { answer, echoed } => self.answer(now, &answer, echoed),
             Heard::NotModbus => {
                 self.outputs.push_back(Output::Close);
-                self.lose(now.mono, "the other end speaks no Modbus TCP");
+                let lost = Input::Lost { error: "the other end speaks no Modbus TCP" };
+                if let Change::Closed(notice) = self.line.handle(now.mono, &lost) {
+                    self.closed(notice);
+                }
             }
         }
     }
@@ -268,16 +251,12 @@ impl Bus {
         }
         let outcome = match purpose {
             Purpose::Poll => slave.answered(now, answer),
-            Purpose::Write => {
-                let result = match answer {
-                    Answer::Exception(exception) => Err(WriteError::Refused(*exception)),
-                    _ => Ok(()),
-                };
-                self.end_write(result);
-                Outcome::default()
-            }
+            Purpose::Write => Outcome::default(),
         };
         self.land(now, !is_silence(answer));
+        if purpose == Purpose::Write {
+            self.write_answered(now, answer);
+        }
         self.tell(outcome);
     }
 
@@ -302,7 +281,8 @@ impl Bus {
     }
 
     fn look_at_silence(&mut self, now: Now) {
-        let index = self.flight.as_ref().map(|flight| flight.slave);
+        let polled = self.flight.as_ref().filter(|flight| flight.purpose == Purpose::Poll);
+        let index = polled.map(|flight| flight.slave);
         let slave = index.and_then(|index| self.slaves.get_mut(index));
         if let Some(slave) = slave.filter(|slave| slave.silence().is_some_and(|ends| ends <= now.mono)) {
             let outcome = slave.hear(now, None);
@@ -311,7 +291,16 @@ impl Bus {
     }
 
     fn look_at_deadline(&mut self, now: Now) {
+        if self.is_talking() {
+            self.tick_talk(now);
+            return;
+        }
         let Some(flight) = self.flight.as_ref().filter(|flight| flight.deadline <= now.mono) else { return };
+        if self.is_one_way() {
+            self.land(now, false);
+            self.write_unanswered(now);
+            return;
+        }
         let (purpose, sent, index) = (flight.purpose, flight.sent, flight.slave);
         let question = flight.question.clone();
         let Some(slave) = self.slaves.get_mut(index) else { return };
@@ -325,12 +314,13 @@ impl Bus {
             Purpose::Poll => slave.failed(now, error, is_damaged),
             Purpose::Write => {
                 slave.status.last_error = Some(error);
-                let retries = slave.poll.retries;
-                self.write_failed(retries);
                 Outcome::default()
             }
         };
         self.land(now, false);
+        if purpose == Purpose::Write {
+            self.write_unanswered(now);
+        }
         self.tell(outcome);
     }
 
@@ -342,10 +332,10 @@ impl Bus {
     /// Sends the next request if one is due and the line is silent.
     fn launch(&mut self, now: Mono) {
         while self.flight.is_none() {
-            let ready = |waiting: &Waiting| self.write_ready(waiting).is_some_and(|ready| ready <= now);
-            let write = self.writes.iter().position(ready);
+            let write = self.ready_writes().find(|(_, ready)| *ready <= now).map(|(index, _)| index);
             let candidates: Vec<Candidate> = self.slaves.iter().map(Slave::candidate).collect();
             let poll = self.fairness.choose(now, &candidates);
+            let write = write.filter(|_| poll.is_none() || self.writes_in_a_row < IN_A_ROW_MAX);
             if write.is_none() && poll.is_none() {
                 self.waiting_since = None;
                 return;
@@ -357,6 +347,7 @@ impl Bus {
                 }
             }
             if let Some(write) = write {
+                self.writes_in_a_row = self.writes_in_a_row.saturating_add(1);
                 self.launch_write(now, write);
                 return;
             }
@@ -365,23 +356,27 @@ impl Bus {
             match slave.question(now) {
                 Some(question) => {
                     self.fairness.asked(now, &candidates, index);
-                    self.send(now, index, Purpose::Poll, question);
+                    self.writes_in_a_row = 0;
+                    let timeout = slave.poll.timeout;
+                    self.send(now, index, Purpose::Poll, question, timeout);
                 }
                 None => slave.skip(now),
             }
         }
     }
 
-    fn send(&mut self, now: Mono, index: usize, purpose: Purpose, question: Question) {
+    fn send(&mut self, now: Mono, index: usize, purpose: Purpose, question: Question, timeout: Duration) {
         let Some(slave) = self.slaves.get_mut(index) else { return };
         if purpose == Purpose::Write {
             slave.status.requests = slave.status.requests.saturating_add(1);
         }
-        let (flight, bytes) = Flight::new(&mut self.wire, index, purpose, question, slave.poll.timeout, now);
+        let (flight, bytes) = Flight::new(&mut self.wire, index, purpose, question, timeout, now);
         self.flight = Some(flight);
         self.waiting_since = None;
         self.idle.clear();
-        self.outputs.push_back(Output::Send(bytes));
+        if !bytes.is_empty() {
+            self.outputs.push_back(Output::Send(bytes));
+        }
     }
 }
 

@@ -14,51 +14,34 @@
 //!   two timeouts in a row (`turn`).
 //! - Retries are for a device that answered last time. One that has failed is asked once a cycle, and once a backoff step
 //!   when it is offline (`slave`).
+//! - A meter that is asked in several steps (`talk`) has the line until it is done, or fails; a dead one costs one timeout.
 //! - A deadline is absolute: noise and foreign frames don't prolong it (`flight`).
 //! - After a timeout a device is asked nothing else until no late answer can come any more, so that a late answer
 //!   is never taken for that to another question. Over TCP the transaction tells them apart.
 
 pub mod config;
 
-mod cycle;
+pub(in crate::sensor) mod cycle;
 mod flight;
 mod late;
 mod machine;
 mod slave;
 mod stats;
+mod talk;
 mod turn;
+mod write;
 
-use std::fmt;
 use std::sync::Arc;
 
-use super::modbus::pdu::{Exception, Request, RequestError};
+use super::modbus::pdu::Exception;
 use super::port;
+use crate::command::{self, CommandId};
 use crate::reading::Reading;
-use crate::time::Mono;
+use slave::Slave;
 
+pub use super::port::Input;
 pub use machine::Bus;
 pub use stats::{BusStatus, SlaveStatus};
-
-/// What the shell tells the machine.
-#[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
-    /// The line is open, or the connection stands.
-    Opened,
-    /// It could not be opened.
-    OpenFailed {
-        /// Why, for people.
-        error: &'a str,
-    },
-    /// Bytes that were read.
-    Bytes(&'a [u8]),
-    /// The line is gone.
-    Lost {
-        /// Why, for people.
-        error: &'a str,
-    },
-    /// The deadline has passed.
-    Tick,
-}
 
 /// What the shell must do.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,16 +52,18 @@ pub enum Output {
     Close,
     /// Throw away what the kernel has received and nobody read, then write this.
     Send(Vec<u8>),
+    /// Once all that was written has left, set the line to this rate, bits per second.
+    Rate(u32),
     /// Pass it on.
     Reading(Reading),
     /// Log it, and publish health soon.
     Notice(Notice),
-    /// What became of a write.
-    Written {
-        /// As in the order.
-        token: u64,
-        /// `Ok` when the device has confirmed it.
-        result: Result<(), WriteError>,
+    /// What came of a command.
+    Done {
+        /// Which.
+        id: CommandId,
+        /// What came of it.
+        outcome: command::Outcome,
     },
 }
 
@@ -118,58 +103,6 @@ pub enum Notice {
         device: Arc<str>,
     },
 }
-
-/// Something to write, absolute: done twice it is as done once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WriteOrder {
-    /// The device.
-    pub device: Arc<str>,
-    /// What to write.
-    pub request: Request,
-    /// Comes back with the result.
-    pub token: u64,
-    /// From then on it is too late: it is not sent any more.
-    pub until: Mono,
-}
-
-/// Why a write was not confirmed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WriteError {
-    /// No device of that name on this bus takes it.
-    NoSuchDevice,
-    /// It reads, or its items are out of bounds.
-    BadRequest(Option<RequestError>),
-    /// The line is down.
-    PortDown,
-    /// Too many wait already.
-    Full {
-        /// How many may.
-        max: usize,
-    },
-    /// The bus had no time for it before it was too late.
-    TooLate,
-    /// The device did not answer. It may have been written all the same.
-    NoAnswer,
-    /// The device said no.
-    Refused(Exception),
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchDevice => f.write_str("no device of that name takes Modbus writes on this port"),
-            Self::BadRequest(Some(error)) => error.fmt(f),
-            Self::BadRequest(None) => f.write_str("it writes nothing"),
-            Self::PortDown => f.write_str("the port is down"),
-            Self::Full { max } => write!(f, "{max} writes wait already"),
-            Self::TooLate => f.write_str("it was too late to send it"),
-            Self::NoAnswer => f.write_str("the device did not confirm it"),
-            Self::Refused(exception) => exception.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {}
 
 #[cfg(test)]
 mod tests;

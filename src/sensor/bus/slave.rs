@@ -13,14 +13,16 @@ use super::cycle::{Registers, Round};
 use super::flight::Question;
 use super::late::Late;
 use super::stats::{Latencies, SlaveStatus};
+use super::talk::Talk;
 use super::turn::Candidate;
-use crate::reading::{Reading, Run};
-use crate::sensor::config::{DeviceConfig, Points};
+use crate::reading::{Reading, Run, Sample};
+use crate::sensor::config::{DeviceConfig, PointConfig, Points, PortConfig};
 use crate::sensor::device::{Beginning, Device};
+use crate::sensor::exchange::CommandConfig;
 use crate::sensor::fault::LineError;
 use crate::sensor::framing::{Frame, Framer};
 use crate::sensor::modbus::pdu::{Answer, Exception};
-use crate::sensor::modbus::plan::{Block, Limits};
+use crate::sensor::modbus::plan::{Block, Item, Limits};
 use crate::time::{BootId, Mono, Now};
 
 /// A device is offline after so many cycles without a whole answer …
@@ -29,6 +31,10 @@ const OFFLINE_CYCLES: u32 = 3;
 const OFFLINE_AFTER: Duration = Duration::from_secs(10);
 /// The longest step between two tries of a device that is offline, unless its own `every` is longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// A device that is asked more seldom than this is asked again so soon after a cycle that failed, and then after twice as
+/// long each time, up to its own pace.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// What comes of an answer, or of its absence.
 #[derive(Debug, Default)]
@@ -46,6 +52,9 @@ pub(super) struct Slave {
     registers: Option<Registers>,
     /// Of one that is no Modbus device.
     framer: Option<Framer>,
+    commands: Vec<CommandConfig>,
+    /// Of a meter that is asked in several steps.
+    pub(super) talk: Option<Talk>,
     /// When the next cycle is due, or since when the one under way was.
     due: Mono,
     /// Where its cycles lie on the common grid, so that devices with the same pace don't crowd.
@@ -58,6 +67,8 @@ pub(super) struct Slave {
     failing_since: Option<Mono>,
     /// The step of one that is offline.
     backoff: Option<Duration>,
+    /// The step of one that has failed, while that is shorter than its pace.
+    again: Option<Duration>,
     pub(super) late: Late,
     /// Until then the line rests for it.
     pub(super) rests_until: Mono,
@@ -75,9 +86,16 @@ struct Cycle {
 }
 
 impl Slave {
-    pub(super) fn new(config: DeviceConfig, poll: PollConfig, index: usize, run: Run, boot: BootId) -> Self {
+    pub(super) fn new(
+        config: DeviceConfig,
+        poll: PollConfig,
+        line: &PortConfig,
+        index: usize,
+        run: Run,
+        boot: BootId,
+    ) -> Self {
         let (registers, unit_id) = match &poll.ask {
-            Ask::Bytes(_) => (None, None),
+            Ask::Bytes(_) | Ask::Meter(_) | Ask::Mbus(_) => (None, None),
             Ask::Registers { unit_id, hole_max, registers_max } => {
                 let limits = Limits { hole_max: *hole_max, registers_max: *registers_max };
                 let points: &[_] = match &config.points {
@@ -87,13 +105,18 @@ impl Slave {
                 (Some(Registers::new(points, limits)), Some(*unit_id))
             }
         };
-        let framer = registers.is_none().then(|| Framer::new(&config.framing, config.check));
+        let commands = config.commands.clone();
+        let talk = Talk::new(&poll.ask, poll.timeout, line);
+        let is_framed = registers.is_none() && talk.is_none();
+        let framer = is_framed.then(|| Framer::new(&config.framing, config.check));
         let status = SlaveStatus { device: config.name.clone(), unit_id, ..SlaveStatus::default() };
         Self {
             device: Device::new(config, index, run, boot),
             poll,
             registers,
             framer,
+            commands,
+            talk,
             due: Mono::ZERO,
             phase: Duration::ZERO,
             opened: Mono::ZERO,
@@ -102,6 +125,7 @@ impl Slave {
             failed_cycles: 0,
             failing_since: None,
             backoff: None,
+            again: None,
             late: Late::default(),
             rests_until: Mono::ZERO,
             status,
@@ -120,6 +144,13 @@ impl Slave {
         self.phase = Duration::from_nanos(share(every));
         self.opened = now;
         self.due = now;
+        // What failed before the line was opened says little about the device: one that is offline is asked at its own pace
+        // at first, and one that isn't has failed nothing yet.
+        self.failing_since = None;
+        match &mut self.backoff {
+            Some(step) => *step = self.poll.every,
+            None => self.failed_cycles = 0,
+        }
         self.device.opened(now);
         if let Some(registers) = &mut self.registers {
             registers.forget();
@@ -130,6 +161,7 @@ impl Slave {
     pub(super) fn closed(&mut self) {
         self.cycle = None;
         self.is_well = false;
+        self.talk.iter_mut().for_each(Talk::reset);
         self.late.clear();
         self.rests_until = Mono::ZERO;
     }
@@ -156,6 +188,11 @@ impl Slave {
                 self.framer.iter_mut().for_each(Framer::reset);
                 self.cycle.get_or_insert_default();
                 Question::Bytes(bytes.clone())
+            }
+            Ask::Meter(_) | Ask::Mbus(_) => {
+                self.talk.iter_mut().for_each(|talk| talk.start(now));
+                self.cycle.get_or_insert_default();
+                Question::Talk
             }
             Ask::Registers { unit_id, .. } => {
                 let (registers, nominal) = (self.registers.as_mut()?, self.due);
@@ -232,13 +269,26 @@ impl Slave {
         }
         self.status.last_error = error.or_else(|| self.status.last_error.take());
         let reading = taken?;
+        Some(self.read(now, reading))
+    }
+
+    /// What a meter said in the end.
+    pub(super) fn told(&mut self, now: Now, readout: &[u8]) -> Outcome {
+        match self.device.offer(now, readout, Beginning::Seen) {
+            Ok(reading) => self.read(now, reading),
+            Err(refusal) => self.failed(now, refusal.to_string(), true),
+        }
+    }
+
+    /// A device that is no Modbus device has answered; `None`: none of its points was due.
+    fn read(&mut self, now: Now, reading: Option<Reading>) -> Outcome {
         let mut outcome = Outcome { reading, notices: Vec::new() };
         outcome.notices.extend(self.device.freshen(now.mono).map(Notice::Port));
         self.status.answers = self.status.answers.saturating_add(1);
         self.cycle = None;
         self.recovered(&mut outcome);
         self.next_cycle(now.mono);
-        Some(outcome)
+        outcome
     }
 
     /// When silence ends the answer of a device that is no Modbus device.
@@ -286,6 +336,7 @@ impl Slave {
             outcome.notices.push(Notice::DeviceOnline { device, failed_cycles });
         }
         self.is_well = true;
+        self.again = None;
         self.failed_cycles = 0;
         self.failing_since = None;
     }
@@ -293,6 +344,8 @@ impl Slave {
     fn failed_cycle(&mut self, now: Mono, outcome: &mut Outcome) {
         self.is_well = false;
         self.failed_cycles = self.failed_cycles.saturating_add(1);
+        let step = AGAIN_AFTER.saturating_mul(1 << (self.failed_cycles - 1).min(16));
+        self.again = Some(step).filter(|step| *step < self.poll.every);
         let since = *self.failing_since.get_or_insert(self.due);
         if let Some(step) = &mut self.backoff {
             *step = step.saturating_mul(2).min(BACKOFF_MAX.max(self.poll.every));
@@ -306,6 +359,10 @@ impl Slave {
 
     /// When the next cycle is due: on the grid, or a step later.
     fn next_cycle(&mut self, now: Mono) {
+        if let Some(step) = self.again {
+            self.due = now + step;
+            return;
+        }
         if let Some(step) = self.backoff {
             let next = self.due + step;
             self.due = if next > now { next } else { now + step };
@@ -327,13 +384,46 @@ impl Slave {
         self.due = next;
     }
 
+    /// What it can be told in its own protocol.
+    pub(super) fn commands(&self) -> &[CommandConfig] {
+        &self.commands
+    }
+
+    /// Its point of that name that can be written.
+    pub(super) fn target(&self, name: &str) -> Option<(&PointConfig, Item)> {
+        self.registers.as_ref()?.target(name)
+    }
+
+    /// The names of the points that can be written.
+    pub(super) fn writable(&self) -> impl Iterator<Item = &str> {
+        self.registers.iter().flat_map(Registers::writable).map(|point| &*point.name)
+    }
+
+    /// A value that was read beside the cycle.
+    pub(super) fn tell(&mut self, now: Now, sample: Sample) -> Outcome {
+        let reading = Some(self.device.reading(now, vec![sample]));
+        Outcome { reading, notices: self.device.freshen(now.mono).map(Notice::Port).into_iter().collect() }
+    }
+
+    /// It was told something: what it says now is asked at once.
+    pub(super) fn ask_soon(&mut self, now: Mono) {
+        if self.cycle.is_none() && self.backoff.is_none() {
+            self.due = now;
+        }
+    }
+
+    /// It has not answered for long, and is asked seldom.
+    pub(super) const fn is_offline(&self) -> bool {
+        self.backoff.is_some()
+    }
+
     /// It answered in its last cycle.
     pub(super) const fn is_well(&self) -> bool {
         self.is_well
     }
 
     /// A snapshot.
-    pub(super) fn snapshot(&self) -> SlaveStatus {
+    pub(super) fn snapshot(&self, now: Mono) -> SlaveStatus {
         let registers = self.registers.iter();
         SlaveStatus {
             offline: self.backoff.is_some(),
@@ -341,6 +431,8 @@ impl Slave {
             refused: registers.flat_map(Registers::refused).map(|point| point.name.clone()).collect(),
             latency_p50: self.latencies.median(),
             latency_max: self.latencies.max(),
+            every: self.poll.every,
+            next_in: if self.cycle.is_some() { Duration::ZERO } else { self.candidate().ready.since(now) },
             ..self.status.clone()
         }
     }

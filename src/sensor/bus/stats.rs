@@ -48,6 +48,10 @@ pub struct SlaveStatus {
     pub latency_p50: Option<Duration>,
     /// The longest.
     pub latency_max: Option<Duration>,
+    /// From one cycle to the next, while it is well.
+    pub every: Duration,
+    /// When it is asked next; zero while it is being asked.
+    pub next_in: Duration,
     /// What went wrong last.
     pub last_error: Option<String>,
 }

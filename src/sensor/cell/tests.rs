@@ -94,6 +94,23 @@ fn a_value_that_does_not_fit_is_refused_in_words() {
     assert!(matches!(wide, Err(EncodeError::OutOfRange { .. })), "{wide:?}");
 }
 
+#[test]
+fn a_part_of_a_word_is_written_and_the_rest_of_it_stays() {
+    let number = |number: u32| Raw::Decimal(number.into());
+    let bit = Cell { bit: 9, bytes: 2, ..Cell::of(CellType::Bit) };
+    assert_eq!(bit.encode_into(&[0x01, 0xff], &Raw::Bool(true)), Ok(vec![0x03, 0xff]));
+    assert_eq!(bit.encode_into(&[0xff, 0xff], &Raw::Bool(false)), Ok(vec![0xfd, 0xff]));
+    let masked = Cell { mask: Some(0x0ff0), shift: 4, ..Cell::of(CellType::U16) };
+    assert_eq!(masked.encode_into(&[0xa0, 0x0b], &number(0xcd)), Ok(vec![0xac, 0xdb]));
+    let words = masked.encode_into(&[0, 0], &number(0x100)).unwrap_err().to_string();
+    assert_eq!(words, "256 in the device's steps is not between 0 and 255");
+    let shifted = Cell { shift: 12, word_order: WordOrder::LowFirst, ..Cell::of(CellType::U32) };
+    assert_eq!(shifted.encode_into(&[0x0a, 0xbc, 0, 0], &number(5)), Ok(vec![0x5a, 0xbc, 0, 0]));
+    assert_eq!(bit.encode_into(&[0, 0], &number(1)), Err(EncodeError::NotThisType));
+    let whole = Cell::of(CellType::U16);
+    assert_eq!(whole.encode_into(&[0xff, 0xff], &number(258)), Ok(vec![1, 2]));
+}
+
 proptest! {
     #[test]
     fn what_is_encoded_decodes_to_itself(number in any::<i64>(), kind in 0..TYPES.len(), little: bool, low: bool) {

@@ -1,31 +1,30 @@
-//! Asking a meter of IEC 62056-21 mode C for its readout: sign-on at 300 baud, identification, acknowledgement, and the
-//! change to the rate that the meter proposes. The readout's bytes go to the codec. Pure: what is to be sent and at
-//! which rate comes out.
+//! Asking a meter of IEC 62056-21 mode C for its readout: sign-on, identification, acknowledgement, and the change to the
+//! rate that the meter proposes. The readout's bytes go to the codec. Pure: what is to be sent and at which rate comes out.
 //!
 //! ```text
-//! Idle ── Start ──> SignedOn ── identification ──> Pausing ── 300 ms ──> Acknowledging ── Sent ──> Reading
-//!  ^                   │ 2.5 s                                                                       │
-//!  └────── Failed ─────┴──────────────── 2.5 s without a byte, 2 min in all ────────────────────────┤
-//!  └────── Readout ─────────────────────────────────────────────────────────────────────────────────┘
+//! Idle ── Start ──> Waking ── 1.6 s ──> SignedOn ── identification ──> Pausing ── 300 ms ──> Acknowledging ── Sent ──> Reading
+//!  ^        (if it sleeps)                 │ silence                                                                     │
+//!  └────── Failed ─────────────────────────┴──────────────── silence, 2 min in all ──────────────────────────────────────┤
+//!  └────── Readout ──────────────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! A meter of mode A answers the sign-on with its readout at the same rate, one of mode B changes the rate by itself.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
+use super::session::{SessionError, SessionInput, SessionOutput};
 use super::{Codec, CodecKind, Fault};
 use crate::time::Mono;
-
-/// The rate of every sign-on (6.3.1).
-const SIGN_ON_BAUD: u32 = 300;
 
 /// Between two messages a meter wants 200 ms (20 ms where it says so), and 1,500 ms at most (6.3.14, `tr`).
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// 1,500 ms for the answer to begin or go on, and what a USB adapter and a busy machine add.
-const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+/// What wakes a meter up: NUL characters for 2.1 to 2.3 s (annex B), here 66 of ten bits at 300 baud.
+const WAKE_UP_BITS: Duration = Duration::from_millis(2_200);
+
+/// From the wake-up to the sign-on a meter wants 1.5 to 1.7 s (annex B).
+const WAKE_UP_PAUSE: Duration = Duration::from_millis(1_600);
 
 /// The whole readout: 2 kB at 300 baud are 67 s.
 const READOUT_MAX: Duration = Duration::from_secs(120);
@@ -34,65 +33,40 @@ const READOUT_MAX: Duration = Duration::from_secs(120);
 const IDENTIFICATION_BYTES_MAX: usize = 64;
 
 /// The longest address of a meter (6.3.1).
-const ADDRESS_BYTES_MAX: usize = 32;
+pub const METER_ADDRESS_BYTES_MAX: usize = 32;
 
-/// What the shell tells the machine.
-#[derive(Clone, Copy, Debug)]
-pub enum SessionInput<'a> {
-    /// Ask now. Ignored while a session runs.
-    Start,
-    /// The last `Send` has left the port, to its last bit.
-    Sent,
-    /// Bytes that were read.
-    Bytes(&'a [u8]),
-    /// The deadline has passed.
-    Tick,
-}
+/// The rates of mode C, each with the digit that stands for it (6.3.2).
+const RATES: [(u8, u32); 7] =
+    [(b'0', 300), (b'1', 600), (b'2', 1_200), (b'3', 2_400), (b'4', 4_800), (b'5', 9_600), (b'6', 19_200)];
 
-/// What the shell must do, in this order.
+/// How a meter is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionOutput {
-    /// Set this rate, bits per second. The character format stays: 7 data bits, even parity.
-    Baud(u32),
-    /// Send these bytes, then say `Sent`.
-    Send(Vec<u8>),
-    /// The readout, checked: what the codec decodes.
-    Readout(Vec<u8>),
-    /// The session ended without a readout.
-    Failed(SessionError),
+pub struct MeterAsk {
+    /// Its address; an empty one is whoever is there.
+    pub address: String,
+    /// The fastest rate that the line to it can do; an optical head may be slower than the meter. Default 19200.
+    pub baud_max: u32,
+    /// It sleeps until it is woken up: battery-operated ones do. Default false.
+    pub wake_up: bool,
 }
 
-/// Why a session ended without a readout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionError {
-    /// The meter didn't answer the sign-on.
-    NoAnswer,
-    /// It fell silent in the middle of the readout, or the readout never ends.
-    Incomplete {
-        /// Bytes of the readout that came.
-        bytes: usize,
-    },
-    /// The readout is damaged.
-    Damaged {
-        /// How.
-        what: String,
-    },
-}
-
-impl fmt::Display for SessionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAnswer => f.write_str("no identification within 2.5 s of the sign-on"),
-            Self::Incomplete { bytes } => write!(f, "the readout stopped after {bytes} bytes"),
-            Self::Damaged { what } => write!(f, "a damaged readout: {what}"),
-        }
+impl MeterAsk {
+    /// Whether an address may stand in a sign-on.
+    #[must_use]
+    pub fn is_address(address: &str) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b' ';
+        address.len() <= METER_ADDRESS_BYTES_MAX && address.bytes().all(allowed)
     }
 }
 
 /// The machine of one meter.
 #[derive(Debug)]
 pub struct Session {
-    sign_on: Vec<u8>,
+    ask: MeterAsk,
+    /// The rate of the sign-on: 300 by the standard (6.3.1), another where the maker says so.
+    baud: u32,
+    /// How long the meter may be silent.
+    timeout: Duration,
     state: State,
     codec: Codec,
     outputs: VecDeque<SessionOutput>,
@@ -101,6 +75,9 @@ pub struct Session {
 #[derive(Debug)]
 enum State {
     Idle,
+    Waking {
+        until: Mono,
+    },
     SignedOn {
         line: Vec<u8>,
         until: Mono,
@@ -122,15 +99,26 @@ enum State {
 }
 
 impl Session {
-    /// A session with the meter of this address; an empty one is whoever is there. What no address may have (all but
-    /// letters, digits and spaces) and what is behind 32 characters is left out.
+    /// A session at a line whose rate is `baud`. What no address may have is left out of it.
     #[must_use]
-    pub fn new(address: &str) -> Self {
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b' ';
+    pub fn new(ask: MeterAsk, baud: u32, timeout: Duration) -> Self {
+        let codec = Codec::new(CodecKind::Iec62056);
+        Self { ask, baud, timeout, state: State::Idle, codec, outputs: VecDeque::new() }
+    }
+
+    fn sign_on(&mut self, now: Mono) {
         let mut sign_on = b"/?".to_vec();
-        sign_on.extend(address.bytes().filter(allowed).take(ADDRESS_BYTES_MAX));
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b' ';
+        sign_on.extend(self.ask.address.bytes().filter(allowed).take(METER_ADDRESS_BYTES_MAX));
         sign_on.extend(b"!\r\n");
-        Self { sign_on, state: State::Idle, codec: Codec::new(CodecKind::Iec62056), outputs: VecDeque::new() }
+        self.outputs.push_back(SessionOutput::Send(sign_on));
+        self.state = State::SignedOn { line: Vec::new(), until: now + self.timeout };
+    }
+
+    /// The line was closed: whatever was going on is over.
+    pub fn reset(&mut self) {
+        self.state = State::Idle;
+        self.outputs.clear();
     }
 
     /// Takes one input. The outputs are to be taken before the next.
@@ -141,9 +129,15 @@ impl Session {
         match input {
             SessionInput::Start if matches!(self.state, State::Idle) => {
                 self.codec.reset();
-                self.outputs.push_back(SessionOutput::Baud(SIGN_ON_BAUD));
-                self.outputs.push_back(SessionOutput::Send(self.sign_on.clone()));
-                self.state = State::SignedOn { line: Vec::new(), until: now + SILENCE_MAX };
+                self.outputs.push_back(SessionOutput::Baud(self.baud));
+                if self.ask.wake_up {
+                    let bits = WAKE_UP_BITS.as_millis().saturating_mul(self.baud.into()) / 1_000;
+                    let count = usize::try_from(bits / 10).unwrap_or(0);
+                    self.outputs.push_back(SessionOutput::Send(vec![0; count]));
+                    self.state = State::Waking { until: now + WAKE_UP_BITS + WAKE_UP_PAUSE };
+                } else {
+                    self.sign_on(now);
+                }
             }
             SessionInput::Sent => self.sent(now),
             SessionInput::Bytes(bytes) => self.read(now, bytes),
@@ -161,7 +155,8 @@ impl Session {
     pub fn next_deadline(&self) -> Option<Mono> {
         match &self.state {
             State::Idle => None,
-            State::SignedOn { until, .. }
+            State::Waking { until }
+            | State::SignedOn { until, .. }
             | State::Pausing { until, .. }
             | State::Acknowledging { until, .. } => Some(*until),
             State::Reading { silent_at, until, .. } => Some(*silent_at.min(until)),
@@ -171,12 +166,13 @@ impl Session {
     fn deadline_passed(&mut self, now: Mono) {
         match self.state {
             State::Idle => {}
-            State::SignedOn { .. } => self.fail(SessionError::NoAnswer),
+            State::Waking { .. } => self.sign_on(now),
+            State::SignedOn { .. } => self.fail(SessionError::NoIdentification { timeout: self.timeout }),
             State::Pausing { rate, .. } => {
                 // Protocol 0 (normal), the proposed rate, mode 0 (readout).
                 self.outputs.push_back(SessionOutput::Send(vec![0x06, b'0', rate, b'0', b'\r', b'\n']));
-                let baud = baud_of(rate).unwrap_or(SIGN_ON_BAUD);
-                self.state = State::Acknowledging { baud, until: now + SILENCE_MAX };
+                let baud = baud_of(rate).unwrap_or(self.baud);
+                self.state = State::Acknowledging { baud, until: now + self.timeout };
             }
             State::Acknowledging { .. } => self.fail(SessionError::Incomplete { bytes: 0 }),
             State::Reading { bytes, .. } => self.fail(SessionError::Incomplete { bytes }),
@@ -185,8 +181,9 @@ impl Session {
 
     fn sent(&mut self, now: Mono) {
         match &mut self.state {
+            State::Waking { until } => *until = now + WAKE_UP_PAUSE,
             // The answer can't begin before.
-            State::SignedOn { until, .. } => *until = now + SILENCE_MAX,
+            State::SignedOn { until, .. } => *until = now + self.timeout,
             State::Acknowledging { baud, .. } => {
                 let baud = *baud;
                 self.outputs.push_back(SessionOutput::Baud(baud));
@@ -197,13 +194,13 @@ impl Session {
     }
 
     fn reading(&mut self, now: Mono) {
-        self.state = State::Reading { bytes: 0, silent_at: now + SILENCE_MAX, until: now + READOUT_MAX };
+        self.state = State::Reading { bytes: 0, silent_at: now + self.timeout, until: now + READOUT_MAX };
     }
 
     fn read(&mut self, now: Mono, bytes: &[u8]) {
         match &mut self.state {
             State::SignedOn { line, until } => {
-                *until = now + SILENCE_MAX;
+                *until = now + self.timeout;
                 for (at, &byte) in bytes.iter().enumerate() {
                     // An optical head may echo the sign-on: an identification has a maker's letters behind its slash.
                     if byte == b'/' || line.len() >= IDENTIFICATION_BYTES_MAX {
@@ -220,16 +217,21 @@ impl Session {
                 }
             }
             State::Reading { .. } => self.readout(now, bytes),
-            State::Idle | State::Pausing { .. } | State::Acknowledging { .. } => {}
+            State::Idle | State::Waking { .. } | State::Pausing { .. } | State::Acknowledging { .. } => {}
         }
     }
 
     fn identified(&mut self, now: Mono, rate: u8) {
-        if baud_of(rate).is_some() {
+        if let Some(rate) = within(rate, self.ask.baud_max) {
             self.state = State::Pausing { rate, until: now + PAUSE };
             return;
         }
         if let Some(baud) = baud_of_mode_b(rate) {
+            // Such a meter can't be told to be slower.
+            if baud > self.ask.baud_max {
+                self.fail(SessionError::TooFast { baud, max: self.ask.baud_max });
+                return;
+            }
             self.outputs.push_back(SessionOutput::Baud(baud));
         }
         self.reading(now);
@@ -238,7 +240,7 @@ impl Session {
     fn readout(&mut self, now: Mono, input: &[u8]) {
         let State::Reading { bytes, silent_at, .. } = &mut self.state else { return };
         *bytes = bytes.saturating_add(input.len());
-        *silent_at = now + SILENCE_MAX;
+        *silent_at = now + self.timeout;
         let mut found: Option<Result<Vec<u8>, Fault>> = None;
         self.codec.push(input, |result| {
             if found.is_none() {
@@ -274,17 +276,15 @@ fn proposed(line: &[u8]) -> Option<u8> {
 }
 
 /// Mode C (6.3.2): a digit.
-const fn baud_of(rate: u8) -> Option<u32> {
-    Some(match rate {
-        b'0' => 300,
-        b'1' => 600,
-        b'2' => 1_200,
-        b'3' => 2_400,
-        b'4' => 4_800,
-        b'5' => 9_600,
-        b'6' => 19_200,
-        _ => return None,
-    })
+fn baud_of(rate: u8) -> Option<u32> {
+    RATES.iter().find(|(digit, _)| *digit == rate).map(|(_, baud)| *baud)
+}
+
+/// The rate that is acknowledged to a meter that proposes this one: the fastest of both, 300 in any case.
+fn within(rate: u8, baud_max: u32) -> Option<u8> {
+    let proposed = baud_of(rate)?;
+    let fits = |(_, baud): &&(u8, u32)| *baud <= proposed && *baud <= baud_max.max(300);
+    RATES.iter().rev().find(fits).map(|(digit, _)| *digit)
 }
 
 /// Mode B: a letter.
@@ -305,6 +305,11 @@ mod tests {
     use super::super::testing::capture;
     use super::*;
 
+    fn session(address: &str) -> Session {
+        let ask = MeterAsk { address: address.to_owned(), baud_max: 19_200, wake_up: false };
+        Session::new(ask, 300, Duration::from_millis(2_500))
+    }
+
     fn at(ms: u64) -> Mono {
         Mono::ZERO + Duration::from_millis(ms)
     }
@@ -319,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_meter_is_signed_on_acknowledged_and_read_at_the_rate_that_it_proposes() {
-        let mut session = Session::new("");
+        let mut session = session("");
         assert_eq!(outputs(&mut session, 0, Start), [Baud(300), Send(b"/?!\r\n".to_vec())]);
         assert_eq!(outputs(&mut session, 170, Sent), []);
         // An optical head echoes.
@@ -341,12 +346,15 @@ mod tests {
 
     #[test]
     fn a_meter_that_is_silent_is_given_up() {
-        let mut session = Session::new("12345678");
+        let mut session = session("12345678");
         let sent = Send(b"/?12345678!\r\n".to_vec());
         assert_eq!(outputs(&mut session, 0, Start), [Baud(300), sent]);
         outputs(&mut session, 500, Sent);
         assert_eq!(outputs(&mut session, 2_999, Tick), []);
-        assert_eq!(outputs(&mut session, 3_000, Tick), [Failed(SessionError::NoAnswer)]);
+        assert_eq!(
+            outputs(&mut session, 3_000, Tick),
+            [Failed(SessionError::NoIdentification { timeout: Duration::from_millis(2_500) })]
+        );
 
         outputs(&mut session, 10_000, Start);
         outputs(&mut session, 10_500, Bytes(b"/LGZ4X\r\n"));
@@ -359,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_damaged_readout_is_told_and_not_handed_out() {
-        let mut session = Session::new("");
+        let mut session = session("");
         outputs(&mut session, 0, Start);
         outputs(&mut session, 500, Bytes(b"/LGZ0X\r\n"));
         outputs(&mut session, 800, Tick);
@@ -369,9 +377,28 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_line_is_never_set_to_more_than_it_can_do_and_a_sleeping_meter_is_woken_up() {
+        let ask = MeterAsk { address: String::new(), baud_max: 4_800, wake_up: true };
+        let mut session = Session::new(ask.clone(), 300, Duration::from_millis(2_500));
+        assert_eq!(outputs(&mut session, 0, Start), [Baud(300), Send(vec![0; 66])]);
+        assert_eq!(outputs(&mut session, 2_200, Sent), []);
+        assert_eq!(session.next_deadline(), Some(at(3_800)));
+        assert_eq!(outputs(&mut session, 3_800, Tick), [Send(b"/?!\r\n".to_vec())]);
+        outputs(&mut session, 4_000, Sent);
+        outputs(&mut session, 4_500, Bytes(b"/LGZ6X\r\n"));
+        assert_eq!(outputs(&mut session, 4_800, Tick), [Send(b"\x06040\r\n".to_vec())]);
+        assert_eq!(outputs(&mut session, 5_000, Sent), [Baud(4_800)]);
+
+        let mut session = Session::new(MeterAsk { wake_up: false, ..ask }, 300, Duration::from_millis(2_500));
+        outputs(&mut session, 0, Start);
+        let failed = Failed(SessionError::TooFast { baud: 9_600, max: 4_800 });
+        assert_eq!(outputs(&mut session, 500, Bytes(b"/LGZEmeter\r\n")), [failed]);
+    }
+
+    #[test]
     fn modes_a_and_b_need_no_acknowledgement() {
         for (rate, expected) in [(b'E', vec![Baud(9_600)]), (b'X', vec![])] {
-            let mut session = Session::new("");
+            let mut session = session("");
             outputs(&mut session, 0, Start);
             let line = [b"/LGZ".as_slice(), &[rate], b"meter\r\n"].concat();
             assert_eq!(outputs(&mut session, 500, Bytes(&line)), expected);

@@ -18,7 +18,7 @@ use rust_decimal::Decimal;
 
 use super::super::decode::Raw;
 use super::quantity::{self, shift};
-use super::{Fault, Fields, Role};
+use super::{Fault, Fields, Role, mbus_link};
 
 /// Where the link layer's control and address end and the application layer begins.
 const APPLICATION_AT: usize = 2;
@@ -105,8 +105,34 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     LABELS.iter().map(|(_, name)| *name).chain(more)
 }
 
-/// The fields of a frame from its control field to its last data byte.
+/// The fields of a frame from its control field to its last data byte; or of several whole frames, in which a meter has told
+/// what one can't hold. Their records are numbered through.
 pub(super) fn decode<'a>(frame: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Fault> {
+    let mut number = 0;
+    // No control field of an answer is that byte.
+    if frame.first() == Some(&mbus_link::LONG) {
+        return mbus_link::contents(frame).try_for_each(|content| telegram(content, &mut number, fields));
+    }
+    telegram(frame, &mut number, fields)
+}
+
+/// DIF of a record behind which another telegram is to be asked for.
+const MORE_RECORDS_FOLLOW: u8 = 0x1f;
+
+/// Whether the meter has more to tell than stands in this frame.
+pub(super) fn has_more(frame: &[u8]) -> bool {
+    let records = match frame.get(APPLICATION_AT..).unwrap_or_default() {
+        [LONG_HEADER, rest @ ..] => rest.get(12..),
+        [SHORT_HEADER, rest @ ..] => rest.get(4..),
+        [NO_HEADER, rest @ ..] => Some(rest),
+        _ => None,
+    };
+    let ends = |record: DataRecord<'_>| record.raw_bytes().first() == Some(&MORE_RECORDS_FOLLOW);
+    DataRecords::new(records.unwrap_or_default(), None).flatten().any(ends)
+}
+
+/// The fields of one frame; `number` is that of its first record.
+fn telegram<'a>(frame: &'a [u8], number: &mut usize, fields: &mut Fields<'a>) -> Result<(), Fault> {
     let application = frame.get(APPLICATION_AT..).unwrap_or_default();
     if application.first() == Some(&APPLICATION_ERROR) {
         return Err(Fault::Refused { what: application_error(application.get(1).copied()) });
@@ -139,11 +165,12 @@ pub(super) fn decode<'a>(frame: &'a [u8], fields: &mut Fields<'a>) -> Result<(),
             });
         }
     };
-    for (number, record) in DataRecords::new(records, None).enumerate() {
+    for record in DataRecords::new(records, None) {
         // One that isn't known costs only itself: the crate steps over it by its length.
         if let Ok(record) = record {
-            put(number, &record, fields);
+            put(*number, &record, fields);
         }
+        *number = number.saturating_add(1);
     }
     Ok(())
 }

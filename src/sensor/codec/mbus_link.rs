@@ -12,11 +12,11 @@ use super::Fault;
 use super::stream::{self, Step};
 
 /// The longest long frame: 6 bytes around 255.
-const FRAME_BYTES_MAX: usize = 261;
+pub(super) const FRAME_BYTES_MAX: usize = 261;
 
-const ACK: u8 = 0xe5;
+pub(super) const ACK: u8 = 0xe5;
 const SHORT: u8 = 0x10;
-const LONG: u8 = 0x68;
+pub(super) const LONG: u8 = 0x68;
 const STOP: u8 = 0x16;
 
 /// Answers have this in their control field, beside the bits for "access demand" and "data flow".
@@ -104,6 +104,43 @@ pub const fn request(address: u8, request: Request) -> [u8; 5] {
     [SHORT, control, address, control.wrapping_add(address), STOP]
 }
 
+/// Sends data to a slave (the frame count bit clear); CI of a selection, low byte first.
+const SND_UD: u8 = 0x53;
+const SELECT: u8 = 0x52;
+
+/// The address of whichever slave was selected.
+pub(super) const SELECTED: u8 = 253;
+
+/// The bytes that select the slaves with this secondary address: identification, maker, version and medium as they stand in
+/// an answer. Answered by E5; whoever isn't meant is selected no more.
+#[must_use]
+pub fn select(secondary: [u8; 8]) -> Vec<u8> {
+    let mut content = vec![SND_UD, SELECTED, SELECT];
+    content.extend(secondary);
+    long_frame(&content)
+}
+
+/// A long frame around control field, address and data. What is longer than 255 bytes has no frame: it is cut.
+pub(in crate::sensor) fn long_frame(content: &[u8]) -> Vec<u8> {
+    let content = content.get(..255).unwrap_or(content);
+    let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
+    let sum = content.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    let mut frame = vec![LONG, length, length, LONG];
+    frame.extend(content);
+    frame.extend([sum, STOP]);
+    frame
+}
+
+/// The contents of long frames that stand one after the other, each from its control field to its last data byte.
+pub(super) fn contents(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = usize::from(*frames.get(1)?);
+        let content = frames.get(4..length.saturating_add(4))?;
+        frames = frames.get(length.saturating_add(6)..).unwrap_or_default();
+        Some(content)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +150,10 @@ mod tests {
         assert_eq!(request(1, Request::Reset), [0x10, 0x40, 0x01, 0x41, 0x16]);
         assert_eq!(request(254, Request::Values { frame_count: false }), [0x10, 0x5b, 0xfe, 0x59, 0x16]);
         assert_eq!(request(5, Request::Values { frame_count: true }), [0x10, 0x7b, 0x05, 0x80, 0x16]);
+        // The example of EN 13757-3, 11.3: the slave with the number 12345678, whoever made it.
+        let selection = select([0x78, 0x56, 0x34, 0x12, 0xff, 0xff, 0xff, 0xff]);
+        let head = [0x68, 11, 11, 0x68, 0x53, 0xfd, 0x52, 0x78, 0x56, 0x34, 0x12];
+        assert_eq!(selection[..11], head);
+        assert_eq!(selection[15..], [0xb2, 0x16]);
     }
 }

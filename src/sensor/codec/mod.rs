@@ -25,8 +25,12 @@
 mod dsmr;
 mod iec62056;
 mod iec62056_session;
+pub(in crate::sensor) mod make;
+mod make_binary;
+mod make_nmea;
 mod mbus;
 mod mbus_link;
+mod mbus_session;
 mod names;
 mod nmea;
 mod nmea_sea;
@@ -34,6 +38,7 @@ mod nmea_sentences;
 mod obis;
 mod obis_names;
 mod quantity;
+mod session;
 mod sml;
 mod stream;
 mod vedirect;
@@ -42,8 +47,12 @@ mod vedirect_names;
 use std::borrow::Cow;
 use std::fmt;
 
-pub use iec62056_session::{Session, SessionError, SessionInput, SessionOutput};
-pub use mbus_link::{Request, request};
+pub use iec62056_session::{METER_ADDRESS_BYTES_MAX, MeterAsk, Session};
+pub(in crate::sensor) use mbus_link::long_frame;
+pub use mbus_link::{Request, request, select};
+pub(in crate::sensor) use mbus_session::matches as is_selected_by;
+pub use mbus_session::{MbusAddress, MbusSession};
+pub use session::{SessionError, SessionInput, SessionOutput};
 
 use super::decode::Raw;
 

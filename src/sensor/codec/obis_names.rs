@@ -93,6 +93,32 @@ pub(super) fn medium(kind: u8) -> Option<&'static str> {
     MEDIA.iter().find(|(known, _)| *known == kind).map(|(_, name)| *name)
 }
 
+/// The code that is called so, or that is written so, as meters print it; and what its value is.
+pub(super) fn of(name: &str) -> Option<(String, Kind)> {
+    let ([a, b, c, d, e, _], kind) = bytes_of(name)?;
+    Some((format!("{a}-{b}:{c}.{d}.{e}"), kind))
+}
+
+/// The same in bytes.
+pub(super) fn bytes_of(name: &str) -> Option<([u8; 6], Kind)> {
+    let bytes = |a: u8, b: u8, cde: [u8; 3]| {
+        let [c, d, e] = cde;
+        [a, b, c, d, e, 255]
+    };
+    if let Some(code) = Code::parse(name.strip_suffix("*255").unwrap_or(name)) {
+        let kind = find(code).next().map_or(Kind::Plain, |known| known.kind);
+        return Some((bytes(code.a, code.b, code.cde), kind));
+    }
+    // Of several those that DSMR has, whose medium is 0, come last.
+    let known = KNOWN.iter().rev().find(|known| known.name == name)?;
+    Some((bytes(known.a, 0, known.cde), known.kind))
+}
+
+/// The type of a device on an M-Bus channel that measures this.
+pub(super) fn medium_of(name: &str) -> Option<u8> {
+    MEDIA.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+}
+
 /// Every name.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let more = ["identification", "seconds"];

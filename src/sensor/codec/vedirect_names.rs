@@ -93,6 +93,33 @@ const KEYS: [(&str, &str, Kind); 63] = [
     ("DC_IN_P", "dc_power", Number(0, Some("W"))),
 ];
 
+/// How a key's value is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// A whole number, of this power of ten of the unit.
+    Number {
+        /// The power of ten.
+        power: i32,
+        /// The unit.
+        unit: Option<&'static str>,
+    },
+    /// ON or OFF.
+    Switch,
+    /// Text.
+    Text,
+}
+
+/// The key that is called so, and how its value is written.
+pub(super) fn of(name: &str) -> Option<(&'static str, Form)> {
+    let (key, _, kind) = KEYS.iter().find(|(key, known, _)| *known == name || *key == name)?;
+    let form = match *kind {
+        Number(power, unit) => Form::Number { power, unit },
+        Switch => Form::Switch,
+        Text => Form::Text,
+    };
+    Some((key, form))
+}
+
 /// Every name, and every key.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().flat_map(|(key, name, _)| [*name, *key])

@@ -92,7 +92,7 @@ impl Decoder {
             DecodeConfig::Csv { separator, columns } => {
                 Self::Csv(csv::Csv::new(*separator, columns.clone(), &froms))
             }
-            DecodeConfig::Regex(regex) => Self::Regex(regex::Groups::new(regex.clone(), &froms)),
+            DecodeConfig::Regex(regex) => Self::Regex(regex::Groups::new(regex.0.clone(), &froms)),
             DecodeConfig::Obis => Self::Obis(obis::Obis::new(&froms)),
             DecodeConfig::Codec(kind) => Self::Codec(codec::Named::new(*kind, points)),
             // Registers come in answers, of which the bus knows the places: no frame is decoded.

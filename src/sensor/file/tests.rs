@@ -23,7 +23,7 @@ fn source() -> FileSource {
         device: "cellar-{1}".into(),
         every: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
-        pattern: Regex::new(r"(?<value>\S+)").unwrap(),
+        pattern: Pattern(regex::Regex::new(r"(?<value>\S+)").unwrap()),
         point,
         stale_after: Duration::from_secs(60),
     };

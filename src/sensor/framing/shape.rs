@@ -11,7 +11,7 @@ pub(super) enum Shape {
     /// A beginning and an end, and some bytes behind that.
     Telegram { start: Vec<u8>, end: Vec<u8>, tail: usize },
     /// Between two flags; a flag within is escaped.
-    Stuffed { flag: u8, escape: u8, xor: u8 },
+    Stuffed { flag: u8, escape: u8, xor: u8, length: Option<usize> },
 }
 
 /// What bytes begin with.
@@ -40,8 +40,8 @@ impl Shape {
                 let shape = Self::Telegram { start: start.clone(), end: end.clone(), tail: *tail };
                 Some((shape, *bytes_max))
             }
-            FramingConfig::Stuffed { flag, escape, xor, bytes_max } => {
-                Some((Self::Stuffed { flag: *flag, escape: *escape, xor: *xor }, *bytes_max))
+            FramingConfig::Stuffed { flag, escape, xor, length, bytes_max } => {
+                Some((Self::Stuffed { flag: *flag, escape: *escape, xor: *xor, length: *length }, *bytes_max))
             }
             FramingConfig::Line { .. } | FramingConfig::Gap { .. } | FramingConfig::Codec(_) => None,
         }
@@ -58,7 +58,7 @@ impl Shape {
 
     /// The frame without flags and escapes. False if it is none after all.
     pub(super) fn unescape(&self, frame: &[u8], body: &mut Vec<u8>) -> bool {
-        let Self::Stuffed { escape, xor, .. } = self else { return true };
+        let Self::Stuffed { escape, xor, length, .. } = self else { return true };
         body.clear();
         let mut rest = frame.iter().skip(1);
         while let Some(byte) = rest.next() {
@@ -69,7 +69,7 @@ impl Shape {
                 body.push(*byte);
             }
         }
-        !body.is_empty()
+        !body.is_empty() && length.is_none_or(|length| body.len() == length)
     }
 }
 

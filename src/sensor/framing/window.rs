@@ -28,7 +28,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(config: &FramingConfig, check: Option<CheckConfig>) -> Self {
         // Lines and gaps have framers of their own; nothing is ever looked for here in their name.
-        let nothing = || (Shape::Stuffed { flag: 0, escape: 0, xor: 0 }, 0);
+        let nothing = || (Shape::Stuffed { flag: 0, escape: 0, xor: 0, length: None }, 0);
         let (shape, bytes_max) = Shape::new(config).unwrap_or_else(nothing);
         let (kept, body) = (Vec::new(), Vec::new());
         Self { shape, bytes_max, check, kept, body, told: 0, grace: bytes_max }

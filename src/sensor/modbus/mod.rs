@@ -4,6 +4,7 @@
 //! Sources: Modbus Application Protocol V1.1b3 ("MAP"), Modbus over Serial Line V1.02 ("MSL"), Modbus Messaging on TCP/IP
 //! V1.0b ("MTCP").
 
+pub mod identify;
 pub mod pdu;
 pub mod plan;
 pub mod rtu;

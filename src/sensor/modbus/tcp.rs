@@ -73,6 +73,19 @@ pub fn search(request: &Request, transaction: Transaction, unit: u8, bytes: &[u8
     }
 }
 
+/// The first whole frame, whatever it says: its PDU if it answers this transaction of this unit, and where it ends. `None`:
+/// there is no whole frame, or what comes is no Modbus.
+#[must_use]
+pub fn first(transaction: Transaction, unit: u8, bytes: &[u8]) -> Option<(Option<Vec<u8>>, usize)> {
+    let (header, body) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let [t0, t1, 0, 0, l0, l1, from] = *header else { return None };
+    let length = u16::from_be_bytes([l0, l1]);
+    let pdu_len = usize::from(length.min(LENGTH_MAX)).saturating_sub(1);
+    let pdu = body.get(..pdu_len)?;
+    let is_ours = u16::from_be_bytes([t0, t1]) == transaction.0 && from == unit;
+    Some((is_ours.then(|| pdu.to_vec()), HEADER_BYTES.saturating_add(pdu_len)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -49,6 +49,7 @@ fn device(name: &str, decode: DecodeConfig, points: Points) -> DeviceConfig {
         points,
         stale_after: Duration::from_secs(60),
         poll: None,
+        commands: Vec::new(),
     }
 }
 
@@ -65,7 +66,7 @@ fn csv(columns: &[&str]) -> DecodeConfig {
 }
 
 fn pattern(pattern: &str) -> DecodeConfig {
-    DecodeConfig::Regex(regex::Regex::new(pattern).unwrap())
+    DecodeConfig::Regex(crate::sensor::Pattern(regex::Regex::new(pattern).unwrap()))
 }
 
 fn port(devices: Vec<DeviceConfig>) -> Port {
@@ -79,11 +80,14 @@ fn word(output: Output) -> String {
         Output::Reading(reading) => reading_words(&reading),
         Output::Notice(Notice::PortOpened) => "opened".into(),
         Output::Notice(Notice::PortDown { error }) => format!("down: {error}"),
+        Output::Notice(Notice::PortLent { by }) => format!("lent to {by}"),
         Output::Notice(Notice::BadLines { source, error, sample }) => {
             format!("bad {source}: {error} [{sample}]")
         }
         Output::Notice(Notice::GoodAgain { source, bad }) => format!("good {source} after {bad}"),
         Output::Notice(Notice::DeviceStale { device }) => format!("stale {device}"),
+        Output::Send(bytes) => format!("send {}", bytes.escape_ascii()),
+        Output::Done { id, outcome } => format!("done {} {outcome:?}", id.0),
         Output::Notice(Notice::DeviceFresh { device }) => format!("fresh {device}"),
     }
 }

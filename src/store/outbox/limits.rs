@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use super::Outbox;
+use super::{Outbox, first_size};
 use crate::record::RecordNo;
 use crate::store::Dropped;
-use crate::store::bounds::{AGE_CHECK_MS_MAX, Alarm, Full, percent};
+use crate::store::bounds::{AGE_CHECK_MS_MAX, Alarm, Bounds, Full, percent};
 use crate::store::error::{StoreError, Trouble};
 use crate::store::generation::Backlog;
 use crate::store::walk::Walked;
@@ -24,6 +24,23 @@ pub(super) enum Why {
 }
 
 impl Outbox {
+    /// Goes by other bounds from the next commit on. `bytes_default`: what they come to where they say nothing of bytes.
+    pub(in crate::store) fn set_bounds(
+        &mut self,
+        bounds: Bounds,
+        bytes_default: u64,
+    ) -> Result<(), StoreError> {
+        self.bytes_max = match bounds.bytes_max {
+            Some(bytes) => bytes,
+            None => first_size(&self.dir, bytes_default)?,
+        };
+        self.bounds = bounds;
+        // Age is looked at once more, by the new bound.
+        self.aged_at = None;
+        self.look_at_alarm();
+        Ok(())
+    }
+
     /// Refuses a commit where the bound of records is reached and the old ones are to be kept. The commit that reaches
     /// it is taken whole.
     pub(super) fn refuse_records(&mut self, now: Timestamp) -> Result<(), StoreError> {

@@ -1,17 +1,18 @@
 """Modbus slaves of pymodbus, on a serial line (RTU) or as a TCP server.
 
-usage: slaves.py serial PATH SPEC | slaves.py tcp PORT SPEC
+usage: slaves.py serial PATH SPEC [PORT] | slaves.py tcp PORT SPEC
 
-SPEC is a file: {"devices": {"<unit>": [[function, address, type, word order, value], ...]}}. Types are those of pymodbus
+SPEC is a file: {"devices": {"<unit>": [[function, address, type, word order, value], ...]}}; with "identity": [vendor,
+product, revision] all of them say so of themselves. Types are those of pymodbus
 (FLOAT32, UINT16, ...), and BITS for functions 1 and 2. The values are put into the registers by pymodbus itself. Prints
-"ready" when it listens.
+"ready" when it listens. With a PORT the same slaves are on that TCP port of 127.0.0.1 too.
 """
 import asyncio
 import json
 import logging
 import sys
 
-from pymodbus import FramerType
+from pymodbus import FramerType, ModbusDeviceIdentification
 from pymodbus.client.mixin import ModbusClientMixin
 from pymodbus.datastore import ModbusDeviceContext, ModbusSequentialDataBlock, ModbusServerContext
 from pymodbus.server import ModbusSerialServer, ModbusTcpServer
@@ -39,12 +40,19 @@ async def main():
     where, spec = sys.argv[2], json.load(open(sys.argv[3], encoding="utf-8"))
     devices = {int(unit): context(entries) for unit, entries in spec["devices"].items()}
     store = ModbusServerContext(devices=devices, single=False)
+    vendor, product, revision = spec.get("identity", ["", "", ""])
+    info = {"VendorName": vendor, "ProductCode": product, "MajorMinorRevision": revision}
+    identity = ModbusDeviceIdentification(info_name=info)
     if sys.argv[1] == "serial":
-        server = ModbusSerialServer(store, framer=FramerType.RTU, port=where, baudrate=115200)
+        server = ModbusSerialServer(store, framer=FramerType.RTU, port=where, baudrate=115200, identity=identity)
     else:
-        server = ModbusTcpServer(store, address=("127.0.0.1", int(where)))
-    serving = asyncio.create_task(server.serve_forever(background=True))
-    await serving
+        server = ModbusTcpServer(store, address=("127.0.0.1", int(where)), identity=identity)
+    await server.serve_forever(background=True)
+    if len(sys.argv) > 4:
+        beside = ModbusTcpServer(store, address=("127.0.0.1", int(sys.argv[4])))
+        # The same store, of which each server would make its own.
+        beside.context = server.context
+        await beside.serve_forever(background=True)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

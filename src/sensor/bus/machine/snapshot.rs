@@ -1,9 +1,8 @@
 //! What a bus tells of itself.
 
-use super::super::slave::Slave;
 use super::super::stats::BusStatus;
-use super::{Bus, State};
-use crate::sensor::port::{DeviceStatus, PortState, PortStatus};
+use super::Bus;
+use crate::sensor::port::{DeviceStatus, PortStatus};
 use crate::time::Now;
 
 impl Bus {
@@ -13,16 +12,12 @@ impl Bus {
         PortStatus {
             name: self.config.name.clone(),
             path: self.config.path.clone(),
-            state: match self.state {
-                State::Opening => PortState::Opening,
-                State::Open => PortState::Open,
-                State::Down { .. } => PortState::Down,
-            },
-            since: now.wall.minus(now.mono.since(self.since)),
-            error: self.error.clone(),
+            state: self.line.state(),
+            since: self.line.since_wall(now),
+            error: self.line.error(),
             bytes: self.bytes,
             bad_lines: 0,
-            lost: self.lost,
+            lost: self.line.lost(),
             devices: self
                 .slaves
                 .iter()
@@ -45,7 +40,7 @@ impl Bus {
             requests: requests.fold(0, u64::saturating_add),
             foreign_bytes: self.foreign,
             writes_waiting: self.writes.len(),
-            slaves: self.slaves.iter().map(Slave::snapshot).collect(),
+            slaves: self.slaves.iter().map(|slave| slave.snapshot(now.mono)).collect(),
         }
     }
 }

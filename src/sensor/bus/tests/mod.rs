@@ -2,6 +2,7 @@
 
 mod sick;
 mod sim;
+mod talks;
 mod world;
 mod writes;
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::reading::{Reading, Run};
+use crate::command::{Command, CommandId, Outcome};
+use crate::reading::{Reading, Run, Value};
 use crate::sensor::bus::config::{Ask, PollConfig, Register};
-use crate::sensor::bus::{Bus, Input, Notice, Output, WriteError};
+use crate::sensor::bus::{Bus, Input, Notice, Output};
 use crate::sensor::config::*;
 use crate::sensor::modbus::pdu::{Exception, ReadFunction};
 use crate::sensor::modbus::rtu;
@@ -46,6 +47,7 @@ pub fn device(name: &str, unit_id: u8, every: &str) -> DeviceConfig {
             pause: Duration::ZERO,
             ask: Ask::Registers { unit_id, hole_max: 0, registers_max: 60 },
         }),
+        commands: Vec::new(),
     }
 }
 
@@ -61,6 +63,12 @@ pub struct Model {
     pub unit: u8,
     pub delay: Duration,
     pub is_dead: bool,
+    /// What is written arrives, and its answers don't.
+    pub hides_writes: bool,
+    /// It confirms what is written, and stays as it is.
+    pub is_stubborn: bool,
+    /// It refuses what is written.
+    pub refuses_writes: Option<u8>,
     pub echoes: bool,
     pub refuses: Vec<(ReadFunction, u16, Exception)>,
     pub registers: BTreeMap<(u8, u16), u16>,
@@ -76,6 +84,9 @@ impl Model {
             unit,
             delay: Duration::from_millis(20),
             is_dead: false,
+            hides_writes: false,
+            is_stubborn: false,
+            refuses_writes: None,
             echoes: false,
             refuses: Vec::new(),
             registers: BTreeMap::new(),
@@ -132,16 +143,26 @@ impl Model {
             }
             return Some(rtu::frame(self.unit, &pdu));
         }
+        if let Some(code) = self.refuses_writes {
+            return Some(rtu::frame(self.unit, &[function | 0x80, code]));
+        }
+        let confirmation = (!self.hides_writes).then(|| rtu::frame(self.unit, &frame[1..6]));
         match function {
+            _ if self.is_stubborn => {}
             5 => self.put(ReadFunction::Coils, address, &[u16::from(word(4) == 0xFF00)]),
             6 => self.put(ReadFunction::HoldingRegisters, address, &[word(4)]),
             16 => {
                 let values: Vec<u16> = (0..usize::from(word(4))).map(|at| word(7 + at * 2)).collect();
                 self.put(ReadFunction::HoldingRegisters, address, &values);
             }
+            15 => {
+                let bit = |at: usize| u16::from(frame[7 + at / 8] >> (at % 8) & 1);
+                let values: Vec<u16> = (0..usize::from(word(4))).map(bit).collect();
+                self.put(ReadFunction::Coils, address, &values);
+            }
             _ => return None,
         }
-        Some(rtu::frame(self.unit, &frame[1..6]))
+        confirmation
     }
 }
 
@@ -158,7 +179,7 @@ pub struct World {
     pub heard: Vec<Mono>,
     pub readings: Vec<(Mono, Reading)>,
     pub notices: Vec<Notice>,
-    pub written: Vec<(Mono, u64, Result<(), WriteError>)>,
+    pub done: Vec<(u64, Outcome)>,
     /// What the line does to an answer: the pieces, each with its delay.
     pub line: Box<dyn FnMut(Vec<u8>) -> Vec<Piece>>,
 }
@@ -198,7 +219,7 @@ impl World {
             heard: Vec::new(),
             readings: Vec::new(),
             notices: Vec::new(),
-            written: Vec::new(),
+            done: Vec::new(),
             line: Box::new(|answer| vec![(Duration::ZERO, answer)]),
         };
         world.outputs();
@@ -243,6 +264,26 @@ impl World {
         panic!("the bus never rests");
     }
 
+    /// Gives a command that must begin within 5 s; it is told by its number.
+    pub fn command(&mut self, number: u64, device: &str, point: &str, value: Value) {
+        self.command_until(number, device, point, value, self.clock + span("5s"));
+    }
+
+    pub fn command_until(&mut self, number: u64, device: &str, point: &str, value: Value, until: Mono) {
+        let (device, point) = (device.into(), Some(point.into()));
+        let command = Command { id: CommandId(number), device, point, value, until };
+        self.bus.command(self.now(), &command);
+        self.outputs();
+    }
+
+    /// What came of a command.
+    pub fn outcome(&self, number: u64) -> &Outcome {
+        let mut ended = self.done.iter().filter(|(id, _)| *id == number).map(|(_, outcome)| outcome);
+        let outcome = ended.next().unwrap_or_else(|| panic!("{number} has not ended: {:?}", self.done));
+        assert!(ended.next().is_none(), "{number} has ended twice");
+        outcome
+    }
+
     pub fn outputs(&mut self) {
         while let Some(output) = self.bus.poll_output() {
             match output {
@@ -251,7 +292,8 @@ impl World {
                 Output::Send(bytes) => self.carry(bytes),
                 Output::Reading(reading) => self.readings.push((self.clock, reading)),
                 Output::Notice(notice) => self.notices.push(notice),
-                Output::Written { token, result } => self.written.push((self.clock, token, result)),
+                Output::Done { id, outcome } => self.done.push((id.0, outcome)),
+                Output::Rate(baud) => panic!("a Modbus line keeps its rate, not {baud}"),
             }
         }
     }

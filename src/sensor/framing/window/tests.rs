@@ -24,7 +24,7 @@ fn telegram() -> FramingConfig {
 }
 
 fn stuffed() -> FramingConfig {
-    FramingConfig::Stuffed { flag: b'~', escape: b'}', xor: 0x20, bytes_max: 12 }
+    FramingConfig::Stuffed { flag: b'~', escape: b'}', xor: 0x20, length: None, bytes_max: 12 }
 }
 
 /// A frame stands as it is, a bad one behind `!`, skipped bytes behind `-` or, where they are nobody's fault, `.`.
@@ -106,6 +106,9 @@ fn stuffed_frames_may_share_a_flag() {
     check(&stuffed(), None, b"cd~ab~~cd~ef~", &[b".cd", b"ab", b"cd", b"ef"]);
     check(&stuffed(), None, b"~a}^b}]~}~x~", &[b"a~b}", b"-~}", b"x"]);
     check(&stuffed(), None, b"~a~0123456789abcd~x~", &[b"a", b"-~0123456789abcd", b"x"]);
+    let three =
+        FramingConfig::Stuffed { flag: b'~', escape: b'}', xor: 0x20, length: Some(3), bytes_max: 12 };
+    check(&three, None, b"~abc~ab~a}^b~abcd~xyz~", &[b"abc", b"-~ab", b"a~b", b"-~abcd", b"xyz"]);
 }
 
 proptest! {

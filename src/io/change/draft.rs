@@ -1,0 +1,175 @@
+//! A change that is proposed: what the files would be then, whether that is a config, and what differs.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::config::edit::{self, Edit};
+use crate::config::{Config, Mistake, Source, diff, path_of};
+use crate::io::config_history::{History, Text, sources};
+use crate::io::{admission, config_files};
+
+/// A change that somebody proposes: one of `edits`, `text` and `files`. Without any, it is what is on disk.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Proposal {
+    /// What the files were when the change was thought up, as `config-get` tells it: others may have changed them since.
+    pub base: Option<String>,
+    /// Keys to change.
+    pub edits: Option<Vec<Edit>>,
+    /// The main file's whole text.
+    pub text: Option<String>,
+    /// All files: those of `conf.d` that aren't there go.
+    pub files: Option<Vec<Text>>,
+}
+
+/// A proposal that is a config.
+#[derive(Debug)]
+pub struct Draft {
+    /// What is on disk.
+    pub found: Vec<Source>,
+    /// What would be there.
+    pub new: Vec<Source>,
+    /// What runs, if that is known.
+    pub old: Option<Config>,
+    /// What would run.
+    pub config: Config,
+    /// What differs between the two.
+    pub changes: Vec<diff::Change>,
+}
+
+impl Draft {
+    /// Reads what is there, and what the proposal makes of it. Blocks.
+    ///
+    /// # Errors
+    /// As the asker is told it: `{"outcome": "refused", "error": …, "mistakes": […]}`.
+    pub fn make(main: &Path, history: &History, proposal: &Proposal) -> Result<Self, Json> {
+        let refused = |error: String| json!({"outcome": "refused", "error": error});
+        let found = config_files::read(main).map_err(refused)?;
+        let hash = config_files::hash(&found);
+        if proposal.base.as_ref().is_some_and(|base| *base != hash) {
+            let error = "the config on disk was changed since it was read for this change; read it again";
+            return Err(json!({"outcome": "refused", "error": error, "base": hash, "stale": true}));
+        }
+        let new = proposal.apply(main, &found)?;
+        let config = config_files::parse(&new).map_err(|mistakes| refused_for(&mistakes, &new))?;
+        let wrong = admission::mistakes(&config);
+        if !wrong.is_empty() {
+            let mistakes: Vec<Json> =
+                wrong.iter().map(|text| json!({"message": text, "text": text})).collect();
+            let error = counted(mistakes.len());
+            return Err(json!({"outcome": "refused", "error": error, "mistakes": mistakes}));
+        }
+        let runs = history.newest().map(|newest| sources(&newest.files));
+        let old = config_files::parse(runs.as_ref().unwrap_or(&found)).ok();
+        let nothing = || config_files::parse(&[]).ok();
+        let before = old.as_ref().map(|old| old.settings.clone()).or_else(|| Some(nothing()?.settings));
+        let changes = before.map(|before| diff::changes(&before, &config.settings)).unwrap_or_default();
+        Ok(Self { found, new, old, config, changes })
+    }
+
+    /// What it would do.
+    #[must_use]
+    pub fn json(&self) -> Json {
+        json!({
+            "outcome": "right",
+            "base": config_files::hash(&self.found),
+            "changes": self.changes.iter().map(diff::Change::json).collect::<Vec<_>>(),
+            "diff": diff::unified(&self.found, &self.new),
+            "needs_confirmation": self.changes.iter().any(diff::Change::must_be_confirmed),
+        })
+    }
+}
+
+impl Proposal {
+    fn apply(&self, main: &Path, found: &[Source]) -> Result<Vec<Source>, Json> {
+        let refused = |error: String| json!({"outcome": "refused", "error": error});
+        let kinds = [self.edits.is_some(), self.text.is_some(), self.files.is_some()];
+        if kinds.iter().filter(|given| **given).count() > 1 {
+            return Err(refused("edits, text and files exclude each other".to_owned()));
+        }
+        if let Some(edits) = &self.edits {
+            return edit::edit(found, edits).map_err(|error| refused(error.to_string()));
+        }
+        if let Some(text) = &self.text {
+            let mut new = found.to_vec();
+            if let Some(first) = new.first_mut() {
+                first.text.clone_from(text);
+            }
+            return Ok(new);
+        }
+        match &self.files {
+            None => Ok(found.to_vec()),
+            Some(files) => {
+                let parts = main.parent().unwrap_or(Path::new("")).join("conf.d");
+                for (place, file) in files.iter().enumerate() {
+                    let path = Path::new(&file.file);
+                    let is_part = path.parent() == Some(&parts)
+                        && path.extension().is_some_and(|extension| extension == "toml");
+                    // Nobody writes elsewhere through this.
+                    if (place == 0 && path != main) || (place > 0 && !is_part) {
+                        let error = format!("{} is no file of this config", file.file);
+                        return Err(refused(error));
+                    }
+                }
+                if files.is_empty() {
+                    return Err(refused("there is no file".to_owned()));
+                }
+                Ok(sources(files))
+            }
+        }
+    }
+}
+
+/// What files mean: every key with its value, given or by default, or the mistakes in them.
+pub(super) fn meaning(found: &[Source]) -> (Json, Vec<Json>) {
+    match config_files::parse(found) {
+        Ok(config) => (config.settings.json(), Vec::new()),
+        Err(mistakes) => (Json::Null, told(&mistakes, found)),
+    }
+}
+
+fn told(mistakes: &[Mistake], new: &[Source]) -> Vec<Json> {
+    mistakes.iter().map(|mistake| mistake.json(path_of(mistake, new).as_deref())).collect()
+}
+
+fn refused_for(mistakes: &[Mistake], new: &[Source]) -> Json {
+    json!({"outcome": "refused", "error": counted(mistakes.len()), "mistakes": told(mistakes, new)})
+}
+
+fn counted(mistakes: usize) -> String {
+    match mistakes {
+        1 => "there is 1 mistake; nothing has changed".to_owned(),
+        count => format!("there are {count} mistakes; nothing has changed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_no_part_of_the_config_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let main = folder.path().join("fieldgate.toml");
+        std::fs::write(&main, "").unwrap();
+        let history = History::of(&folder.path().join("data"));
+        let text = |path: &Path| Text { file: path.display().to_string(), text: String::new() };
+        let make = |files: Vec<Text>| {
+            let proposal = Proposal { files: Some(files), ..Proposal::default() };
+            Draft::make(&main, &history, &proposal).map(|draft| draft.new.len())
+        };
+        let part = folder.path().join("conf.d").join("a.toml");
+        assert_eq!(make(vec![text(&main), text(&part)]), Ok(2));
+        for bad in [
+            vec![text(Path::new("/etc/passwd"))],
+            vec![text(&main), text(&folder.path().join("conf.d/../x.toml"))],
+            vec![text(&main), text(&folder.path().join("conf.d/x.conf"))],
+            vec![text(&main), text(Path::new("/etc/cron.d/x.toml"))],
+            vec![],
+        ] {
+            assert_eq!(make(bad).unwrap_err()["outcome"], "refused");
+        }
+    }
+}

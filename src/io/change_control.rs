@@ -1,0 +1,212 @@
+//! The requests of the control socket that look at the config and change it: `{"op": "config-…", "config": {…}}`. What takes
+//! time tells how it goes on, a line each with a `progress`; the last line is the answer.
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::spawn_local;
+
+use super::change::{How, PROGRESS_MAX, Proposal};
+use super::reporter::Reporter;
+use crate::config::describe;
+use crate::limits::CONFIG_REQUEST_BYTES_MAX;
+
+/// What such a request begins with that is too long to be read as a whole before that is known.
+const BEGINNINGS: [&[u8]; 2] = [br#"{"op":"config-"#, br#"{"config":"#];
+
+/// One long request at a time is read.
+static LONG: Semaphore = Semaphore::const_new(1);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    op: Operation,
+    #[serde(default)]
+    config: Arguments,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+enum Operation {
+    #[serde(rename = "config-get")]
+    Get,
+    #[serde(rename = "config-schema")]
+    Schema,
+    #[serde(rename = "config-history")]
+    History,
+    #[serde(rename = "config-pending")]
+    Pending,
+    #[serde(rename = "config-look")]
+    Look,
+    #[serde(rename = "config-probe")]
+    Probe,
+    #[serde(rename = "config-apply")]
+    Apply,
+    #[serde(rename = "config-confirm")]
+    Confirm,
+    #[serde(rename = "config-revert")]
+    Revert,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Arguments {
+    #[serde(flatten)]
+    proposal: Proposal,
+    /// Of `config-history` and `config-revert`: which.
+    version: Option<u64>,
+    /// Who asks, in that person's words; who is at the socket stands beside it.
+    who: Option<String>,
+    /// Why.
+    note: Option<String>,
+    /// Of `config-apply`: whether it is tried first. Default true.
+    probe: Option<bool>,
+    /// Of `config-apply`: whether it is made even if the try fails.
+    force: bool,
+}
+
+/// Whether a line, or its beginning, is such a request.
+pub(super) fn is_one(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Any {
+        op: String,
+    }
+    if line.last() == Some(&b'\n') {
+        return serde_json::from_slice::<Any>(line).is_ok_and(|any| any.op.starts_with("config-"));
+    }
+    BEGINNINGS.iter().any(|beginning| {
+        let compact = line.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        compact.take(beginning.len()).eq(beginning.iter().copied())
+    })
+}
+
+/// Reads the rest of the request, and answers.
+pub(super) async fn serve(
+    line: Vec<u8>,
+    reporter: &Reporter,
+    read: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> std::io::Result<()> {
+    let who = peer(read);
+    let mut line = line;
+    let _long = if line.last() == Some(&b'\n') {
+        None
+    } else {
+        let Ok(permit) = LONG.acquire().await else { return Ok(()) };
+        let mut rest = read.take(CONFIG_REQUEST_BYTES_MAX);
+        rest.read_until(b'\n', &mut line).await?;
+        if line.last() != Some(&b'\n') {
+            let error =
+                format!("a request has at most {CONFIG_REQUEST_BYTES_MAX} bytes, and ends with its line");
+            return tell(write, &json!({ "error": error })).await;
+        }
+        Some(permit)
+    };
+    let request: Request = match serde_json::from_slice(&line) {
+        Ok(request) => request,
+        Err(error) => {
+            let error = format!(
+                "{error}; expected {{\"op\": \"config-get|schema|history|pending|look|probe|apply|confirm|revert\", \"config\": {{…}}}}"
+            );
+            return tell(write, &json!({ "error": error })).await;
+        }
+    };
+    drop(line);
+    let (progress, mut told) = mpsc::channel(PROGRESS_MAX);
+    let Some(answer) = begin(request, who, reporter, progress) else {
+        return tell(write, &json!({"error": "this gateway has no config file"})).await;
+    };
+    // By itself: what has begun to be written is finished, whoever listens.
+    let mut answer = spawn_local(answer);
+    loop {
+        tokio::select! {
+            biased;
+            Some(piece) = told.recv() => tell(write, &json!({ "progress": piece })).await?,
+            answer = &mut answer => {
+                let answer = answer.unwrap_or_else(|_| json!({"error": "cut short by a fault of this program"}));
+                return tell(write, &answer).await;
+            }
+            // Gone, or impatient: a try is called off.
+            _ = read.read_u8() => return Ok(()),
+        }
+    }
+}
+
+/// Answers a request of the page, whose `who` is known already; how it goes on is told to nobody.
+pub(super) async fn answer(op: &str, config: Option<Json>, reporter: &Reporter) -> Json {
+    let config = config.unwrap_or_else(|| json!({}));
+    let request: Request = match serde_json::from_value(json!({"op": op, "config": config})) {
+        Ok(request) => request,
+        Err(error) => return json!({ "error": error.to_string() }),
+    };
+    // Held: a closed one would call a try off.
+    let (progress, _told) = mpsc::channel(PROGRESS_MAX);
+    let Some(answer) = begin(request, "the page".to_owned(), reporter, progress) else {
+        return json!({"error": "this gateway has no config file"});
+    };
+    spawn_local(answer).await.unwrap_or_else(|_| json!({"error": "cut short by a fault of this program"}))
+}
+
+type Answer = std::pin::Pin<Box<dyn Future<Output = Json>>>;
+
+fn begin(
+    request: Request,
+    peer: String,
+    reporter: &Reporter,
+    progress: mpsc::Sender<Json>,
+) -> Option<Answer> {
+    let desk = reporter.changes.get()?.clone();
+    let Arguments { proposal, version, who, note, probe, force } = request.config;
+    let who = who.map_or_else(|| peer.clone(), |who| format!("{} ({peer})", plain(&who)));
+    let note = note.map(|note| plain(&note));
+    let how = How { who: who.clone(), note, probe: probe.unwrap_or(true), force };
+    Some(match request.op {
+        Operation::Get => Box::pin(async move { desk.state().await }),
+        Operation::Schema => Box::pin(async { describe::schema() }),
+        Operation::History => Box::pin(async move { desk.history(version).await }),
+        Operation::Pending => Box::pin(async move { json!({"pending": desk.pending()}) }),
+        Operation::Look => Box::pin(async move { desk.look(proposal).await }),
+        Operation::Probe => Box::pin(async move { desk.probe(proposal, &progress).await }),
+        Operation::Apply => Box::pin(desk.apply(proposal, how, progress)),
+        Operation::Confirm => Box::pin(async move { desk.confirm(&who).await }),
+        Operation::Revert => Box::pin(desk.revert(version, how, progress)),
+    })
+}
+
+/// A person's words for the history: one line, not endless.
+fn plain(words: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    words.chars().filter(|c| !c.is_control()).take(CHARS_MAX).collect()
+}
+
+/// Whose process is at the other end.
+fn peer(read: &BufReader<OwnedReadHalf>) -> String {
+    let credentials = read.get_ref().as_ref().peer_cred();
+    credentials.map_or_else(|_| "the control socket".to_owned(), |peer| format!("uid {}", peer.uid()))
+}
+
+async fn tell(write: &mut OwnedWriteHalf, answer: &Json) -> std::io::Result<()> {
+    write.write_all(format!("{answer}\n").as_bytes()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_about_the_config_is_known_by_its_beginning() {
+        for (line, expected) in [
+            ("{\"op\":\"config-get\"}\n", true),
+            ("{\"x\":1, \"op\":\"config-get\"}\n", true),
+            ("{\"config\":{},\"op\":\"status\"}\n", false),
+            (r#"{"config": {"text": "[gateway"#, true),
+            (r#"{ "op" : "config-apply", "config": {"text": "#, true),
+            (r#"{"op":"status"}"#, false),
+            (r#"{"op":"confi"#, false),
+            ("", false),
+        ] {
+            assert_eq!(is_one(line.as_bytes()), expected, "{line}");
+        }
+    }
+}

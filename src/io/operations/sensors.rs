@@ -1,0 +1,178 @@
+//! Operations on sensors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+use tokio::task::spawn_blocking;
+
+use super::{Failure, Request};
+use crate::health::value_json;
+use crate::io::config_history::{self, History};
+use crate::io::{config_files, reporter::Reporter};
+use crate::reading::Sample;
+use crate::sensor::{DeviceConfig, Piece, Points, Trial};
+use crate::time::Mono;
+use crate::unit::known;
+
+/// The most bytes that are tried at once: some frames of any device.
+pub const TRY_BYTES_MAX: usize = 16 * 1024;
+
+/// The most pieces that are told of a try; of further ones there is only the count.
+const PIECES_MAX: usize = 100;
+
+/// All sensors with their points, or, where `device` is given, one with what came over its line last.
+pub(super) async fn sensors(request: &Request, reporter: &Reporter) -> Result<Json, Failure> {
+    let snapshot = reporter.snapshot().await;
+    let readings = reporter.readings.get();
+    let of_files = reporter.sources.file_units();
+    let of_files: HashMap<&str, &Arc<str>> = snapshot
+        .ports
+        .iter()
+        .filter_map(|port| Some((port, of_files.get(&port.name)?)))
+        .flat_map(|(port, unit)| port.devices.iter().map(move |device| (&*device.name, unit)))
+        .collect();
+    let unit_of = |device: &str, point: &str| {
+        let said = readings.and_then(|readings| readings.machine.borrow().unit(device, point));
+        said.or_else(|| of_files.get(device).map(|unit| Arc::clone(unit)))
+    };
+    let wanted = request.device.as_deref();
+    let mut found = snapshot.sensors(&unit_of, wanted);
+    if let (Some(_), Some(sensor)) = (wanted, found.first_mut().and_then(Json::as_object_mut)) {
+        let port = sensor.get("port").and_then(Json::as_str).unwrap_or_default();
+        let raw = reporter.sources.traces.last(port);
+        let raw = raw.map(|(at, bytes)| json!({"time": at.to_string(), "bytes": hex(&bytes)}));
+        sensor.insert("raw".into(), raw.unwrap_or_default());
+    }
+    if let (Some(wanted), true) = (wanted, found.is_empty()) {
+        return Err(no_such_device(wanted));
+    }
+    Ok(Json::Array(found))
+}
+
+/// What the running config makes of bytes that somebody has at hand: the gateway's own readings know nothing of it.
+pub(super) async fn attempt(request: &Request, reporter: &Reporter) -> Result<Json, Failure> {
+    let Some(wanted) = request.device.clone() else {
+        return Err(Failure::field("device", "sensor-try needs device"));
+    };
+    let bytes = request.bytes.as_deref().and_then(unhex);
+    let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && bytes.len() <= TRY_BYTES_MAX) else {
+        let message = format!("bytes: expected 1 to {TRY_BYTES_MAX} bytes as pairs of hexadecimal digits");
+        return Err(Failure::field("bytes", message));
+    };
+    let Some(versions) = reporter.changes.get().map(|changes| changes.versions()) else {
+        return Err(Failure::refused("this gateway has no config file: nothing can be tried"));
+    };
+    let tried = spawn_blocking(move || {
+        let device = running(&versions, &wanted)?;
+        if device.poll.is_some() {
+            let message = "this device is asked: what it answers can't be read without what it was asked";
+            return Err(Failure::field("device", message));
+        }
+        Ok(trial(&device, &bytes))
+    });
+    tried.await.unwrap_or_else(|_| Err(Failure::busy("the gateway is stopping")))
+}
+
+/// A device as the config in use has it.
+fn running(versions: &History, wanted: &str) -> Result<DeviceConfig, Failure> {
+    let config = versions
+        .newest()
+        .and_then(|newest| config_files::parse(&config_history::sources(&newest.files)).ok())
+        .ok_or_else(|| Failure::refused("the config in use can't be read"))?;
+    config.devices.into_iter().find(|device| *device.name == *wanted).ok_or_else(|| no_such_device(wanted))
+}
+
+fn no_such_device(wanted: &str) -> Failure {
+    Failure::field("device", format!("there is no device {wanted:?}"))
+}
+
+/// Every piece of the bytes, in their order: frames with values or why they have none, damaged ones, what was skipped.
+fn trial(device: &DeviceConfig, bytes: &[u8]) -> Json {
+    let (mut pieces, mut count) = (Vec::new(), 0_usize);
+    let mut take = |piece: Piece<'_>| {
+        count += 1;
+        if pieces.len() < PIECES_MAX {
+            pieces.push(piece_json(device, &piece));
+        }
+    };
+    let mut trial = Trial::new(device);
+    trial.push(Mono::ZERO, bytes, &mut take);
+    trial.finish(&mut take);
+    json!({"device": &*device.name, "pieces": pieces, "count": count})
+}
+
+fn piece_json(device: &DeviceConfig, piece: &Piece<'_>) -> Json {
+    match piece {
+        Piece::Frame { bytes, values: Ok(samples) } => {
+            let values: Vec<Json> = samples.iter().map(|sample| sample_json(device, sample)).collect();
+            json!({"kind": "frame", "bytes": hex(bytes), "values": values})
+        }
+        Piece::Frame { bytes, values: Err(error) } => {
+            json!({"kind": "no_value", "bytes": hex(bytes), "error": error})
+        }
+        Piece::Bad { bytes, error } => json!({"kind": "bad", "bytes": hex(bytes), "error": error}),
+        Piece::Skipped(bytes) => json!({"kind": "skipped", "bytes": hex(bytes)}),
+    }
+}
+
+fn sample_json(device: &DeviceConfig, sample: &Sample) -> Json {
+    let unit = match &device.points {
+        Points::List(points) => points.iter().find(|point| point.name == sample.point),
+        Points::All => None,
+    };
+    json!({
+        "point": &*sample.point,
+        "value": value_json(sample.value.as_ref()),
+        "unit": unit.and_then(|point| point.unit.as_deref()),
+        "symbol": unit.and_then(|point| known(point.unit.as_deref()?)).map(|unit| unit.symbol),
+        "quality": sample.quality.as_str(),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    let digits = text.as_bytes().chunks_exact(2);
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    digits.map(|pair| pair.iter().try_fold(0, |byte, one| Some(byte << 4 | digit(*one)?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_as_pairs_of_digits() {
+        assert_eq!(unhex("00fF7b").unwrap(), [0, 255, 123]);
+        for wrong in ["0", "0g", "+1", "ä"] {
+            assert_eq!(unhex(wrong), None, "{wrong}");
+        }
+        assert_eq!(hex(b"\x00\xff{"), "00ff7b");
+    }
+
+    #[test]
+    fn what_is_tried_comes_back_piece_by_piece_and_no_more_than_some() {
+        let text = "[[port]]\nname = \"p\"\npath = \"/dev/null\"\n[[device]]\nname = \"d\"\nport = \"p\"\ndecode = \"json\"\n\
+                    points = [{ name = \"t\", unit = \"Cel\", max = 50 }]\n";
+        let source = crate::config::Source { file: "c".into(), text: text.into() };
+        let facts = crate::config::Facts { default_id: "gw".into(), ..Default::default() };
+        let config = crate::config::parse(&[source], &facts).unwrap();
+        let tried = trial(&config.devices[0], b"{\"t\": 21.5}\nrubbish\n{\"t\": 99}\n");
+        assert_eq!(tried["count"], 3);
+        let pieces = &tried["pieces"];
+        let expected =
+            json!([{"point": "t", "value": 21.5, "unit": "Cel", "symbol": "°C", "quality": "good"}]);
+        assert_eq!((&pieces[0]["kind"], &pieces[0]["values"]), (&json!("frame"), &expected));
+        assert_eq!(pieces[1]["kind"], "no_value");
+        assert_eq!(pieces[2]["values"][0]["quality"], "out_of_range");
+        let many = trial(&config.devices[0], "{\"t\": 1}\n".repeat(PIECES_MAX + 20).as_bytes());
+        assert_eq!(many["pieces"].as_array().unwrap().len(), PIECES_MAX);
+        assert_eq!(many["count"], PIECES_MAX + 20);
+    }
+}

@@ -1,0 +1,204 @@
+//! Accounts and API tokens, and the file that they are kept in: JSON with a layout number.
+
+use serde_json::{Value as Json, json};
+
+use super::{Digest, Role};
+use crate::auth::Hash;
+use crate::time::Timestamp;
+
+/// The layout of the file.
+const LAYOUT: u64 = 1;
+
+/// The most accounts, some 300 bytes each. A further one is refused.
+pub const ACCOUNTS_MAX: usize = 32;
+
+/// The most tokens, some 300 bytes each. A further one is refused.
+pub const TOKENS_MAX: usize = 32;
+
+/// The longest name of an account or a token, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+
+/// Somebody with a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Unique.
+    pub name: String,
+    /// What he may do.
+    pub role: Role,
+    /// Of his password.
+    pub hash: Hash,
+}
+
+/// A program.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Unique.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// Of the token, which nobody knows but who was shown it.
+    pub digest: Digest,
+    /// When it was made.
+    pub made: Timestamp,
+    /// When it was last used, as far as it was written.
+    pub used: Option<Timestamp>,
+}
+
+/// All of them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// In the order in which they were made.
+    pub accounts: Vec<Account>,
+    /// In the order in which they were made.
+    pub tokens: Vec<Token>,
+}
+
+impl std::fmt::Debug for Roll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Roll({} accounts, {} tokens)", self.accounts.len(), self.tokens.len())
+    }
+}
+
+impl Roll {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let json: Json = serde_json::from_slice(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+        if json.get("layout").and_then(Json::as_u64) != Some(LAYOUT) {
+            return Err(format!("it has another layout than {LAYOUT}"));
+        }
+        let list = |key: &str| json.get(key).and_then(Json::as_array).cloned().unwrap_or_default();
+        let accounts = list("accounts").iter().map(account).collect::<Option<Vec<_>>>();
+        let tokens = list("tokens").iter().map(token).collect::<Option<Vec<_>>>();
+        match (accounts, tokens) {
+            (Some(accounts), Some(tokens))
+                if accounts.len() <= ACCOUNTS_MAX && tokens.len() <= TOKENS_MAX =>
+            {
+                Ok(Self { accounts, tokens })
+            }
+            (Some(_), Some(_)) => {
+                Err(format!("it has more than {ACCOUNTS_MAX} accounts or {TOKENS_MAX} tokens"))
+            }
+            _ => Err("an account or a token in it is damaged".to_owned()),
+        }
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let account = |account: &Account| json!({"name": account.name, "role": account.role.name(), "hash": account.hash.to_string()});
+        let token = |token: &Token| {
+            json!({
+                "name": token.name,
+                "role": token.role.name(),
+                "sha256": hex(&token.digest),
+                "made": token.made.as_millis(),
+                "used": token.used.map(Timestamp::as_millis),
+            })
+        };
+        let file = json!({
+            "layout": LAYOUT,
+            "accounts": self.accounts.iter().map(account).collect::<Vec<_>>(),
+            "tokens": self.tokens.iter().map(token).collect::<Vec<_>>(),
+        });
+        format!("{file:#}\n").into_bytes()
+    }
+
+    /// Gives an account another password, or makes it.
+    ///
+    /// # Errors
+    /// In words: the name can't be one, or there are too many.
+    pub fn set(&mut self, name: &str, role: Role, hash: Hash) -> Result<bool, String> {
+        if let Some(account) = self.accounts.iter_mut().find(|account| account.name == name) {
+            (account.role, account.hash) = (role, hash);
+            return Ok(true);
+        }
+        check_name(name)?;
+        if self.accounts.len() >= ACCOUNTS_MAX {
+            return Err(format!("there are {ACCOUNTS_MAX} accounts already"));
+        }
+        self.accounts.push(Account { name: name.to_owned(), role, hash });
+        Ok(false)
+    }
+
+    /// Takes over when tokens were last used, as far as `known` knows better.
+    pub fn remember_uses(&mut self, known: &Self) {
+        for token in &mut self.tokens {
+            let same = known.tokens.iter().find(|known| known.digest == token.digest);
+            token.used = token.used.max(same.and_then(|same| same.used));
+        }
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// In words: the name can't be one or is taken, or there are too many.
+    pub fn add_token(&mut self, token: Token) -> Result<(), String> {
+        check_name(&token.name)?;
+        if self.tokens.iter().any(|other| other.name == token.name) {
+            return Err(format!("there is a token {:?} already", token.name));
+        }
+        if self.tokens.len() >= TOKENS_MAX {
+            return Err(format!("there are {TOKENS_MAX} tokens already"));
+        }
+        self.tokens.push(token);
+        Ok(())
+    }
+}
+
+/// Whether an account or a token may be called that.
+///
+/// # Errors
+/// In words.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        return Err(format!("a name has 1 to {NAME_CHARS_MAX} characters"));
+    }
+    if name.trim() != name || name.chars().any(char::is_control) {
+        return Err("a name neither begins nor ends with a space, and has no control characters".to_owned());
+    }
+    Ok(())
+}
+
+fn account(json: &Json) -> Option<Account> {
+    Some(Account {
+        name: json.get("name")?.as_str()?.to_owned(),
+        role: Role::named(json.get("role")?.as_str()?)?,
+        hash: Hash::parse(json.get("hash")?.as_str()?).ok()?,
+    })
+}
+
+fn token(json: &Json) -> Option<Token> {
+    let used = json.get("used").filter(|used| !used.is_null());
+    Some(Token {
+        name: json.get("name")?.as_str()?.to_owned(),
+        role: Role::named(json.get("role")?.as_str()?)?,
+        digest: unhex(json.get("sha256")?.as_str()?)?,
+        made: Timestamp::from_millis(json.get("made")?.as_i64()?),
+        used: match used {
+            None => None,
+            Some(used) => Some(Timestamp::from_millis(used.as_i64()?)),
+        },
+    })
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The reverse, of 32 bytes.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    if text.len() != 2 * digest.len() {
+        return None;
+    }
+    for (place, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}

@@ -1,0 +1,50 @@
+// One sensor's page: what became of bytes that somebody tried.
+
+import { word } from "./app.js";
+
+const KINDS = {
+    frame: () => word("try_frame"),
+    no_value: () => word("try_no_value"),
+    bad: () => word("try_bad"),
+    skipped: () => word("try_skipped"),
+};
+
+const QUALITIES = {
+    invalid: () => word("quality_invalid"),
+    out_of_range: () => word("quality_out_of_range"),
+    overrun: () => word("quality_overrun"),
+};
+
+function element(name, text, className = "") {
+    const made = document.createElement(name);
+    made.textContent = text;
+    made.className = className;
+    return made;
+}
+
+function piece({ kind, bytes, error, values }) {
+    const item = document.createElement("li");
+    item.append(element("strong", KINDS[kind](), kind === "frame" ? "good" : "bad"));
+    if (error) item.append(element("p", error));
+    if (values) {
+        const list = document.createElement("dl");
+        for (const { point, value, unit, symbol, quality } of values) {
+            const doubt = quality === "good" ? "" : ` (${QUALITIES[quality]?.() ?? quality})`;
+            const shown = `${value === null ? "–" : value} ${symbol ?? unit ?? ""}${doubt}`;
+            list.append(element("dt", point), element("dd", shown));
+        }
+        item.append(list);
+    }
+    item.append(element("small", bytes.replace(/(..)(?=.)/g, "$1 ")));
+    return item;
+}
+
+document.querySelector("[data-try]")?.addEventListener("done", ({ detail }) => {
+    const place = document.querySelector("[data-tried]");
+    const list = document.createElement("ol");
+    list.append(...detail.pieces.map(piece));
+    const more = detail.count - detail.pieces.length;
+    place.replaceChildren(list);
+    if (detail.count === 0) place.replaceChildren(element("p", word("try_nothing")));
+    if (more > 0) place.append(element("p", word("try_more", { count: more }), "hint"));
+});

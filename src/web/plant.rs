@@ -1,0 +1,151 @@
+//! Answers of the API about sensors, ports, buffers and upstreams.
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use serde_json::{Value as Json, json};
+use tokio::sync::mpsc;
+
+use super::call::Call;
+use super::events::Feed;
+use super::reply::{Refusal, Reply, json_reply, typed};
+use crate::events::Event;
+use crate::io::operations::{LetterAction, Operation, Request, TRY_BYTES_MAX};
+
+/// Pages of an export that wait for a slow reader; the store is asked for no more until they are taken.
+const PAGES_WAITING_MAX: usize = 2;
+
+/// One sensor.
+pub(super) fn sensor(call: &Call) -> Result<Request, Refusal> {
+    Ok(Request { device: call.argument("name").map(str::to_owned), ..Request::new(Operation::Sensors) })
+}
+
+/// What a sensor might have sent: as text, whose last line gets its end, or as digits with whatever people put between.
+pub(super) fn attempt(call: &Call) -> Result<Request, Refusal> {
+    let text = call.text("text")?;
+    let is_hex = call.body.get("is_hex").and_then(Json::as_bool).unwrap_or_default();
+    let bytes = if is_hex { digits(text) } else { Some(of_text(text)) };
+    let bytes = bytes.filter(|digits| digits.len() <= TRY_BYTES_MAX * 2).ok_or_else(|| {
+        Refusal::field(
+            "text",
+            format!("expected at most {TRY_BYTES_MAX} bytes, and with hexadecimal digits pairs of 0 to 9 and a to f"),
+        )
+    })?;
+    let device = call.argument("name").map(str::to_owned);
+    Ok(Request { device, bytes: Some(bytes), ..Request::new(Operation::SensorTry) })
+}
+
+fn of_text(text: &str) -> String {
+    let end = if text.ends_with('\n') { "" } else { "\r\n" };
+    text.bytes().chain(end.bytes()).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The digits of `0x01, 02 ff`, `01:02:ff`, `0102ff`.
+fn digits(text: &str) -> Option<String> {
+    let text = text.replace("0x", " ");
+    let digits: String =
+        text.chars().filter(|letter| !matches!(letter, ' ' | ',' | ':' | '-' | '\n' | '\r' | '\t')).collect();
+    let is_good = digits.len().is_multiple_of(2) && digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    (is_good && !digits.is_empty()).then_some(digits)
+}
+
+fn upstream(call: &Call) -> Option<String> {
+    call.argument("name").map(str::to_owned)
+}
+
+/// Notes what somebody does.
+fn note(call: &Call, kind: &'static str, detail: String) {
+    let address = Some(call.peer.address.to_string());
+    call.web.note(Event { kind, who: Some(call.name()), address, detail });
+}
+
+pub(super) fn connect(call: &Call) -> Result<Request, Refusal> {
+    Ok(Request { upstream: upstream(call), ..Request::new(Operation::UpstreamConnect) })
+}
+
+/// All that waits for an upstream is given up, if its name was typed.
+pub(super) fn purge(call: &Call) -> Result<Request, Refusal> {
+    let upstream = upstream(call);
+    if upstream.as_deref() != Some(call.text("name")?) {
+        return Err(Refusal::field(
+            "name",
+            "name: type the name of this upstream to give up what waits for it",
+        ));
+    }
+    note(call, "purge", format!("what waits for upstream {}", upstream.as_deref().unwrap_or_default()));
+    Ok(Request { upstream, all: true, ..Request::new(Operation::StorePurge) })
+}
+
+/// A GPIO line is set.
+pub(super) fn switch(call: &Call) -> Result<Request, Refusal> {
+    let name = call.argument("name").unwrap_or_default();
+    let value = match call.body.get("value") {
+        None | Some(Json::Null) => return Err(Refusal::field("value", "value is missing")),
+        Some(value) => value,
+    };
+    let gpio = serde_json::from_value(json!({"name": name, "value": value}))
+        .map_err(|error| Refusal::field("value", format!("value: {error}")))?;
+    note(call, "gpio", format!("{name} to {value}"));
+    Ok(Request { gpio: Some(gpio), ..Request::new(Operation::GpioSet) })
+}
+
+/// What was refused for good is sent once more, or forgotten; the answer counts.
+pub(super) async fn letters(call: Call, action: LetterAction) -> Result<Reply, Refusal> {
+    let request =
+        Request { upstream: upstream(&call), action: Some(action), ..Request::new(Operation::Deadletters) };
+    let found = call.web.asker.ask(request).await?;
+    let count = found.pointer("/0/refused").and_then(Json::as_array).map_or(0, Vec::len);
+    let what = if matches!(action, LetterAction::Retry) { "sent once more" } else { "forgotten" };
+    note(&call, "deadletters", format!("{count} {what}"));
+    Ok(json_reply(&json!({ "count": count })))
+}
+
+/// All that waits, page by page: as fast as the reader takes it, and never more than a few pages in memory.
+pub(super) async fn export(call: Call) -> Result<Reply, Refusal> {
+    let request =
+        |from: u64| Request { upstream: upstream(&call), from, ..Request::new(Operation::StoreExport) };
+    let mut page = call.web.asker.ask(request(0)).await?;
+    note(&call, "export", format!("what waits for upstream {}", upstream(&call).unwrap_or_default()));
+    let (to, pages) = mpsc::channel(PAGES_WAITING_MAX);
+    let reader = call.clone();
+    tokio::spawn(async move {
+        while let Some(from) = page.get("next").and_then(Json::as_u64) {
+            let records = page.get("records").and_then(Json::as_array);
+            let lines: String = records.into_iter().flatten().map(|record| format!("{record}\n")).collect();
+            if to.send(Bytes::from(lines)).await.is_err() {
+                return;
+            }
+            let next = Request { upstream: upstream(&reader), from, ..Request::new(Operation::StoreExport) };
+            page = match reader.web.asker.ask(next).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // The reader must see that it isn't all.
+                    let _ = to.send(Bytes::from(format!("{}\n", json!({"error": error.message})))).await;
+                    return;
+                }
+            };
+        }
+    });
+    let mut reply = typed("application/x-ndjson", Body::new(Feed::new(pages)));
+    let headers = reply.headers_mut();
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment; filename=\"waiting.ndjson\""),
+    );
+    Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_taken_as_people_write_them() {
+        for written in ["0102fF", "0x01 0x02, 0xfF", "01:02:fF\n"] {
+            assert_eq!(digits(written).unwrap(), "0102fF", "{written}");
+        }
+        for wrong in ["", "1", "0g", "ä"] {
+            assert_eq!(digits(wrong), None, "{wrong}");
+        }
+        assert_eq!((of_text("{}"), of_text("a\n")), ("7b7d0d0a".into(), "610a".into()));
+    }
+}

@@ -1,0 +1,80 @@
+//! The config by the page's API: who has changed it stands in the history, whatever the asker says; mistakes and what was
+//! refused are told as on the command line.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests and their helpers"
+)]
+
+mod support;
+
+use serde_json::{Value as Json, json};
+use support::eventually;
+use support::http::{Http, with_page};
+
+fn outcome(http: &Http, path: &str, body: &Json) -> Json {
+    let answer = http.post(path, body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+#[test]
+fn a_change_by_the_api_stands_in_the_history_under_the_name_of_who_is_logged_in() {
+    let (gateway, mut http, _) = with_page("", "");
+    http.claim(&gateway);
+    eventually("the first version is kept", || {
+        (!http.get("/api/v1/config/history").json().as_array()?.is_empty()).then_some(())
+    });
+    let state = http.get("/api/v1/config").json();
+    assert_eq!((&state["is_running"], &state["settings"]["health"]["every"]), (&json!(true), &json!("30s")));
+    let edits = json!([{"path": "health.every", "text": "7s"}, {"path": "gateway.site", "value": "Barn"}]);
+    let change = json!({"base": state["base"], "edits": edits, "who": "mallory", "note": "for the barn"});
+    let look = outcome(&http, "/api/v1/config/look", &change);
+    assert_eq!((&look["outcome"], &look["needs_confirmation"]), (&json!("right"), &json!(false)), "{look}");
+    assert_eq!(outcome(&http, "/api/v1/config/probe", &change)["outcome"], "right");
+    assert_eq!(gateway.ask("status")["site"], Json::Null, "nothing has changed by looking");
+    let applied = outcome(&http, "/api/v1/config/apply", &change);
+    assert_eq!((&applied["outcome"], &applied["version"]), (&json!("applied"), &json!(2)), "{applied}");
+    assert_eq!(gateway.ask("status")["site"], "Barn");
+    let version = http.get("/api/v1/config/history?version=2").json();
+    assert_eq!((&version["who"], &version["note"]), (&json!("anna (the page)"), &json!("for the barn")));
+    let journal = http.get("/api/v1/journal").body;
+    assert!(journal.contains("version 2 of the config is in use"), "{journal}");
+    // What it was thought up from is gone.
+    let stale = outcome(&http, "/api/v1/config/apply", &change);
+    assert_eq!((&stale["outcome"], &stale["stale"]), (&json!("refused"), &json!(true)), "{stale}");
+    let back = outcome(&http, "/api/v1/config/revert", &json!({"version": 1}));
+    assert_eq!((&back["outcome"], &back["version"]), (&json!("applied"), &json!(3)), "{back}");
+    assert_eq!(gateway.ask("status")["site"], Json::Null);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_about_the_config_is_told() {
+    let (gateway, mut http, _) = with_page("", "");
+    http.claim(&gateway);
+    let edits = json!([{"path": "health.every", "text": "5"}]);
+    let refused = outcome(&http, "/api/v1/config/apply", &json!({"edits": edits}));
+    assert_eq!(refused["outcome"], "refused");
+    assert_eq!(refused["mistakes"][0]["path"], "health.every", "{refused}");
+    assert_eq!(http.get("/api/v1/config/history?version=x").json()["error"]["field"], "version");
+    for (path, body, words) in [
+        ("/api/v1/config/revert", json!({"version": 99}), "there is no version 99"),
+        ("/api/v1/config/confirm", json!({}), "no change waits"),
+        ("/api/v1/config/look", json!({"edits": 5}), "invalid type"),
+    ] {
+        let answer = http.post(path, &body);
+        assert_eq!(answer.status, 400, "{path}: {answer:?}");
+        assert!(answer.body.contains(words), "{path}: {answer:?}");
+    }
+    assert_eq!(http.get("/api/v1/config/pending").json(), json!({"pending": null}));
+    for nowhere in ["/config?path=helth", "/config?path=device.x", "/config?path=health&new=1"] {
+        assert_eq!(http.get(nowhere).status, 404, "{nowhere}");
+    }
+    assert!(
+        http.get("/config?path=health").body.contains("data-path=\"health.every\""),
+        "without a script too"
+    );
+}
