@@ -551,7 +551,7 @@ fn the_first_line_of_a_program_is_whole() {
         std::iter::from_fn(|| port.poll_output()).any(|output| matches!(output, Output::Reading(_)))
     };
     let program = Port::of_program(&config, devices(), Run(17), BOOT, 1, at(0));
-    assert_eq!(program.status(at(0)).path, "/bin/meter -x");
+    assert_eq!(program.status(at(0)).path, "/bin/meter");
     assert!(first(program));
     assert!(!first(port(devices())), "of a line it may be the end of one");
 }
