@@ -72,7 +72,7 @@ pub struct Request {
     pub after: Option<u64>,
     /// Of `broker-…`: see [`broker::Arguments`].
     pub broker: Option<broker::Arguments>,
-    /// Of `config-…`: see [`super::change_control`].
+    /// Of `config-…`: see `io::change_control`.
     pub config: Option<Json>,
     /// Of `log-lines`: which.
     pub lines: Option<log::Wanted>,
