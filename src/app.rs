@@ -1,5 +1,6 @@
 //! The composition root: opens the store, makes the machines, starts the threads and tasks, stops them in order.
 
+mod discovery;
 mod gpio;
 mod ground;
 mod lineup;
@@ -32,6 +33,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::io::admission::Access;
 use crate::io::commands::CommandDesk;
+use crate::io::config_mqtt::{self, RemoteDesk};
 use crate::io::control;
 use crate::io::descriptors;
 use crate::io::journal::Journal;
@@ -40,6 +42,7 @@ use crate::io::live::Live;
 use crate::io::log::Logs;
 use crate::io::mailbox::Mailbox;
 use crate::io::operations::Desk;
+use crate::io::page_orders::PageOrders;
 use crate::io::panics::Panics;
 use crate::io::passwords::Order;
 use crate::io::pid_file::PidFile;
@@ -173,6 +176,9 @@ impl Gateway {
         let events = Arc::new(Mutex::new(Events::default()));
         let journal = Journal::new(events.clone(), clock.clone());
         let desk = CommandDesk::new(base, broker.clone(), clock.clone(), changed.clone(), journal);
+        let (remote, remote_requests) =
+            RemoteDesk::new(config.gateway.base_topic.clone(), broker.clone(), clock.clone());
+        remote.allow(&config.changes.mqtt_upstreams);
         let reporter = Rc::new(Reporter {
             told_ends: RefCell::default(),
             gateway: config.gateway.id.clone(),
@@ -183,6 +189,7 @@ impl Gateway {
             instance: constants.instance.to_string(),
             started,
             sources: Sources::default(),
+            scans: Rc::default(),
             gpio: lines,
             sim: Rc::default(),
             desk: Rc::new(desk),
@@ -191,6 +198,7 @@ impl Gateway {
             broker: broker.clone(),
             jobs: jobs.clone(),
             access_errors: access.errors.clone(),
+            lan_users: access.users.clone(),
             store_error,
             provisioned: provisioned::note(&config.gateway.data_dir).as_ref().map(provisioned::words),
             moved_from,
@@ -210,6 +218,8 @@ impl Gateway {
             events,
             people,
             page,
+            remote: Rc::new(remote),
+            page_orders: PageOrders::default(),
             restart: Rc::default(),
         });
         let upstreams = Upstreams::new(constants.clone(), upstreams::shared(&reporter), outboxes.len());
@@ -219,6 +229,7 @@ impl Gateway {
         let keeping = spawn_local(crate::io::readings::run(readings.clone(), stopping.clone()));
         let (changes, new_configs) = answers::unbounded_channel();
         let pump = start_pump(access, new_configs, &from_broker, &reporter);
+        spawn_local(config_mqtt::run(remote_requests, Rc::downgrade(&reporter)));
         let lines = LinesTask::start(&config, kept, &readings, &reporter, &stopping);
         let fed = (reporter, from_broker);
         let registry = Rc::new(Registry::start(&config, constants, upstreams, (lines, readings), fed));
@@ -283,6 +294,7 @@ impl Gateway {
                 reporter: reporter.clone(),
                 changes: self.changes.clone(),
                 health_every,
+                announced: discovery::begin(&self.config, &reporter),
             };
             spawn_local(reloader.run(hangup, requests, stopping))
         });
@@ -428,6 +440,7 @@ fn start_pump(
         broker: reporter.broker.clone(),
         links: reporter.links.clone(),
         desk: reporter.desk.clone(),
+        remote: reporter.remote.clone(),
         clock: reporter.clock.clone(),
         access,
         changes,

@@ -12,6 +12,7 @@
 //! the first.
 
 mod payload;
+pub mod remote;
 mod words;
 
 use std::collections::{HashMap, VecDeque};

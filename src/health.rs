@@ -20,6 +20,7 @@ use crate::broker::memory::Shedding;
 use crate::command;
 use crate::expiry::Dated;
 use crate::gpio;
+use crate::hex;
 use crate::reading::Value;
 use crate::sensor::bus::BusStatus;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
@@ -356,6 +357,7 @@ fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
         "since": upstream.since.to_string(),
         "error": upstream.error,
         "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
+        "paused": upstream.paused.map(|since| since.to_string()),
         "connections": upstream.connections,
         "backlog": backlog_json(upstream),
         "outbox_disk_bytes": outbox.disk_bytes,
@@ -404,6 +406,7 @@ fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
             "damaged": upstream.drops.damaged,
             "expired": upstream.drops.expired,
             "purged": upstream.drops.purged,
+            "unmapped": upstream.drops.unmapped,
         },
     })
 }
@@ -424,13 +427,8 @@ fn letter_json(letter: &bridge::DeadLetter) -> Json {
         "bytes": letter.bytes,
         "kept": !letter.record.is_empty(),
         "payload": String::from_utf8_lossy(&letter.payload),
-        "payload_hex": std::str::from_utf8(&letter.payload).is_err().then(|| hex(&letter.payload)),
+        "payload_hex": std::str::from_utf8(&letter.payload).is_err().then(|| hex::encode(&letter.payload)),
     })
-}
-
-/// For payloads that are no text.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn value_json(value: Option<&Value>) -> Json {
@@ -513,6 +511,7 @@ fn broker_json(stats: &broker::Stats) -> Json {
             "greetings_dropped": stats.greetings_dropped,
             "accepts_paused": stats.accepts_paused,
             "publishers_held": stats.publishers_held,
+            "receivers_left_behind": stats.receivers_left_behind,
             "publishers_closed": stats.publishers_closed,
             "sessions_overflowed": stats.sessions_overflowed,
             "subscriptions_refused": stats.subscriptions_refused,

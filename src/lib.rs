@@ -21,7 +21,7 @@
 //! `[time.gnss]` says so. A program ([`io::exec`]) is a port without
 //! a line; files of the kernel's drivers ([`io::file_source`]) have a machine of their own ([`sensor::FileSource`]); GPIO
 //! lines have [`gpio`]. All of them join the way of a reading at `ingest`. A port's line can be lent ([`io::borrow`]): to a scan
-//! ([`sensor::scan`], [`io::scan`]) that finds out what hangs on it.
+//! ([`sensor::scan`], [`io::scan`], kept for the page by [`io::scans`]) that finds out what hangs on it.
 //!
 //! [`ingest`] has a filter for each device, which decides what is published (changes, windows, the pace) and numbers it;
 //! [`payload`] writes it, once for the LAN, and again for an upstream when it is sent: there it may have another form, and
@@ -43,15 +43,18 @@
 //! People look at the gateway with a browser: [`web`] has a thread of its own, asks the service thread through a bounded
 //! channel ([`io::operations`], where the control socket asks too), and gets values as they change from [`io::live`].
 //!
+//! Each thread says that it gets on ([`io::supervisor`]), and only while all of them do the watchdog is fed: a gateway that
+//! hangs anywhere is started again.
+//!
 //! # Levels
 //!
 //! Imports point downward only; `tests/layering.rs` holds the rule as a table.
 //!
 //! | level | where | what |
 //! |---|---|---|
-//! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`] | values without behaviour |
+//! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`], [`hex`], [`version`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`ranges`], [`state`], [`payload`] | bytes to values and back |
-//! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`expiry`], [`health`], [`history`], [`events`], [`people`] | every decision; pure |
+//! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`discovery`], [`expiry`], [`health`], [`history`], [`events`], [`people`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`web`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
@@ -96,11 +99,13 @@
 //! `broker.commit_interval` apart. What a connected client is about to acknowledge waits for 250 ms first.
 
 // level 0: words
+pub mod hex;
 pub mod limits;
 pub mod reading;
 pub mod secret;
 pub mod time;
 pub mod unit;
+pub mod version;
 
 // level 1: formats
 pub mod message;
@@ -116,6 +121,7 @@ pub mod bridge;
 pub mod broker;
 pub mod command;
 pub mod config;
+pub mod discovery;
 pub mod events;
 pub mod expiry;
 pub mod filter;

@@ -71,6 +71,14 @@ pub const TRACES_MAX: usize = 4;
 /// Pieces that wait for one who looks on.
 pub const TRACE_PIECES_MAX: usize = 256;
 
+/// Scans that are under way for the page at once, and as many are kept to be looked at. At the bound another one is refused,
+/// and the oldest that has ended is forgotten.
+pub const SCANS_MAX: usize = 4;
+
+/// Findings that are kept of one scan, each of some 300 bytes (registers up to 2 KiB): 250 KiB, 1.6 MiB at worst. Those
+/// beyond are counted.
+pub const SCAN_FINDINGS_MAX: usize = 800;
+
 /// Configs that were in use and are kept, to look at and to go back to.
 pub const CONFIG_VERSIONS_MAX: usize = 20;
 

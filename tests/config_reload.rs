@@ -137,7 +137,7 @@ fn others(kind: &'static Kind) -> Vec<String> {
 
 /// These can't be changed alone in the annotated file: another key names the same thing or must go with them, they have a
 /// header of their own there, or nothing depends on them.
-const NOT_ALONE: [(&str, &str); 32] = [
+const NOT_ALONE: [(&str, &str); 34] = [
     ("[gateway]", "profiles_dir"),
     ("[time]", "trust"),
     ("[time.gnss]", "device"),
@@ -162,6 +162,7 @@ const NOT_ALONE: [(&str, &str); 32] = [
     ("[[broker.listener.acl]]", "anonymous"),
     ("[[broker.listener]]", "websocket"),
     ("[[broker.acl]]", "anonymous"),
+    ("[[upstream]]", "name"),
     ("[[upstream]]", "threshold"),
     ("[[upstream]]", "idle_timeout"),
     ("[[upstream]]", "tls"),
@@ -170,6 +171,7 @@ const NOT_ALONE: [(&str, &str); 32] = [
     ("[[upstream.map]]", "priority"),
     ("[[upstream.map]]", "stream"),
     ("[[upstream.map]]", "payload"),
+    ("[config]", "mqtt_upstreams"),
 ];
 
 fn all(plan: &Plan, effect: Effect) -> &[String] {

@@ -71,6 +71,7 @@ fn an_empty_file_is_a_working_gateway() {
         assert!(config.broker.listeners[0].allow_anonymous);
         assert!(config.users.is_empty() && config.broker.forward.is_empty());
         assert_eq!(config.changes.confirm_within, Duration::from_secs(90));
+        assert!(config.discovery.mdns);
     }
 }
 
@@ -82,6 +83,12 @@ fn the_defaults_of_the_broker_are_those_of_its_module() {
         ..fieldgate::broker::Config::default()
     };
     assert_eq!(format!("{:?}", good("").broker), format!("{base:?}"));
+}
+
+#[test]
+fn the_gateway_is_found_by_mdns_unless_that_is_turned_off() {
+    assert!(good("[discovery]\nmdns = true\n").discovery.mdns);
+    assert!(!good("[discovery]\nmdns = false\n").discovery.mdns);
 }
 
 #[test]
@@ -716,6 +723,7 @@ commit_interval_pressed = "25ms"
     );
     let expected = fieldgate::broker::Config {
         commands: Vec::new(),
+        config_requests: false,
         base: "fieldgate/fg-1a2b".into(),
         listeners: config.broker.listeners.clone(),
         acl: std::sync::Arc::default(),

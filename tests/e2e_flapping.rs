@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use support::{Gateway, Mosquitto, Pty, Relay, Tap, json_device, upstream};
 
-/// Messages that may be unacknowledged when the link is cut: what an upstream has at first, however many are allowed.
+/// Messages that may be unacknowledged when the link is cut.
 const WINDOW: usize = 100;
 
 #[test]
@@ -27,7 +27,8 @@ fn a_link_that_comes_and_goes_loses_nothing_and_repeats_at_most_its_window_per_c
     let relay = Relay::to(mosquitto.port);
     let tap = Tap::subscribe(mosquitto.port, &Gateway::topic("data/#"));
     let sensor = Pty::open();
-    let mut gateway = Gateway::start(&(json_device("scale", sensor.path()) + &upstream(relay.port)));
+    let upstream = upstream(relay.port) + &format!("inflight_max = {WINDOW}\n");
+    let mut gateway = Gateway::start(&(json_device("scale", sensor.path()) + &upstream));
     gateway.wait_online();
 
     let player = sensor.play(READINGS, 400, |number| format!(r#"{{"n":{number}}}"#));

@@ -14,7 +14,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -22,13 +22,19 @@ use std::time::{Duration, Instant};
 
 use fieldgate::sensor::modbus::rtu;
 use serde_json::Value as Json;
-use support::{Gateway, PATIENCE, Pty, Tap, fieldgate, find, json_device};
+use support::{Gateway, PATIENCE, Pty, Tap, Tree, fieldgate, find, json_device};
 
 /// Leads a link to another place in one step, as udev does.
 fn lead(link: &Path, target: &Path) {
     let new = link.with_extension("new");
     symlink(target, &new).unwrap();
     fs::rename(new, link).unwrap();
+}
+
+/// The link goes first: whoever opens a pseudo-terminal next may get the number that it led to.
+fn unplug<T>(link: &Path, plugged: T) {
+    fs::remove_file(link).unwrap();
+    drop(plugged);
 }
 
 fn descriptors(pid: u32) -> usize {
@@ -42,8 +48,7 @@ fn replug(link: &Path, tap: &Tap, first: Pty, times: usize) -> Vec<Duration> {
     for number in 1..=times {
         if number % 2 == 0 {
             // Gone for a while, as a cable that is pulled.
-            fs::remove_file(link).unwrap();
-            drop(plugged);
+            unplug(link, plugged);
             plugged = Pty::open();
             lead(link, plugged.path());
         } else {
@@ -59,6 +64,7 @@ fn replug(link: &Path, tap: &Tap, first: Pty, times: usize) -> Vec<Duration> {
         tap.wait("the port is read again", |message| message.json()["values"]["n"] == number);
         took.push(began.elapsed());
     }
+    unplug(link, plugged);
     took
 }
 
@@ -233,8 +239,7 @@ fn polled_replug(link: &Path, lan_port: u16, name: &str, first: Slave, times: u1
             plugged = mute;
         }
         if number % 2 == 0 {
-            fs::remove_file(link).unwrap();
-            drop(plugged);
+            unplug(link, plugged);
             plugged = Slave::plug(number, false);
             lead(link, plugged.pty.path());
         } else {
@@ -247,6 +252,7 @@ fn polled_replug(link: &Path, lan_port: u16, name: &str, first: Slave, times: u1
         tap.wait("the port is asked again", |message| message.json()["values"]["n"] == number);
         took.push(began.elapsed());
     }
+    unplug(link, plugged);
     took
 }
 
@@ -261,62 +267,11 @@ fn a_thousand_replugs_of_polled_ports_leave_nothing_open() {
     polled_replugs(8, 125);
 }
 
-/// A tree as /sys and /dev, with pseudo-terminals as adapters.
-struct Tree {
-    dir: tempfile::TempDir,
-}
-
-impl Tree {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for folder in ["dev/serial/by-id", "dev/serial/by-path", "sys/class/tty", "sys/drivers/ftdi_sio"] {
-            fs::create_dir_all(dir.path().join(folder)).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn root(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn plug(&self, name: &str, serial: &str, pty: &Pty) -> PathBuf {
-        let device = self.root().join(format!("sys/devices/usb1/1-{name}"));
-        let interface = device.join("1-1:1.0");
-        let tty = interface.join(name).join("tty").join(name);
-        fs::create_dir_all(&tty).unwrap();
-        let facts = [
-            ("idVendor", "0403"),
-            ("idProduct", "6001"),
-            ("serial", serial),
-            ("manufacturer", "FTDI"),
-            ("product", "FT232R USB UART"),
-        ];
-        for (fact, text) in facts {
-            fs::write(device.join(fact), format!("{text}\n")).unwrap();
-        }
-        fs::write(interface.join("bInterfaceNumber"), "00\n").unwrap();
-        symlink(self.root().join("sys/drivers/ftdi_sio"), interface.join(name).join("driver")).unwrap();
-        symlink(interface.join(name), tty.join("device")).unwrap();
-        symlink(pty.path(), self.root().join("dev").join(name)).unwrap();
-        symlink(&tty, self.root().join("sys/class/tty").join(name)).unwrap();
-        let by_id = self.root().join(format!("dev/serial/by-id/usb-FTDI_{serial}-if00"));
-        symlink(self.root().join("dev").join(name), by_id).unwrap();
-        self.root().join("dev").join(name)
-    }
-
-    fn unplug(&self, name: &str, serial: &str) {
-        fs::remove_file(self.root().join("sys/class/tty").join(name)).unwrap();
-        fs::remove_dir_all(self.root().join(format!("sys/devices/usb1/1-{name}"))).unwrap();
-        fs::remove_file(self.root().join(format!("dev/serial/by-id/usb-FTDI_{serial}-if00"))).unwrap();
-        fs::remove_file(self.root().join("dev").join(name)).unwrap();
-    }
-
-    fn ports(&self, arguments: &[&str]) -> (i32, String) {
-        let output =
-            fieldgate().arg("ports").args(arguments).env("FIELDGATE_SYS_ROOT", self.root()).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-        (output.status.code().unwrap(), text)
-    }
+fn ports(tree: &Tree, arguments: &[&str]) -> (i32, String) {
+    let output =
+        fieldgate().arg("ports").args(arguments).env("FIELDGATE_SYS_ROOT", tree.root()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.code().unwrap(), text)
 }
 
 fn usb_device(name: &str, usb: &str) -> String {
@@ -368,7 +323,7 @@ fn an_adapter_is_found_by_its_serial_number_and_two_that_match_are_told() {
 
     let config = gateway.config();
     let config = config.to_str().unwrap();
-    let (code, text) = tree.ports(&["--config", config]);
+    let (code, text) = ports(&tree, &["--config", config]);
     assert_eq!(code, 3, "one port matches two: {text}");
     assert!(text.contains("ttyUSB7  ftdi_sio  used by a-port"), "{text}");
     assert!(text.contains("usb 0403:6001  interface 0  serial A1  FTDI FT232R USB UART"), "{text}");
@@ -380,7 +335,7 @@ fn an_adapter_is_found_by_its_serial_number_and_two_that_match_are_told() {
         "{text}"
     );
     assert!(text.contains(&format!("open in fieldgate, process {}", gateway.pid())), "{text}");
-    let (_, text) = tree.ports(&["--json", "--config", config]);
+    let (_, text) = ports(&tree, &["--json", "--config", config]);
     let json: Json = serde_json::from_str(&text).unwrap();
     assert_eq!(json["plugged"][0]["used_by"], serde_json::json!(["glob-port"]));
     assert_eq!(json["plugged"][1]["serial"], "A1");

@@ -11,7 +11,8 @@ struct Rule {
     instead: &'static str,
 }
 
-const WORDS: &[&str] = &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limits.rs"];
+const WORDS: &[&str] =
+    &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limits.rs", "hex.rs", "version.rs"];
 const FORMATS: &[&str] = &[
     "mqtt",
     "message.rs",
@@ -34,6 +35,7 @@ const MACHINES: &[&str] = &[
     "broker",
     "bridge",
     "config",
+    "discovery",
     "expiry.rs",
     "filter.rs",
     "filter",

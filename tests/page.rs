@@ -20,49 +20,9 @@ use std::time::Duration;
 
 use raw::{Client, Connect, V};
 use serde_json::{Value as Json, json};
-use support::http::{Http, PASSWORD, claim_code, with_page};
-use support::{Gateway, Process, Pty, free_port, json_device, upstream, within};
-
-/// A script ends within this on a slow, busy machine.
-const SCRIPT_MAX: Duration = Duration::from_secs(180);
-
-/// Runs a script of `tests/web` against a gateway's page; it must say that all is well. `more` is added to its settings.
-fn browse(script: &str, gateway: &Gateway, page: &Http, more: Json) {
-    finish(script, gateway, begin(script, gateway, page, more));
-}
-
-/// Starts a script.
-fn begin(script: &str, gateway: &Gateway, page: &Http, more: Json) -> Process {
-    let packages = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("node");
-    assert!(
-        packages.join("node_modules/playwright-core").exists(),
-        "./tests/run (or tests/install-peers) makes it"
-    );
-    let mut settings = json!({
-        "page": format!("https://127.0.0.1:{}/", page.port),
-        "certificate": gateway.data_dir().join("web/certificate.pem"),
-        "packages": packages,
-        "chromium": support::program("chromium"),
-        "password": PASSWORD,
-    });
-    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let mut command = Command::new("node");
-    command
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web").join(script))
-        .arg(settings.to_string());
-    Process::start(script, &mut command)
-}
-
-/// Waits until it says that all is well.
-fn finish(script: &str, gateway: &Gateway, mut process: Process) {
-    let status = process.wait_end(SCRIPT_MAX);
-    let text = process.text();
-    assert!(
-        status.success() && text.contains("all is well"),
-        "{script} ends with {status}:\n{text}\n{}",
-        gateway.log()
-    );
-}
+use support::browser::{SCRIPT_MAX, begin, browse, finish};
+use support::http::{Http, claim_code, web_config, with_page};
+use support::{BusLine, Gateway, Habit, Process, Pty, free_port, json_device, slaves, upstream, within};
 
 #[test]
 fn from_the_claim_to_a_value_that_changes_while_one_looks() {
@@ -110,13 +70,18 @@ fn a_technician_looks_at_what_hangs_on_the_gateway_and_where_readings_go() {
     let config = device("weather", pty.path())
         + &device("cellar", silent.path())
         + &upstream(support::free_port())
-        + "[[gpio]]\nname = \"pump\"\nline = \"pump\"\nbackend = \"sim\"\nmode = \"output\"\nevery = \"200ms\"\n";
+        + "[[gpio]]\nname = \"pump\"\nline = \"pump\"\nbackend = \"sim\"\nmode = \"output\"\nevery = \"200ms\"\n\n\
+           [[gpio]]\nname = \"water\"\nline = \"water\"\nbackend = \"sim\"\nevery = \"200ms\"\n\
+           mode = { kind = \"counter\", unit = \"m3\", persist_every = \"1s\" }\n";
     let (gateway, plain, tls) = with_page("", &config);
     plain.clone().claim(&gateway);
+    let mut stays = Client::connect(gateway.lan_port, &Connect::new(V::V5, "stays"));
     let warm = |number| f64::from(number % 40) + 0.5;
     while_it_sends(&pty, warm, || {
         browse("plant.mjs", &gateway, &tls, json!({"shots": std::env::var("FIELDGATE_SHOTS").ok()}));
     });
+    // A sensor was changed meanwhile; whoever was there all the time still is.
+    stays.nothing();
 }
 
 #[test]
@@ -174,8 +139,175 @@ fn topics_are_watched_published_to_and_forgotten_on_the_page_while_a_thousand_ch
 }
 
 #[test]
+fn a_new_gateway_is_set_up_on_the_page_from_the_claim_to_a_reading_at_the_upstream() {
+    let (gateway, _, tls) = with_page("", "");
+    let accounts = gateway.dir.path().join("accounts");
+    let mut command = Command::new(support::program("mosquitto_passwd"));
+    Process::run_well(
+        "mosquitto_passwd",
+        command.args(["-b", "-c"]).arg(&accounts).args(["gateway", "right"]),
+    );
+    let (port, open) = (free_port(), free_port());
+    let listeners = format!(
+        "per_listener_settings true\nlistener {port} 127.0.0.1\nallow_anonymous false\npassword_file {}\n\
+         listener {open} 127.0.0.1\nallow_anonymous true\n",
+        accounts.display()
+    );
+    let _mosquitto = support::Mosquitto::start_with(gateway.dir.path(), port, &listeners);
+    let readings = support::Tap::subscribe(open, &Gateway::topic("data/dust"));
+    let line = gateway.dir.path().join("line");
+    let mut command = support::fieldgate();
+    command.args(["simulate", "pms5003", "--every", "200", "--link"]).arg(&line);
+    let mut simulator = Process::start("simulate", &mut command);
+    support::eventually("the simulated sensor is there", || std::fs::metadata(&line).ok());
+    let mut stays = Client::connect(gateway.lan_port, &Connect::new(V::V5, "stays"));
+    let settings = json!({
+        "code": claim_code(&gateway),
+        "line": line,
+        "upstream": port,
+        "nobody": free_port(),
+        "screenshots": std::env::var("FIELDGATE_SCREENSHOTS").ok(),
+    });
+    browse("first_run.mjs", &gateway, &tls, settings);
+    let reading = readings.wait("a reading is at the upstream", |_| true).json();
+    assert!(reading["values"]["pm25"].is_number(), "{reading}");
+    assert_eq!(gateway.ask("status")["site"], "North barn");
+    let config = std::fs::read_to_string(gateway.config()).unwrap();
+    assert!(!config.contains("right"), "{config}");
+    // Whoever was there all the time still is.
+    stays.nothing();
+    assert!(simulator.is_running());
+}
+
+#[test]
+fn a_device_is_asked_out_of_turn_on_the_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = dir.path().join("line");
+    let mut command = support::fieldgate();
+    command.args(["simulate", "eastron-sdm120", "--link"]).arg(&line);
+    let simulator = Process::start("simulate", &mut command);
+    support::eventually("the simulated meter is there", || std::fs::metadata(&line).ok());
+    let config = format!(
+        "[[port]]\nname = \"bus\"\npath = \"{}\"\n[[device]]\nname = \"meter\"\nport = \"bus\"\n\
+         profile = \"eastron-sdm120\"\nunit_id = 1\nevery = \"1h\"\n",
+        line.display()
+    );
+    let (gateway, mut plain, tls) = with_page("", &config);
+    plain.claim(&gateway);
+    let screenshots = std::env::var("FIELDGATE_SCREENSHOTS").ok();
+    let script = begin("poll.mjs", &gateway, &tls, json!({ "screenshots": screenshots }));
+    within(SCRIPT_MAX, "the script has polled it, or has failed", || {
+        let text = script.text();
+        (text.contains("silence") || text.contains("Error")).then_some(())
+    });
+    simulator.signal(rustix::process::Signal::STOP);
+    finish("poll.mjs", &gateway, script);
+    simulator.signal(rustix::process::Signal::CONT);
+}
+
+#[test]
 fn somebody_finds_out_what_went_wrong() {
     let (gateway, _, tls) = with_page("", &upstream(free_port()));
     let screenshots = std::env::var("FIELDGATE_SCREENSHOTS").ok();
     browse("machine.mjs", &gateway, &tls, json!({"code": claim_code(&gateway), "screenshots": screenshots}));
+}
+
+#[test]
+fn who_speaks_on_a_bus_is_found_listened_to_and_put_into_the_config() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = BusLine::open([1, 3, 4].map(|unit| (unit, Habit { is_dead: true, ..Habit::default() })));
+    let spec = json!({"devices": {
+        "2": [[4, 0, "FLOAT32", "big", 230.5], [4, 70, "FLOAT32", "big", 49.98], [4, 342, "FLOAT32", "big", 12.5]],
+        "5": [[3, 0, "UINT16", "big", 1234]],
+    }});
+    let _slaves = slaves(dir.path(), "serial", line.slaves_path().to_str().unwrap(), &spec);
+    let config = format!(
+        "[[port]]\nname = \"bus\"\npath = \"{}\"\nbaud = 115200\n\n[[device]]\nname = \"meter\"\nport = \"bus\"\n\
+         decode = \"registers\"\nunit_id = 5\nevery = \"200ms\"\ntimeout = \"3s\"\n[[device.points]]\nname = \"n\"\n\
+         function = 3\naddress = 0\ntype = \"u16\"\n",
+        line.gateway_path().display()
+    );
+    let (gateway, plain, tls) = with_page("", &config);
+    plain.clone().claim(&gateway);
+    browse("port.mjs", &gateway, &tls, json!({"shots": std::env::var("FIELDGATE_SHOTS").ok()}));
+}
+
+#[test]
+fn the_pages_own_address_is_changed_and_the_change_kept_by_the_new_one() {
+    let (gateway, _, tls) = with_page("", "[config]\nconfirm_within = \"10min\"\n");
+    let bind = format!("127.0.0.1:{}", free_port());
+    let more = json!({
+        "code": claim_code(&gateway),
+        "also": [format!("https://{bind}/")],
+        "bind": bind,
+        "screenshots": std::env::var("FIELDGATE_SCREENSHOTS").ok(),
+    });
+    browse("lockout.mjs", &gateway, &tls, more);
+}
+
+#[test]
+fn a_backup_is_downloaded_the_gateway_reset_and_everything_restored() {
+    let mut gateway = Gateway::new("");
+    let (plain, tls) = (free_port(), free_port());
+    let web = web_config(plain, tls, "");
+    let secret = gateway.dir.path().join("plc.secret");
+    std::fs::write(&secret, "CANARY-PLC-PASSWORD\n").unwrap();
+    let own = format!(
+        "[[broker.user]]\nname = \"plc\"\npassword = {{ file = {secret:?} }}\n[config]\nconfirm_within = \"10min\"\n"
+    );
+    gateway.configure(&(web.clone() + &own));
+    let text = std::fs::read_to_string(gateway.config()).unwrap();
+    std::fs::write(gateway.config(), text.replacen("[gateway]\n", "[gateway]\nsite = \"North barn\"\n", 1))
+        .unwrap();
+    let downloads = tempfile::tempdir().unwrap();
+    let file = downloads.path().join("barn.backup");
+    let open = |gateway: &mut Gateway| {
+        gateway.start_again();
+        support::eventually("the page can be opened", || {
+            std::net::TcpStream::connect(("127.0.0.1", tls)).ok()
+        });
+        Http::new(tls, Some(gateway.data_dir().join("web/certificate.pem")))
+    };
+    let more = |gateway: &Gateway, more: Json| {
+        let mut all = json!({
+            "code": claim_code(gateway),
+            "file": file,
+            "passphrase": "a rather long passphrase",
+            "screenshots": std::env::var("FIELDGATE_SCREENSHOTS").ok(),
+        });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let page = open(&mut gateway);
+    let settings = more(&gateway, json!({"phase": "make"}));
+    browse("backup.mjs", &gateway, &page, settings);
+    let content = std::fs::read_to_string(&file).unwrap();
+    assert!(!content.contains("CANARY") && !content.contains("North barn"), "it is encrypted");
+    gateway.stop();
+    let mut reset = support::fieldgate();
+    Process::run_well(
+        "fieldgate reset",
+        reset.args(["reset", "--factory", "--yes", "--config"]).arg(gateway.config()),
+    );
+    // As it is delivered, with what reaches it here.
+    std::fs::remove_file(&secret).unwrap();
+    gateway.configure(&web);
+    let page = open(&mut gateway);
+    assert_eq!(gateway.ask("status")["site"], Json::Null);
+    let settings = more(
+        &gateway,
+        json!({"phase": "restore", "name": "somebody", "secret": "plc.secret", "canary": write_canary(&downloads)}),
+    );
+    browse("backup.mjs", &gateway, &page, settings);
+    assert_eq!(gateway.ask("status")["site"], "North barn");
+    let mut plc =
+        Client::connect(gateway.lan_port, &Connect::new(V::V5, "plc").user("plc", "CANARY-PLC-PASSWORD"));
+    plc.nothing();
+    assert!(!gateway.log().contains("CANARY"), "{}", gateway.log());
+}
+
+fn write_canary(folder: &tempfile::TempDir) -> std::path::PathBuf {
+    let file = folder.path().join("canary");
+    std::fs::write(&file, "CANARY-PLC-PASSWORD").unwrap();
+    file
 }

@@ -11,9 +11,11 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use serde_json::{Value as Json, json};
-use support::eventually;
 use support::http::{Http, with_page};
+use support::{Pty, eventually, json_device};
 
 fn outcome(http: &Http, path: &str, body: &Json) -> Json {
     let answer = http.post(path, body);
@@ -77,4 +79,63 @@ fn what_is_wrong_with_a_request_about_the_config_is_told() {
         http.get("/config?path=health").body.contains("data-path=\"health.every\""),
         "without a script too"
     );
+}
+
+#[test]
+fn who_wants_to_hear_how_a_try_goes_on_is_told_of_each_port_from_waiting_to_what_came() {
+    let (sensor, silent) = (Pty::open(), Pty::open());
+    let devices = json_device("weather", sensor.path()) + &json_device("cellar", silent.path());
+    let (gateway, mut http, _) = with_page("", &devices);
+    http.claim(&gateway);
+    let edits = json!({"edits": [
+        {"path": "port.weather-port.baud", "value": 19_200},
+        {"path": "port.cellar-port.baud", "value": 19_200},
+    ]});
+    let body = edits.to_string();
+    let mut stream = http.connect();
+    write!(
+        stream,
+        "POST /api/v1/config/probe HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\ncookie: {}\r\n\
+         origin: {}\r\nx-fg-csrf: {}\r\naccept: application/x-ndjson\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        http.cookie,
+        http.origin(),
+        http.csrf,
+        body.len(),
+        port = http.port,
+    )
+    .unwrap();
+    let mut text = String::new();
+    let mut piece = [0; 4096];
+    // The first line comes while it is still being tried.
+    while !text.contains("begun") {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(count > 0, "{text}");
+        text += &String::from_utf8_lossy(&piece[..count]);
+    }
+    assert!(!text.contains("\"answer\""), "{text}");
+    while !text.contains("\"came\"") && !text.contains("\"answer\"") {
+        sensor.write(b"{\"t\": 21.5}\n");
+        let count = stream.read(&mut piece).unwrap();
+        text += &String::from_utf8_lossy(&piece[..count]);
+    }
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    text += &rest;
+    let lines: Vec<Json> = text
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let of = |name: &str, step: &str| {
+        lines.iter().any(|line| line["progress"]["name"] == name && line["progress"]["step"] == step)
+    };
+    assert!(
+        of("weather-port", "probe") && of("weather-port", "begun") && of("cellar-port", "begun"),
+        "{text}"
+    );
+    assert!(of("weather-port", "came") && !of("cellar-port", "came"), "{text}");
+    let answer = &lines.last().unwrap()["answer"];
+    assert_eq!(answer["outcome"], "right", "{text}");
+    assert_eq!(answer["probe"].as_array().unwrap().len(), 2, "{text}");
 }

@@ -10,7 +10,7 @@
 
 mod support;
 
-use fieldgate::web::routes::{Method, ROUTES};
+use fieldgate::web::routes::{self, Method};
 use serde_json::{Value as Json, json};
 use support::http::{Http, PASSWORD, claim_code, web_config, with_page};
 use support::{Gateway, eventually, free_port, upstream};
@@ -180,7 +180,7 @@ fn no_secret_is_in_the_bundle_on_a_page_in_the_api_in_metrics_or_in_the_log() {
         }
     };
     absent(&bundle.body, "the bundle", &canaries.config);
-    for route in ROUTES.iter().filter(|route| route.method == Method::Get && !route.path.contains('{')) {
+    for route in routes::all().filter(|route| route.method == Method::Get && !route.path.contains('{')) {
         // The stream has no end; its events are those of the status.
         if route.content == "text/event-stream" {
             continue;

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value as Json, json};
 use support::http::with_page;
-use support::{Pty, eventually, free_port, json_device, upstream};
+use support::{Gateway, Mosquitto, Pty, Tap, eventually, fieldgate, free_port, json_device, upstream};
 
 #[test]
 fn a_sensor_is_told_with_units_and_its_last_bytes_and_bytes_are_tried_without_being_published() {
@@ -144,5 +144,80 @@ fn what_waits_is_exported_and_given_up_only_with_the_upstreams_name() {
     let letters = http.post("/api/v1/upstreams/up/deadletters/retry", &json!({})).json();
     assert_eq!(letters["count"], 0);
     let journal = http.get("/api/v1/journal").body;
-    assert!(journal.contains("\"purge\"") && journal.contains("\"export\""), "{journal}");
+    assert!(journal.contains("\"purged\"") && journal.contains("\"exported\""), "{journal}");
+    assert_eq!(journal.matches("\"purged\"").count(), 1, "once: {journal}");
+}
+
+#[test]
+fn an_upstream_that_is_paused_gets_its_status_alone_also_after_a_restart_and_then_all_in_order() {
+    let (dir, pty) = (tempfile::tempdir().unwrap(), Pty::open());
+    let mosquitto = Mosquitto::start(dir.path());
+    let tap = Tap::subscribe(mosquitto.port, &Gateway::topic("#"));
+    let values = |tap: &Tap| {
+        let of = tap.messages().into_iter().filter(|message| message.topic.ends_with("data/weather"));
+        of.map(|message| message.json()["values"]["t"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let config = json_device("weather", pty.path()) + &upstream(mosquitto.port);
+    let (mut gateway, mut http, _) = with_page("", &config);
+    http.claim(&gateway);
+    gateway.wait_online();
+    pty.write(b"{\"t\": 1}\n");
+    eventually("the first arrives", || (values(&tap) == [1]).then_some(()));
+
+    assert_eq!(http.post("/api/v1/upstreams/nobody/pause", &json!({})).status, 400);
+    let paused = http.post("/api/v1/upstreams/up/pause", &json!({})).json();
+    assert_eq!(paused["state"], "online", "{paused}");
+    assert!(paused["paused"].is_string(), "{paused}");
+    tap.wait("upstream is told", |message| {
+        message.topic.ends_with("/status") && message.json()["paused"] == true
+    });
+    pty.write(b"{\"t\": 2}\n{\"t\": 3}\n");
+    let waits = |status: &Json| {
+        let up = &status["upstreams"][0];
+        up["state"] == "online" && up["backlog"]["messages"].as_u64() >= Some(2)
+    };
+    let status = gateway.wait("both wait, and the link stays", waits);
+    assert!(
+        status["problems"].to_string().contains("upstream up is paused since 20"),
+        "{}",
+        status["problems"]
+    );
+    let page = http.get("/buffer").body;
+    assert!(
+        page.contains("Paused") && page.contains("/upstreams/up/resume") && !page.contains("/up/pause"),
+        "{page}"
+    );
+    assert!(http.get("/metrics").body.contains("fieldgate_upstream_paused{upstream=\"up\"} 1"));
+    assert_eq!(values(&tap), [1]);
+
+    gateway.stop();
+    gateway.start_again();
+    let status = gateway.wait("it is online again, and they wait", waits);
+    assert_eq!(status["upstreams"][0]["paused"], paused["paused"], "since when it was");
+    assert_eq!(values(&tap), [1], "a restart is no reason to send");
+    let config = gateway.config();
+    let output = fieldgate()
+        .args(["upstream", "up", "resume", "--config", config.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.trim() == "upstream up: online", "{text}");
+    eventually("all arrive, in order", || (values(&tap).len() >= 3).then_some(()));
+    assert_eq!(values(&tap), [1, 2, 3]);
+    eventually("the page can be opened", || std::net::TcpStream::connect(("127.0.0.1", http.port)).ok());
+    http.log_in("anna");
+    let maps = eventually("the map has counted", || {
+        let maps = http.get("/api/v1/maps").json();
+        (maps[0]["maps"][0]["sent"].as_u64() >= Some(2)).then_some(maps)
+    });
+    assert_eq!((&maps[0]["name"], &maps[0]["maps"][0]["direction"]), (&json!("up"), &json!("out")), "{maps}");
+    assert!(maps[0]["maps"][0]["sent_bytes"].as_u64() > Some(100), "{maps}");
+    let metrics = http.get("/metrics").body;
+    let line =
+        metrics.lines().find(|line| line.starts_with("fieldgate_map_sent_total{upstream=\"up\",map=\"0\","));
+    assert!(line.is_some_and(|line| line.ends_with(" 2")), "{metrics}");
+    let page = http.get("/upstreams").body;
+    assert!(page.contains("What goes over each mapping"), "{page}");
+    let journal = http.get("/api/v1/journal").body;
+    assert!(journal.contains("upstream_resumed") && journal.contains("control socket"), "{journal}");
 }

@@ -19,9 +19,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
-use support::{
-    BusLine, Gateway, Habit, Process, Pty, Python, Tap, eventually, fieldgate, find, free_port, json_device,
-};
+use support::{BusLine, Gateway, Habit, Process, Pty, Tap, fieldgate, find, free_port, json_device, slaves};
 
 /// Sends one line after the other, those of a line at this rate; at any other rate what a UART makes of it.
 struct Talker {
@@ -156,15 +154,6 @@ fn a_device_that_speaks_only_when_asked_is_asked_as_its_profile_does() {
     assert_eq!(code, 0, "{text}");
     let best = &events(&text, "best")[0];
     assert_eq!((&best["matches"][0]["profile"], &best["asked"]), (&json!("mh-z19"), &json!(true)), "{text}");
-}
-
-/// Starts slaves with these values, and waits until they listen.
-fn slaves(dir: &Path, kind: &str, place: &str, spec: &Json) -> Process {
-    let file = dir.join(format!("slaves-{kind}.json"));
-    std::fs::write(&file, spec.to_string()).unwrap();
-    let process = Python::Pymodbus.start("slaves.py", &[kind, place, file.to_str().unwrap()]);
-    eventually("pymodbus listens", || process.text().contains("ready").then_some(()));
-    process
 }
 
 /// A single-phase meter as unit 2, something with two registers as unit 5.

@@ -255,10 +255,14 @@ fn the_dead_the_slow_and_the_echoing_are_told_apart() {
         (1..=4).map(|unit| (unit.to_string(), json!([[3, 0, "UINT16", "big", 1]]))).collect();
     let slaves = Slaves::start(gateway.dir.path(), &habits, &Json::Object(devices));
     let mut config = serial_port(slaves.line.gateway_path());
-    for (name, unit, timeout) in
-        [("well", 1, "5s"), ("dead", 2, "200ms"), ("slow", 3, "5s"), ("echo", 4, "5s")]
-    {
-        config += &device(name, unit, &format!("timeout = \"{timeout}\""));
+    for (name, unit, keys) in [
+        // What it is asked when it dies must be over before a command to it is too old.
+        ("well", 1, "timeout = \"2s\"\nretries = 0"),
+        ("dead", 2, "timeout = \"200ms\""),
+        ("slow", 3, "timeout = \"5s\""),
+        ("echo", 4, "timeout = \"5s\""),
+    ] {
+        config += &device(name, unit, keys);
         config += &point("x", 3, 0, "type = \"u16\"\nmax = 100");
     }
     gateway.configure(&config);

@@ -88,6 +88,7 @@ impl Ground {
                 outage: kept(notes::OUTAGE),
                 refused: kept(notes::REFUSED),
                 traffic: kept(notes::TRAFFIC),
+                paused: kept(notes::PAUSED),
             }
         };
         let notes = (0..config.upstreams.len()).map(noted).collect();

@@ -18,7 +18,7 @@ use crate::io::source::{Common, Machine};
 use crate::io::{bus, exec, file_source, serial};
 use crate::limits::FILE_READS_MAX;
 use crate::reading::Run;
-use crate::sensor::{Bus, DeviceConfig, ExecConfig, FileConfig, FileSource, Port, PortConfig, PortKind};
+use crate::sensor::{Bus, DeviceConfig, ExecConfig, FileConfig, FileSource, Port, PortConfig};
 use crate::time::BootId;
 
 /// What stays the same from the start to the end.
@@ -41,11 +41,9 @@ pub(super) enum Wanted {
 impl Wanted {
     /// All sources: ports, then programs, then files, each in the order of the config.
     pub(super) fn of(config: &Config) -> Vec<Self> {
-        let devices = |port: &str| {
-            config.devices.iter().filter(|device| *device.port == *port).cloned().collect::<Vec<_>>()
-        };
-        let ports = config.ports.iter().map(|port| Self::Port(port.clone(), devices(&port.name)));
-        let programs = config.execs.iter().map(|exec| Self::Program(exec.clone(), devices(&exec.name)));
+        let ports = config.ports.iter().map(|port| Self::Port(port.clone(), config.devices_of(&port.name)));
+        let programs =
+            config.execs.iter().map(|exec| Self::Program(exec.clone(), config.devices_of(&exec.name)));
         let files = config.files.iter().map(|files| Self::Files(files.clone()));
         ports.chain(programs).chain(files).collect()
     }
@@ -73,9 +71,7 @@ impl Wanted {
         let (boot, run, seed, now) = (*boot, *run, fastrand::u64(..), clock.now());
         match self.clone() {
             Self::Port(port, devices) => {
-                let is_polled =
-                    port.kind == PortKind::Tcp || devices.iter().any(|device| device.poll.is_some());
-                if is_polled {
+                if port.is_asked(&devices) {
                     Machine::Bus(Rc::new(RefCell::new(Bus::new(port, devices, run, boot, seed, now))))
                 } else {
                     Machine::Port(Rc::new(RefCell::new(Port::new(port, devices, run, boot, seed, now))))
@@ -207,6 +203,8 @@ impl Lineup {
             panics: self.reporter.panics.clone(),
             traces: self.reporter.sources.traces.clone(),
             loans: self.reporter.sources.loans.clone(),
+            journal: self.reporter.journal().of_line(),
+            polls: self.reporter.sources.polls.clone(),
             desk: self.reporter.desk.clone(),
             gnss: self.gnss.clone(),
         };

@@ -17,8 +17,10 @@ use crate::broker::{self, ListenerId, Reconfigure};
 use crate::config::reload::{Plan, effective, plan};
 use crate::config::{self, Config, Listener, Mistake};
 use crate::io::admission::NewAccess;
+use crate::io::discovery::Discovery;
 use crate::io::doors::Wanted;
 use crate::io::files;
+use crate::io::lock::Locked;
 use crate::io::operations::{Reload, Reloaded};
 use crate::io::pump::Change;
 use crate::io::reporter::Reporter;
@@ -57,6 +59,8 @@ pub(super) struct Reloader {
     pub(super) changes: mpsc::UnboundedSender<Change>,
     /// To the reporter's task.
     pub(super) health_every: watch::Sender<Duration>,
+    /// What neighbours are told.
+    pub(super) announced: Discovery,
 }
 
 /// A config that only needs to be put to use.
@@ -67,6 +71,8 @@ struct Prepared {
     upstreams: upstreams::Prepared,
     listeners: Vec<(Listener, Option<Keys>)>,
     moved: Vec<Option<ListenerId>>,
+    /// Whether the page has something to use.
+    web: bool,
 }
 
 impl Reloader {
@@ -142,13 +148,19 @@ impl Reloader {
             }
             listeners.push((listener.clone(), keys));
         }
-        let upstreams = self.registry.prepare(&config).await?;
+        let web = config.web != self.running.web;
+        if web {
+            self.reporter.page_orders.prepare(&config.web).await.map_err(|error| vec![error])?;
+        }
+        let upstreams =
+            self.registry.prepare(&config).await.inspect_err(|_| self.reporter.page_orders.abandon())?;
         // The last thing that can fail: from here on the sockets are there.
         if let Err(error) = self.bind(wanted, &moved).await {
             self.registry.upstreams.abandon(upstreams);
+            self.reporter.page_orders.abandon();
             return Err(vec![error]);
         }
-        Ok(Prepared { config, plan, access, upstreams, listeners, moved })
+        Ok(Prepared { config, plan, access, upstreams, listeners, moved, web })
     }
 
     async fn bind(&self, wanted: Vec<Wanted>, moved: &[Option<ListenerId>]) -> Result<(), String> {
@@ -159,7 +171,7 @@ impl Reloader {
     }
 
     async fn apply(&mut self, prepared: Prepared) -> Reloaded {
-        let Prepared { config, plan, access, upstreams, listeners, moved } = prepared;
+        let Prepared { config, plan, access, upstreams, listeners, moved, web } = prepared;
         let begun = self.registry.begin(&config, upstreams);
         let (done, disconnected) = oneshot::channel();
         let reconfiguration = Box::new(Reconfiguration {
@@ -190,8 +202,9 @@ impl Reloader {
             password_file: _,
             acl_file: _,
             own_access: _,
-            // At the next start.
-            web: _,
+            web: page,
+            // Told below, with the listeners.
+            discovery: _,
             // See `registry`.
             buffer: _,
             ports: _,
@@ -201,12 +214,16 @@ impl Reloader {
             execs: _,
             files: _,
             upstreams: _,
-            // Looked up at each change.
-            changes: _,
+            changes,
             settings: _,
         } = &config;
         self.reporter.site.replace(gateway.site.clone());
         self.reporter.clock.set_trust(time.trust);
+        self.reporter.remote.allow(&changes.mqtt_upstreams);
+        self.reporter.people.locked().set_spans(page.session_idle, page.session_max);
+        if web {
+            self.reporter.page_orders.use_prepared();
+        }
         // Unchanged, it leaves alone what was set while the gateway runs.
         if plan.live.iter().any(|path| path.starts_with("log."))
             && let Some(logs) = &self.reporter.logs
@@ -215,6 +232,7 @@ impl Reloader {
             error!(error, "the log stays as it was");
         }
         self.health_every.send_replace(health.every);
+        self.announced.tell(super::discovery::wanted(&config));
         self.running = config;
         let outcome = Reloaded {
             applied: plan.applied(),

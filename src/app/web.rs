@@ -119,6 +119,7 @@ pub(super) fn start(
         orders,
         clock: reporter.clock.clone(),
         panics: reporter.panics.clone(),
+        page_orders: reporter.page_orders.begin(),
     };
     match web::start(setup, stop, beat) {
         Ok(thread) => Some(thread),

@@ -264,6 +264,15 @@ impl Authenticator {
         self.outputs.pop_front()
     }
 
+    /// The names of the users: those of the config, and those of the password file.
+    pub fn names(&self) -> (impl Iterator<Item = &str>, impl Iterator<Item = &str>) {
+        let of_file = match &self.users {
+            Users::Read(users) => Some(users.names()),
+            _ => None,
+        };
+        (self.configured.iter().map(|(name, _)| name.as_str()), of_file.into_iter().flatten())
+    }
+
     /// Whether a password file was ever read.
     #[must_use]
     pub const fn has_users(&self) -> bool {

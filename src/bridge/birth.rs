@@ -15,6 +15,8 @@ struct StatusPayload<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     epoch: String,
     instance: &'a str,
@@ -40,10 +42,15 @@ pub(super) fn will(config: &Config, connections: u64) -> Bytes {
     payload(&StatusPayload { reason: Some("connection lost"), ..base(config, connections, "offline") })
 }
 
-/// Sent first on every connection, and when the health changes.
-pub(super) fn online(config: &Config, connections: u64, degraded: bool, now: Now) -> Bytes {
+/// Sent first on every connection, and when the health changes, or readings are held back by a person.
+pub(super) fn online(config: &Config, connections: u64, (degraded, paused): (bool, bool), now: Now) -> Bytes {
     let health = if degraded { "degraded" } else { "ok" };
-    payload(&StatusPayload { health: Some(health), ..timed(base(config, connections, "online"), now) })
+    let paused = paused.then_some(true);
+    payload(&StatusPayload {
+        health: Some(health),
+        paused,
+        ..timed(base(config, connections, "online"), now)
+    })
 }
 
 /// Sent before we leave, with the reason.
@@ -67,6 +74,7 @@ fn base<'a>(config: &'a Config, connections: u64, state: &'a str) -> StatusPaylo
     StatusPayload {
         state,
         health: None,
+        paused: None,
         reason: None,
         epoch: epoch(config, connections),
         instance: &config.instance,

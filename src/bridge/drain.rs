@@ -63,6 +63,11 @@ impl Drain {
         self.held.is_none()
     }
 
+    /// Nothing is held back by the pace any more.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
+    }
+
     fn went(&mut self, now: Mono, bytes: usize, config: &Config) {
         let per = |amount: usize, max: u32| {
             let nanos = u64::try_from(amount).unwrap_or(u64::MAX).saturating_mul(1_000_000_000);

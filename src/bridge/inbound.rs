@@ -200,6 +200,7 @@ impl Bridge {
             Ok(mapped) => {
                 let ticket = id.map(|_| self.inbound.ticket());
                 self.inbound.counts.delivered += 1;
+                self.counts.received(mapped.map, arrived.payload.len());
                 let message = Message {
                     topic: Arc::from(mapped.topic),
                     payload: arrived.payload,

@@ -12,6 +12,8 @@ use crate::payload::Form;
 /// How one message goes up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapped {
+    /// Which map says so, by its place in the config.
+    pub(super) map: usize,
     pub(super) topic: String,
     pub(super) qos: QoS,
     pub(super) retain: bool,
@@ -25,8 +27,9 @@ pub(super) struct Mapped {
 
 /// `None` if no mapping matches: the message is not for this upstream.
 pub(super) fn map(maps: &[Mapping], message: &Message) -> Option<Mapped> {
-    let (mapping, topic) = outward(maps, &message.topic)?;
+    let (map, mapping, topic) = outward(maps, &message.topic)?;
     Some(Mapped {
+        map,
         topic,
         // Towards upstream QoS 2 is at least once.
         qos: message.qos.min(mapping.qos_max).min(QoS::AtLeastOnce),
@@ -40,12 +43,12 @@ pub(super) fn map(maps: &[Mapping], message: &Message) -> Option<Mapped> {
 
 /// Whether any mapping takes this local topic up; and if so, whether with high priority, and into which stream.
 pub(super) fn takes(maps: &[Mapping], topic: &str) -> Option<(bool, StreamNo)> {
-    outward(maps, topic).map(|(mapping, _)| (mapping.high, mapping.stream))
+    outward(maps, topic).map(|(_, mapping, _)| (mapping.high, mapping.stream))
 }
 
 /// Where one of the gateway's own topics (status, health) goes: mapped like others, as it is without a mapping.
 pub(super) fn own_topic(maps: &[Mapping], topic: &str) -> String {
-    outward(maps, topic).map_or_else(|| topic.to_owned(), |(_, remote)| remote)
+    outward(maps, topic).map_or_else(|| topic.to_owned(), |(_, _, remote)| remote)
 }
 
 /// How old a message on this local topic may be when it goes up.
@@ -54,20 +57,26 @@ pub(super) fn expiry(maps: &[Mapping], topic: &str) -> Option<Duration> {
     if maps.iter().all(|mapping| mapping.expiry.is_none()) {
         return None;
     }
-    outward(maps, topic)?.0.expiry
+    outward(maps, topic)?.1.expiry
 }
 
 /// How many readings of this local topic share a message, and how long the topic is upstream.
 pub(super) fn batch(maps: &[Mapping], topic: &str) -> Option<(Batch, usize)> {
-    let (mapping, remote) = outward(maps, topic)?;
+    let (_, mapping, remote) = outward(maps, topic)?;
     // What has high priority waits for nothing.
     Some((mapping.batch.filter(|_| !mapping.high)?, remote.len()))
 }
 
-fn outward<'a>(maps: &'a [Mapping], topic: &str) -> Option<(&'a Mapping, String)> {
+/// The place of the map that takes this local topic up.
+pub(super) fn place(maps: &[Mapping], topic: &str) -> Option<usize> {
+    outward(maps, topic).map(|(place, ..)| place)
+}
+
+fn outward<'a>(maps: &'a [Mapping], topic: &str) -> Option<(usize, &'a Mapping, String)> {
     maps.iter()
-        .filter(|mapping| mapping.direction.goes_out() && mapping.filter.matches(topic))
-        .find_map(|mapping| Some((mapping, remote(mapping, topic)?)))
+        .enumerate()
+        .filter(|(_, mapping)| mapping.direction.goes_out() && mapping.filter.matches(topic))
+        .find_map(|(place, mapping)| Some((place, mapping, remote(mapping, topic)?)))
 }
 
 /// `None` where a prefix names the device and the topic has none.
@@ -103,7 +112,8 @@ pub(super) fn inward(
     base: &str,
     (remote, qos, retain): (&str, QoS, bool),
 ) -> Result<Mapped, Stray> {
-    let (local, mapping) = maps.iter().find_map(|mapping| landing(mapping, remote)).ok_or(Stray::Unmapped)?;
+    let landed = maps.iter().enumerate().find_map(|(map, mapping)| Some((map, landing(mapping, remote)?)));
+    let (map, (local, mapping)) = landed.ok_or(Stray::Unmapped)?;
     if local.starts_with('$') || own_level(&local, base).is_some() {
         return Err(Stray::Closed);
     }
@@ -116,6 +126,7 @@ pub(super) fn inward(
             return Err(Stray::OldCommand);
         }
         return Ok(Mapped {
+            map,
             topic: local,
             qos: qos.min(mapping.qos_max),
             retain: false,
@@ -125,7 +136,15 @@ pub(super) fn inward(
         });
     }
     let retain = mapping.retain.apply(retain);
-    Ok(Mapped { topic: local, qos: qos.min(mapping.qos_max), retain, high: false, arrays: false, form: None })
+    Ok(Mapped {
+        map,
+        topic: local,
+        qos: qos.min(mapping.qos_max),
+        retain,
+        high: false,
+        arrays: false,
+        form: None,
+    })
 }
 
 /// The local topic, if the mapping takes this one in.

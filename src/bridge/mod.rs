@@ -27,6 +27,7 @@ pub mod notes;
 mod outage;
 mod outputs;
 mod pace;
+mod pausing;
 mod probe;
 mod queue;
 mod reconfigure;
@@ -40,6 +41,7 @@ mod start;
 mod stop;
 mod streams;
 mod suspect;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod traffic;
@@ -49,6 +51,8 @@ mod window;
 mod words;
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::message::{Message, SafeToken};
 use crate::time::{Mono, Now};
@@ -61,6 +65,7 @@ use link::{Event, Link};
 use outage::Outages;
 use outputs::Outputs;
 use pace::Pace;
+use pausing::Pause;
 use queue::{Queue, Said, Tally};
 use sender::{Fence, Quota};
 use slots::Slots;
@@ -68,6 +73,7 @@ use start::Want;
 use stop::Stopping;
 use streams::Streams;
 use suspect::Suspect;
+use tally::MapCounts;
 use traffic::Traffic;
 use vitals::Vitals;
 use watch::Watch;
@@ -81,6 +87,7 @@ pub use probe::{Login, Probe, Verdict};
 pub use route::Failover;
 pub use start::Start;
 pub use streams::{DEFAULT_STREAM, StreamNo};
+pub use tally::{MapStatus, Passed};
 pub use traffic::Bytes as TrafficBytes;
 pub use words::{Backlog, Drops, Input, Inward, LinkState, Notice, Output, Status, StreamStatus};
 
@@ -106,6 +113,8 @@ pub struct Bridge {
     suspect: Suspect,
     aliases: Aliases,
     batches: Batches,
+    counts: MapCounts,
+    pause: Pause,
     want: Want,
     /// The connection is to be made anew, at the latest then.
     renewing: Option<Mono>,
@@ -154,6 +163,8 @@ impl Bridge {
             suspect: Suspect::default(),
             aliases: Aliases::default(),
             batches: Batches::new(&config),
+            counts: MapCounts::new(&config.maps),
+            pause: Pause::default(),
             want: Want::default(),
             renewing: None,
             coming: None,
@@ -194,6 +205,7 @@ impl Bridge {
                 self.adjust(&forms, commit_interval, memory_bytes_max);
             }
             Input::ConnectNow => self.connect_now(now),
+            Input::Pause { paused } => self.pause(now, paused),
             Input::Probed { answered } => self.link.probed(now, answered, &mut self.out, &mut events),
             Input::Connected => self.link.connected(now, &mut self.out, &mut events),
             Input::ConnectFailed { error, permanent } => {
@@ -360,12 +372,7 @@ impl Bridge {
         let backlog = self.backlog().records;
         self.out.notice(Notice::Online { session_present, backlog, away });
         self.told_refused.clear();
-        for stream in self.streams.numbers() {
-            let stream = self.streams.get_mut(stream);
-            stream.queue.begin_drain(stream.drain);
-            stream.owed = 0;
-        }
-        self.drain = Drain::default();
+        self.begin_drains();
         self.outage_drains(now);
         self.suspect.online(now.mono);
         self.reset_aliases();
@@ -373,12 +380,33 @@ impl Bridge {
         self.slots.all_due();
         self.said_degraded = self.is_degraded();
         self.watch_status(now);
-        let birth = birth::online(&self.config, self.link.connections(), self.said_degraded, now);
-        self.slots.set_first(&self.status_topic, birth);
+        self.slots.set_first(&self.status_topic, self.birth(now));
         self.pump(now);
         self.inbound.link_up(now.mono, session_present);
         // Behind the birth.
         self.subscribe(now, session_present);
+    }
+
+    /// What waits is a backlog from here on.
+    fn begin_drains(&mut self) {
+        for stream in self.streams.numbers() {
+            let stream = self.streams.get_mut(stream);
+            stream.queue.begin_drain(stream.drain);
+            stream.owed = 0;
+        }
+        self.drain = Drain::default();
+    }
+
+    /// What the status topic says while the link is there.
+    fn birth(&self, now: Now) -> Bytes {
+        let (degraded, paused) = (self.said_degraded, self.pause.holds());
+        birth::online(&self.config, self.link.connections(), (degraded, paused), now)
+    }
+
+    /// Has the status topic say how it is now.
+    fn tell_status(&mut self, now: Now) {
+        let status = self.birth(now);
+        self.slots.set(&self.status_topic, status);
     }
 
     fn is_degraded(&self) -> bool {
@@ -390,8 +418,7 @@ impl Bridge {
         let degraded = self.is_degraded();
         if degraded != self.said_degraded && self.link.is_online() && self.stopping.is_none() {
             self.said_degraded = degraded;
-            let status = birth::online(&self.config, self.link.connections(), degraded, now);
-            self.slots.set(&self.status_topic, status);
+            self.tell_status(now);
         }
     }
 

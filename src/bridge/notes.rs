@@ -1,5 +1,5 @@
 //! What the bridge remembers over a restart beside its records: the outage that is under way, the messages that were
-//! refused for good, the bytes of the day.
+//! refused for good, the bytes of the day, whether a person has paused it.
 
 use super::Bridge;
 use crate::time::{Mono, Now};
@@ -10,6 +10,8 @@ pub const OUTAGE: &str = "outage";
 pub const REFUSED: &str = "refused";
 /// Bytes sent and received today, as JSON.
 pub const TRAFFIC: &str = "traffic";
+/// When it was paused, in milliseconds since 1970; empty if it isn't.
+pub const PAUSED: &str = "paused";
 
 /// What the store had noted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Notes {
     pub refused: Option<Vec<u8>>,
     /// [`TRAFFIC`]
     pub traffic: Option<Vec<u8>>,
+    /// [`PAUSED`]
+    pub paused: Option<Vec<u8>>,
 }
 
 impl Bridge {
@@ -33,6 +37,9 @@ impl Bridge {
         }
         if let Some(note) = &notes.traffic {
             self.traffic.restore(note);
+        }
+        if let Some(note) = &notes.paused {
+            self.pause.restore(note);
         }
     }
 

@@ -45,13 +45,15 @@ pub struct Login {
 pub struct Probe {
     login: Login,
     received: Vec<u8>,
+    /// The key of an upstream that what it said is about.
+    key: Option<&'static str>,
 }
 
 impl Probe {
     /// A try of this login.
     #[must_use]
     pub const fn new(login: Login) -> Self {
-        Self { login, received: Vec::new() }
+        Self { login, received: Vec::new(), key: None }
     }
 
     /// What is sent first.
@@ -89,16 +91,44 @@ impl Probe {
             Ok(Some(frame)) => frame,
             Err(error) => return Some(Verdict::NoMqtt(format!("the answer is no MQTT: {error}"))),
         };
-        Some(match mqtt::decode(frame, self.login.version) {
-            Ok(Packet::ConnAck(connack)) => verdict(
-                connack.reason,
-                with_reason("upstream refuses the connection", connack.reason, connack.properties),
-            ),
+        let verdict = match mqtt::decode(frame, self.login.version) {
+            Ok(Packet::ConnAck(connack)) => {
+                self.key = key(connack.reason, self.login.user_name.is_some());
+                verdict(
+                    connack.reason,
+                    with_reason("upstream refuses the connection", connack.reason, connack.properties),
+                )
+            }
             Ok(_) => Verdict::NoMqtt("the answer is no CONNACK of MQTT".to_owned()),
             Err(error) => {
                 Verdict::NoMqtt(format!("the answer is no MQTT of the version in the config: {error}"))
             }
-        })
+        };
+        self.received.clear();
+        Some(verdict)
+    }
+
+    /// The key of an upstream that a refusal is about, where it tells.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'static str> {
+        self.key
+    }
+
+    /// What asks for an answer once it has let us in.
+    #[must_use]
+    pub fn ping(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Two bytes, always.
+        let _ = mqtt::encode(&Packet::PingReq, self.login.version, &mut bytes);
+        bytes
+    }
+
+    /// Takes what was received after [`Self::ping`]; whether it is answered.
+    pub fn answered(&mut self, bytes: &[u8]) -> bool {
+        self.received.extend_from_slice(bytes);
+        let frame = mqtt::frame(&self.received, ANSWER_BYTES_MAX);
+        let Ok(Some(frame)) = frame else { return false };
+        matches!(mqtt::decode(frame, self.login.version), Ok(Packet::PingResp))
     }
 
     /// What is sent last.
@@ -109,6 +139,17 @@ impl Probe {
         // Nothing in it can be too long.
         let _ = mqtt::encode(&Packet::Disconnect(goodbye), self.login.version, &mut bytes);
         bytes
+    }
+}
+
+/// The key that a refusal is about.
+const fn key(reason: ReasonCode, has_user_name: bool) -> Option<&'static str> {
+    match reason {
+        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized if has_user_name => Some("password"),
+        ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized => Some("user_name"),
+        ReasonCode::ClientIdentifierNotValid => Some("client_id"),
+        ReasonCode::UnsupportedProtocolVersion => Some("version"),
+        _ => None,
     }
 }
 
@@ -163,9 +204,21 @@ mod tests {
             for byte in answer {
                 told = told.or_else(|| one.received(&[*byte]));
             }
+            if answer == b"\x20\x02\x00\x05" {
+                assert_eq!(one.key(), Some("user_name"), "there was none");
+            }
             let told = words(told.expect("a verdict"));
             assert!(told.starts_with(expected), "{answer:?}: {told}");
         }
+    }
+
+    #[test]
+    fn an_answer_to_the_ping_is_known_in_whatever_pieces_it_comes() {
+        let mut one = probe(Version::V311);
+        assert_eq!(one.received(b"\x20\x02\x00\x00"), Some(Verdict::In));
+        assert_eq!((one.key(), one.ping()), (None, b"\xc0\x00".to_vec()));
+        assert!(!one.answered(b"\xd0"));
+        assert!(one.answered(b"\x00"));
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Bridge {
         }
         self.streams.follow(&config);
         self.batches = Batches::new(&config);
+        self.counts.follow(&self.config.maps, &config.maps);
         self.watch = Watch::default();
         self.want = Want::default();
         self.told_refused.clear();

@@ -117,6 +117,10 @@ impl Bridge {
         if !held || self.stopping.is_some() {
             self.pump_slots(now);
         }
+        if self.pause.holds() {
+            self.drain.let_go();
+            return;
+        }
         if self.rests() {
             return;
         }
@@ -197,7 +201,7 @@ impl Bridge {
             let join = if expired { None } else { self.joins(now, stream, &taken) };
             self.window.push(stream, taken);
             if expired {
-                self.streams.queue(stream).drops.expired += 1;
+                self.count_expired(place);
                 self.finish(place, false);
                 self.settle();
             } else if let Some(join) = join {
@@ -208,14 +212,15 @@ impl Bridge {
 
     fn send_record(&mut self, now: Now, due: Due) {
         let Some(mapped) = mapping::map(&self.config.maps, &due.message) else {
-            // A mapping that was taken out of the config since: not for this upstream any more.
+            // The map that led it here was taken out of the config since: not for this upstream any more.
+            self.streams.queue(due.place.stream).drops.unmapped += 1;
             self.finish(due.place, false);
             return;
         };
         let left = self.seconds_left(now, &due.message, due.since);
         // What upstream may have had before is sent again whatever its age (5.0, 4.4-1).
         if left == Some(0) && !due.dup {
-            self.streams.queue(due.place.stream).drops.expired += 1;
+            self.count_expired(due.place);
             self.finish(due.place, false);
             return;
         }
@@ -246,11 +251,13 @@ impl Bridge {
             recurs: true,
         };
         match self.write(now, &outgoing) {
-            Ok(_) if id.is_some() => {
+            Ok(bytes) if id.is_some() => {
+                self.counts.sent(mapped.map, if outgoing.dup { 0 } else { records }, bytes);
                 self.resent += if outgoing.dup { u64::try_from(records).unwrap_or(0) } else { 0 };
                 self.window.sent(due.place, now.mono);
             }
             Ok(bytes) => {
+                self.counts.sent(mapped.map, records, bytes);
                 self.fence.sent(records, bytes);
                 self.deliver(due.place);
             }
@@ -258,6 +265,7 @@ impl Bridge {
             Err(_) if self.window.is_group(due.place) => self.window.send_singly(due.place),
             Err(Unsendable::TooLarge) => {
                 self.streams.queue(due.place.stream).drops.too_large += 1;
+                self.counts.refused(mapped.map);
                 self.lay_aside(now, due.place, "larger than upstream accepts");
                 self.finish(due.place, false);
             }
@@ -377,8 +385,24 @@ impl Bridge {
     /// Upstream will never take this one. The others must not wait for it.
     pub(super) fn refuse(&mut self, now: Now, place: Place, words: &'static str) {
         self.streams.queue(place.stream).drops.refused += 1;
+        if let Some(map) = self.map_of(place) {
+            self.counts.refused(map);
+        }
         self.lay_aside(now, place, words);
         self.finish(place, false);
+    }
+
+    /// A record was too old when its turn came.
+    fn count_expired(&mut self, place: Place) {
+        self.streams.queue(place.stream).drops.expired += 1;
+        if let Some(map) = self.map_of(place) {
+            self.counts.expired(map);
+        }
+    }
+
+    /// The map by which a record of the window goes out.
+    fn map_of(&self, place: Place) -> Option<usize> {
+        mapping::place(&self.config.maps, self.window.topic(place)?)
     }
 
     /// Keeps a record that is given up for people to see.

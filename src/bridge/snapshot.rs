@@ -62,6 +62,7 @@ impl Bridge {
             since: self.link.since(),
             error: self.link.error(),
             retry_in: self.link.retry_in(now),
+            paused: self.pause.since(),
             connections: self.link.connections(),
             backlog_records: backlog.records,
             backlog_bytes: backlog.bytes,

@@ -58,7 +58,8 @@ impl Bridge {
         if self.stopping.is_some() {
             return;
         }
-        let waiting = self.backlog().records;
+        // What a person holds back is no reason for a connection.
+        let waiting = if self.pause.holds() { 0 } else { self.backlog().records };
         match self.link.state() {
             LinkState::Idle if waiting >= threshold => {
                 self.link.connect_now(now);
@@ -78,7 +79,7 @@ impl Bridge {
         if busy {
             self.want.busy_at = now.mono;
             if std::mem::take(&mut self.want.leaving) {
-                let status = birth::online(&self.config, self.link.connections(), self.said_degraded, now);
+                let status = self.birth(now);
                 self.slots.set_first(&self.status_topic, status);
             }
             return;

@@ -8,6 +8,7 @@ mod bounds;
 mod draining;
 mod failover;
 mod inward;
+mod pausing;
 mod reconfiguring;
 mod redirects;
 mod rig;

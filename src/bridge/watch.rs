@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::words::Notice;
-use super::{Bridge, birth, mapping};
+use super::{Bridge, mapping};
 use crate::mqtt::{
     Packet, PacketId, Properties, QoS, RetainHandling, Subscribe, SubscribeFilter, SubscribeOptions, Version,
 };
@@ -135,7 +135,7 @@ impl Bridge {
         let is_stale = numbers(&seen.epoch).is_some_and(|seen| seen < (self.config.run.0, connections));
         let lies = is_stale && *seen.state == *"offline" && self.watch.is_news && self.stopping.is_none();
         if lies && self.watch.may_repair(now.mono) {
-            let status = birth::online(&self.config, connections, self.said_degraded, now);
+            let status = self.birth(now);
             self.slots.set_first(&self.status_topic, status);
         }
     }

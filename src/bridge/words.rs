@@ -77,6 +77,11 @@ pub enum Input<'a> {
     },
     /// A person wants a connection now.
     ConnectNow,
+    /// A person holds back what waits and what comes, or has it go on.
+    Pause {
+        /// Which of both.
+        paused: bool,
+    },
     /// Whether anything but this link is wrong with the gateway: the status topic says so.
     Health {
         /// Something is.
@@ -334,6 +339,8 @@ pub struct Drops {
     pub expired: u64,
     /// A person wanted them gone.
     pub purged: u64,
+    /// No map leads them out any more: the config was changed while they waited.
+    pub unmapped: u64,
 }
 
 impl Drops {
@@ -346,6 +353,7 @@ impl Drops {
             damaged: self.damaged + other.damaged,
             expired: self.expired + other.expired,
             purged: self.purged + other.purged,
+            unmapped: self.unmapped + other.unmapped,
         }
     }
 
@@ -357,7 +365,7 @@ impl Drops {
 
     /// Each with its name.
     #[must_use]
-    pub const fn by_reason(&self) -> [(&'static str, u64); 7] {
+    pub const fn by_reason(&self) -> [(&'static str, u64); 8] {
         [
             ("disk_full", self.disk_full),
             ("memory_full", self.memory_full),
@@ -366,6 +374,7 @@ impl Drops {
             ("damaged", self.damaged),
             ("expired", self.expired),
             ("purged", self.purged),
+            ("unmapped", self.unmapped),
         ]
     }
 }
@@ -419,6 +428,8 @@ pub struct Status {
     pub error: Option<String>,
     /// The next attempt, while waiting.
     pub retry_in: Option<Duration>,
+    /// Since when a person holds back what waits.
+    pub paused: Option<Timestamp>,
     /// Connections made since start; the second part of the epoch.
     pub connections: u64,
     /// Each stream of its own, the default one first.

@@ -1,6 +1,7 @@
 //! Who may publish where: the gateway's own topics and `$` topics are closed to LAN clients. User rights are not
 //! decided here.
 
+use crate::command::remote::is_result;
 use crate::message::own_level;
 use crate::mqtt::ReasonCode;
 
@@ -56,7 +57,7 @@ pub(super) fn is_bridge_state(topic: &str) -> bool {
 }
 
 fn is_own(topic: &str, base: &str) -> bool {
-    own_level(topic, base).is_some()
+    own_level(topic, base).is_some() || is_result(topic, base)
 }
 
 #[cfg(test)]

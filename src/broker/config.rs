@@ -30,6 +30,8 @@ pub struct Config {
     /// The devices of the gateway that take commands: what is published to `<base>/cmd/<device>` and below becomes an
     /// [`super::Event::Command`], besides being routed like any message. Default none.
     pub commands: Vec<Arc<str>>,
+    /// Whether what is published to `<base>/config/<operation>` becomes an event as well. Default false.
+    pub config_requests: bool,
     /// The largest packet taken in. Default 256 KiB; up to what the protocol can say. 5.0: told in CONNACK, DISCONNECT 0x95.
     pub packet_bytes_max: usize,
     /// The largest first packet. Default 16 KiB; larger: closed.
@@ -137,6 +139,7 @@ impl Default for Config {
             client_id_prefixes: Vec::new(),
             forward: Vec::new(),
             commands: Vec::new(),
+            config_requests: false,
             packet_bytes_max: 256 * 1024,
             first_packet_bytes_max: 16 * 1024,
             connect_timeout: Duration::from_secs(5),

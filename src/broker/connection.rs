@@ -135,6 +135,8 @@ pub(super) struct Connection {
     pub(super) rate: Rate,
     /// Since when its out buffer is above the mark.
     pub(super) full_since: Option<Mono>,
+    /// It kept its publishers waiting for too long: until it has kept up once, they don't wait for it.
+    pub(super) lags: bool,
     /// The publishers that wait for it.
     pub(super) waiters: Vec<ConnId>,
     pub(super) pubacks: VecDeque<PendingAck>,
@@ -175,6 +177,7 @@ impl Connection {
             pause: Pause::default(),
             rate: Rate::default(),
             full_since: None,
+            lags: false,
             waiters: Vec::new(),
             pubacks: VecDeque::new(),
             pubrecs: VecDeque::new(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::broken::Work;
 use super::connection::{Connection, Phase};
+use super::flow::HELD_FOR_MAX;
 use super::timer::Owner;
 use super::welcome::WELCOME_WITHIN;
 use super::{Broker, ConnId, Cx, Sink};
@@ -48,8 +49,14 @@ impl Broker {
             return self.arm_conn(conn);
         }
         match due {
-            Due::Stalled if cx.sink.buffered(conn) <= self.config.out_buffer_bytes_max / 2 => {
+            Due::Stalled | Due::HoldsOthers
+                if cx.sink.buffered(conn) <= self.config.out_buffer_bytes_max / 2 =>
+            {
                 self.drained(conn, cx);
+                self.arm_conn(conn);
+            }
+            Due::HoldsOthers => {
+                self.falls_behind(conn);
                 self.arm_conn(conn);
             }
             Due::Stalled => self.close(conn, Some(ReasonCode::QuotaExceeded), cx),
@@ -71,24 +78,26 @@ impl Broker {
         let config = &self.config;
         let due = match c.phase {
             Phase::Fresh => {
-                [Some((c.opened + config.connect_timeout, Due::NotConnected)), None, None, None, None]
+                [Some((c.opened + config.connect_timeout, Due::NotConnected)), None, None, None, None, None]
             }
             Phase::Authenticating(_) => {
                 let at = c.opened + config.connect_timeout + AUTHENTICATE_MAX;
-                [Some((at, Due::NotConnected)), None, None, None, None]
+                [Some((at, Due::NotConnected)), None, None, None, None, None]
             }
             Phase::Ready => {
                 // While we don't read, its silence says nothing.
+                let holds_others = c.full_since.filter(|_| !c.lags && !c.waiters.is_empty());
                 let silence_max = c.silence_max.filter(|_| !c.pause.told);
                 [
                     silence_max.map(|max| (c.last_seen + max, Due::Silent)),
                     c.full_since.map(|since| (since + config.out_buffer_stall_max, Due::Stalled)),
+                    holds_others.map(|since| (since + HELD_FOR_MAX, Due::HoldsOthers)),
                     c.refused_at.map(|at| (at + REFUSED_CLOSE_AFTER, Due::Refused)),
                     c.pause.rate.map(|at| (at, Due::Rested)),
                     (!c.is_welcomed()).then_some((c.last_seen + WELCOME_WITHIN, Due::Welcome)),
                 ]
             }
-            Phase::Closing => [None; 5],
+            Phase::Closing => [None; 6],
         };
         due.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
@@ -108,6 +117,8 @@ enum Due {
     Welcome,
     Silent,
     Stalled,
+    /// Others have waited for it long enough.
+    HoldsOthers,
     Refused,
     /// It may publish again.
     Rested,

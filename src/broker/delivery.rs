@@ -260,8 +260,14 @@ impl Broker {
         loop {
             let Some(session) = self.sessions.get_mut(idx) else { return false };
             let Some(conn) = session.conn else { return false };
+            if !session.may_resend {
+                return true;
+            }
             let open = session.open();
-            let Some(at) = session.inflight.iter().position(|i| !i.sent && i.is_ready()) else { return true };
+            let Some(at) = session.inflight.iter().position(|i| !i.sent && i.is_ready()) else {
+                session.may_resend = session.inflight.iter().any(|inflight| !inflight.sent);
+                return true;
+            };
             let Some(c) = self.conns.get(conn) else { return false };
             let Some(inflight) = session.inflight.get_mut(at) else { return true };
             let packet_id = inflight.packet_id;
@@ -390,6 +396,7 @@ impl Broker {
                 if inflight.mark.is_kept && (is_new || !inflight.mark.is_current) {
                     // PUBREL goes when it is on disk that the client has the message: it will forget that it has.
                     inflight.sent = false;
+                    session.may_resend = true;
                     inflight.mark.is_current = false;
                     let key = Key::Outbound(session.serial, inflight.mark.number);
                     let place = (session.serial, inflight.mark.number);
@@ -419,7 +426,9 @@ impl Broker {
     fn finish_exchange(&mut self, idx: SessionIdx, id: PacketId) {
         if let Some(session) = self.sessions.get_mut(idx)
             && let Some(at) = session.inflight_at(id)
-            && let Some(inflight) = session.inflight.remove(at)
+            // Mostly it is the oldest, and nothing has to move.
+            && let Some(inflight) =
+                if at == 0 { session.inflight.pop_front() } else { session.inflight.remove(at) }
         {
             self.forget_outbound(idx, inflight.mark);
         }

@@ -2,6 +2,7 @@
 //! message, in the order of arrival (rules of acknowledgement (a), (b), (f)).
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use super::connection::{Connection, PendingAck, Phase};
 use super::delivery::AckKind;
@@ -10,6 +11,11 @@ use super::{Broker, ConnId, Cx, Event, Sink};
 use crate::message::{OutboxId, SafeToken, Ticket};
 use crate::mqtt::{PacketId, QoS, ReasonCode, Version};
 use crate::time::Mono;
+
+/// So long a receiver whose buffer is full may keep the publishers of its QoS 0 messages waiting; whoever takes half of
+/// `out_buffer_bytes_max` within it (3 MB/s by default) slows them down and loses nothing. From then on what is above twice
+/// that mark is dropped.
+pub(super) const HELD_FOR_MAX: Duration = Duration::from_millis(40);
 
 /// Whose acknowledgement a token stands for.
 #[derive(Clone, Copy, Debug)]
@@ -175,15 +181,37 @@ impl Broker {
         if c.gone || c.is_closing() || c.pause.receivers.contains(&receiver) {
             return;
         }
+        // Who doesn't read what it has asked for itself waits for as long as that takes.
+        if publisher != receiver && self.conns.get(receiver).is_some_and(|c| c.lags) {
+            return;
+        }
+        let Some(c) = self.conns.get_mut(publisher) else { return };
         c.pause.receivers.push(receiver);
         self.tell_pause(publisher);
         if let Some(c) = self.conns.get_mut(receiver) {
             c.waiters.push(publisher);
         }
+        self.arm_conn(receiver);
+    }
+
+    /// A connection's buffer is above the mark for so long that nobody else shall wait for it any more: a reader that is
+    /// slow, or dead, slows down no one but itself.
+    pub(super) fn falls_behind(&mut self, receiver: ConnId) {
+        let Some(c) = self.conns.get_mut(receiver) else { return };
+        c.lags = true;
+        self.stats.receivers_left_behind += 1;
+        let (itself, others) = c.waiters.drain(..).partition(|publisher| *publisher == receiver);
+        c.waiters = itself;
+        self.let_go(receiver, others);
     }
 
     /// A connection's buffer fell below half of its mark.
     pub(super) fn drained<S: Sink>(&mut self, conn: ConnId, cx: &mut Cx<'_, S>) {
+        if let Some(c) = self.conns.get_mut(conn)
+            && let Some(since) = c.full_since
+        {
+            c.lags = cx.now.since(since) >= HELD_FOR_MAX;
+        }
         self.let_publishers_go(conn);
         let idx = self.conns.get_mut(conn).and_then(|c| c.session);
         if let Some(idx) = idx {
@@ -195,7 +223,12 @@ impl Broker {
     pub(super) fn let_publishers_go(&mut self, receiver: ConnId) {
         let Some(c) = self.conns.get_mut(receiver) else { return };
         c.full_since = None;
-        for publisher in std::mem::take(&mut c.waiters) {
+        let waiters = std::mem::take(&mut c.waiters);
+        self.let_go(receiver, waiters);
+    }
+
+    fn let_go(&mut self, receiver: ConnId, publishers: Vec<ConnId>) {
+        for publisher in publishers {
             if let Some(c) = self.conns.get_mut(publisher) {
                 c.pause.receivers.retain(|waited_for| *waited_for != receiver);
                 self.resumable.push(publisher);

@@ -11,7 +11,7 @@ use super::acl::{Acl, Rule, Who};
 use super::message::Kept;
 use super::session::{Session, SessionIdx};
 use super::{Broker, ConnId, ListenerId, count};
-use crate::message::OutboxId;
+use crate::message::{OutboxId, own_level};
 use crate::mqtt::{QoS, Version};
 use crate::time::Mono;
 
@@ -116,6 +116,8 @@ pub struct Held {
     pub qos: QoS,
     /// When it goes by itself.
     pub expires: Option<Duration>,
+    /// Whether the gateway keeps it there: nobody may have it forgotten.
+    pub is_own: bool,
 }
 
 /// Some of the retained messages.
@@ -279,7 +281,7 @@ impl Broker {
             last = Some(Arc::clone(topic));
             let is_hidden = topic.starts_with("$SYS/") && !prefix.starts_with('$');
             if !is_hidden && !kept.is_expired(now) {
-                page.messages.push(held(kept, now, payload_max));
+                page.messages.push(held(kept, now, payload_max, &self.config.base));
             }
         }
         page
@@ -289,7 +291,7 @@ impl Broker {
     #[must_use]
     pub fn held_at(&self, now: Mono, topic: &str) -> Option<Held> {
         let kept = self.retained.get(topic).filter(|kept| !kept.is_expired(now))?;
-        Some(held(kept, now, usize::MAX))
+        Some(held(kept, now, usize::MAX, &self.config.base))
     }
 
     /// Doors, rules, bounds.
@@ -343,7 +345,7 @@ impl Broker {
     }
 }
 
-fn held(kept: &Kept, now: Mono, payload_max: usize) -> Held {
+fn held(kept: &Kept, now: Mono, payload_max: usize, base: &str) -> Held {
     let message = &kept.message;
     Held {
         topic: Arc::clone(&message.topic),
@@ -351,7 +353,13 @@ fn held(kept: &Kept, now: Mono, payload_max: usize) -> Held {
         bytes: message.payload.len(),
         qos: message.qos,
         expires: kept.expires.map(|at| at.since(now)),
+        is_own: keeps(&message.topic, base),
     }
+}
+
+/// Whether the gateway keeps what is retained at a topic; readings and what describes a device may be of one that is gone.
+fn keeps(topic: &str, base: &str) -> bool {
+    topic.starts_with("$SYS/") || matches!(own_level(topic, base), Some("status" | "health" | "receipt"))
 }
 
 const fn closed(access: Access) -> Option<&'static str> {

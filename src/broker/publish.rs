@@ -28,6 +28,9 @@ use crate::time::Mono;
 /// client's reads would hold its PUBRELs too. 64 KiB of memory; more: closed.
 const QOS2_OPEN_MAX: usize = 4_096;
 
+/// Room for so many identifiers isn't given back between one batch and the next; 1.5 KiB.
+const INCOMING_KEPT: usize = 32;
+
 impl Broker {
     /// A client's PUBLISH.
     pub(super) fn publish_in<S: Sink>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, S>) {
@@ -153,7 +156,8 @@ impl Broker {
     ) {
         let fingerprint =
             (publish.qos == QoS::ExactlyOnce).then(|| fingerprint(&memo.topic, publish.payload));
-        let on_disk = self.take_up(idx, (publish, properties), fingerprint, memo, cx.now);
+        let on_disk = publish.qos == QoS::ExactlyOnce
+            && self.take_up(idx, (publish, properties), fingerprint, memo, cx.now);
         let known = Incoming { seen: true, on_disk, fingerprint, ..Incoming::default() };
         if let Some(id) = publish.packet_id
             && !self.admit(conn, idx, (publish.qos, id), known, cx)
@@ -281,7 +285,7 @@ impl Broker {
             Some(_) => ReasonCode::Success,
             None => ReasonCode::PacketIdentifierNotFound,
         };
-        if session.incoming.is_empty() {
+        if session.incoming.is_empty() && session.incoming.capacity() > INCOMING_KEPT {
             session.incoming.shrink_to_fit();
         }
         let key = Key::Incoming(session.serial, id);

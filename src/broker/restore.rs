@@ -164,7 +164,10 @@ impl Broker {
             Exchange::Published(outbound) if !may_be_known || session.inflight_at(packet_id).is_some() => {
                 self.requeue(idx, outbound);
             }
-            exchange => session.inflight.push_back(Inflight { packet_id, exchange, sent: false, mark }),
+            exchange => {
+                session.may_resend = true;
+                session.inflight.push_back(Inflight { packet_id, exchange, sent: false, mark });
+            }
         }
         true
     }

@@ -10,6 +10,7 @@ use super::access::{Access, bypasses_outbox, may_publish};
 use super::command::is_command;
 use super::config::Config;
 use super::session::{SessionIdx, Sessions};
+use crate::command::remote::operation;
 use crate::message::OutboxId;
 use crate::mqtt::topic::TopicFilter;
 use crate::mqtt::{PropertiesBuf, Property, PropertyId, QoS, SubscribeOptions};
@@ -295,7 +296,8 @@ impl Routes {
             receivers: plain.chunk_by(|(_, a), (_, b)| a.session == b.session).filter_map(receiver).collect(),
             groups: groups(&shared),
             outboxes,
-            command: is_command(topic, &config.base, &config.commands),
+            command: is_command(topic, &config.base, &config.commands)
+                || (config.config_requests && operation(topic, &config.base).is_some()),
         }
     }
 

@@ -2,6 +2,7 @@
 //! messages get in is `publish`, how they leave is `delivery`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,27 @@ pub(super) struct Incoming {
     pub(super) fingerprint: Option<u32>,
 }
 
+/// Spreads packet identifiers. A client chooses them, but there are so few that not even chosen ones crowd in one place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u16(u16::from(*byte));
+        }
+    }
+
+    fn write_u16(&mut self, id: u16) {
+        // The upper bits tell places apart as well as the lower ones; 2^64 by the golden ratio.
+        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// Retained messages that a new subscription still has to get, as a place in the walk over them: that costs
 /// nothing however many match.
 #[derive(Debug)]
@@ -131,7 +153,11 @@ pub(super) struct Session {
     pub(super) expiry: Option<Duration>,
     pub(super) filters: HashSet<TopicFilter>,
     pub(super) inflight: VecDeque<Inflight>,
+    /// There may be messages under way that were not sent on the present connection.
+    pub(super) may_resend: bool,
     last_packet_id: u16,
+    /// So many packet identifiers behind the last one are free.
+    free_packet_ids: u16,
     last_number: u64,
     /// The number of the last message that was sent.
     pub(super) sent: u64,
@@ -144,7 +170,7 @@ pub(super) struct Session {
     pub(super) queue: VecDeque<Outbound>,
     queue_bytes: usize,
     pub(super) walks: VecDeque<RetainedWalk>,
-    pub(super) incoming: HashMap<PacketId, Incoming>,
+    pub(super) incoming: HashMap<PacketId, Incoming, BuildHasherDefault<IdHasher>>,
     pub(super) offline_since: Mono,
     /// The will that waits for its delay.
     pub(super) will: Option<Box<Will>>,
@@ -239,6 +265,8 @@ impl Session {
     /// The packet identifier that a message is to be sent with; `None` while it is taken.
     pub(super) fn packet_id_for(&mut self, mark: Mark) -> Option<PacketId> {
         if mark.is_kept {
+            // It may be one of those that were found free.
+            self.free_packet_ids = 0;
             return mark.packet_id().filter(|id| self.inflight_at(*id).is_none());
         }
         self.next_packet_id()
@@ -263,14 +291,27 @@ impl Session {
 
     /// A packet identifier that no message under way uses (2.2.1-3).
     pub(super) fn next_packet_id(&mut self) -> Option<PacketId> {
-        for _ in 0..=self.inflight.len() {
-            self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            let id = PacketId::new(self.last_packet_id)?;
-            if self.inflight.iter().all(|inflight| inflight.packet_id != id) {
-                return Some(id);
+        if self.inflight.len() >= usize::from(u16::MAX) {
+            return None;
+        }
+        loop {
+            if self.last_packet_id == u16::MAX {
+                // 0 is no identifier.
+                self.last_packet_id = 0;
+                self.free_packet_ids = self.free_packet_ids.saturating_sub(1);
+            }
+            if self.free_packet_ids == 0 {
+                // Those under way follow one another, so that the next that is taken is seldom looked for.
+                let next = self.last_packet_id + 1;
+                let ahead = |inflight: &Inflight| inflight.packet_id.get().wrapping_sub(next);
+                self.free_packet_ids = self.inflight.iter().map(ahead).min().unwrap_or(u16::MAX);
+            }
+            self.last_packet_id += 1;
+            if self.free_packet_ids > 0 {
+                self.free_packet_ids -= 1;
+                return PacketId::new(self.last_packet_id);
             }
         }
-        None
     }
 
     /// Where the exchange with this identifier stands.
@@ -288,6 +329,7 @@ impl Session {
     pub(super) fn forget_connection(&mut self, now: Mono) {
         self.conn = None;
         self.offline_since = now;
+        self.may_resend = !self.inflight.is_empty();
         self.inflight.iter_mut().for_each(|inflight| inflight.sent = false);
         self.incoming.values_mut().for_each(|incoming| incoming.seen = false);
     }
@@ -392,6 +434,8 @@ impl Sessions {
             inflight: VecDeque::new(),
             last_packet_id: 0,
             last_number: 0,
+            may_resend: false,
+            free_packet_ids: 0,
             sent: 0,
             visit: 0,
             on_disk: false,
@@ -399,7 +443,7 @@ impl Sessions {
             queue: VecDeque::new(),
             queue_bytes: 0,
             walks: VecDeque::new(),
-            incoming: HashMap::new(),
+            incoming: HashMap::default(),
             offline_since: Mono::ZERO,
             will: None,
             will_at: None,

@@ -80,6 +80,8 @@ pub struct Stats {
     pub arrivals_delayed: u64,
     /// Times that a client was not read from because it published too fast.
     pub publishers_held: u64,
+    /// Receivers that kept their publishers waiting for too long, so that QoS 0 to them was dropped instead.
+    pub receivers_left_behind: u64,
     /// Clients closed because they published too fast for too long.
     pub publishers_closed: u64,
     /// Connections refused, and sessions and retained messages not taken in, because memory ran short.

@@ -58,7 +58,7 @@ const NUMBERS: [Row; 22] = [
 ];
 
 /// Our own.
-const OWN_NUMBERS: [Row; 28] = [
+const OWN_NUMBERS: [Row; 29] = [
     ("sessions/connected", |stats| stats.clients_connected),
     ("sessions/offline", |stats| stats.sessions_offline),
     ("drops/queue_full", |stats| stats.dropped_queue_full),
@@ -76,6 +76,7 @@ const OWN_NUMBERS: [Row; 28] = [
     ("arrivals/too_fast", |stats| stats.arrivals_too_fast),
     ("arrivals/delayed", |stats| stats.arrivals_delayed),
     ("publishers/held", |stats| stats.publishers_held),
+    ("receivers/left_behind", |stats| stats.receivers_left_behind),
     ("publishers/closed", |stats| stats.publishers_closed),
     ("arrivals/greetings_dropped", |stats| stats.greetings_dropped),
     ("arrivals/paused", |stats| stats.accepts_paused),

@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::running::Running;
-use super::{complain, say};
-use crate::io::{control, own_names};
+use super::{asked, tell};
+use crate::io::own_names;
 use crate::web::claim::{picture_as_svg, picture_of_characters};
 
 /// Arguments of `fieldgate claim`.
@@ -29,23 +29,11 @@ pub struct Args {
 
 /// Exit code 0 if it can be claimed, 1 otherwise.
 pub fn execute(args: &Args) -> ExitCode {
-    match run(args) {
-        Ok(text) => {
-            say(text);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(error);
-            ExitCode::FAILURE
-        }
-    }
+    tell(run(args))
 }
 
 fn run(args: &Args) -> Result<String, String> {
-    let answer = control::ask(&args.running.control_socket()?, "claim")?;
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        return Err(error.to_owned());
-    }
+    let answer = asked(&args.running, &json!({"op": "claim"}))?;
     if args.running.json {
         return Ok(answer.to_string());
     }

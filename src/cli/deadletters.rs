@@ -7,8 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::running::Running;
 use super::status::{list, number, word};
-use super::{complain, say};
-use crate::io::control;
+use super::{asked, say};
 
 /// Arguments of `fieldgate deadletters`.
 #[derive(Debug, clap::Args)]
@@ -49,18 +48,10 @@ pub fn execute(args: &Args) -> ExitCode {
         request.extend(action.map(|action| ("action".to_owned(), json!(action))));
         request.extend(args.upstream.as_ref().map(|name| ("upstream".to_owned(), json!(name))));
     }
-    let socket = args.running.control_socket();
-    let answer = match socket.and_then(|socket| control::request(&socket, &request)) {
+    let answer = match asked(&args.running, &request) {
         Ok(answer) => answer,
-        Err(error) => {
-            complain(error);
-            return ExitCode::FAILURE;
-        }
+        error => return super::tell(error),
     };
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        complain(error);
-        return ExitCode::FAILURE;
-    }
     if args.running.json && args.what != What::Export {
         say(format_args!("{answer:#}"));
         return ExitCode::SUCCESS;

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use super::style::{Style, Tone};
 use super::{complain, say};
 use crate::config::{self, Source};
+use crate::hex;
 use crate::io::files;
 use crate::reading::{Quality, Sample, Value};
 use crate::sensor::{DeviceConfig, Piece, Points, Trial};
@@ -263,22 +264,15 @@ fn json_of(piece: &Piece<'_>) -> Json {
             let quality: serde_json::Map<String, Json> =
                 doubtful.map(|sample| (sample.point.to_string(), json!(sample.quality.as_str()))).collect();
             if quality.is_empty() {
-                json!({ "frame": hex(bytes), "values": values })
+                json!({ "frame": hex::encode(bytes), "values": values })
             } else {
-                json!({ "frame": hex(bytes), "values": values, "quality": quality })
+                json!({ "frame": hex::encode(bytes), "values": values, "quality": quality })
             }
         }
-        Piece::Frame { bytes, values: Err(error) } => json!({ "frame": hex(bytes), "error": error }),
-        Piece::Bad { bytes, error } => json!({ "bad": hex(bytes), "error": error }),
-        Piece::Skipped(bytes) => json!({ "skipped": hex(bytes) }),
+        Piece::Frame { bytes, values: Err(error) } => json!({ "frame": hex::encode(bytes), "error": error }),
+        Piece::Bad { bytes, error } => json!({ "bad": hex::encode(bytes), "error": error }),
+        Piece::Skipped(bytes) => json!({ "skipped": hex::encode(bytes) }),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The first bytes for people: text as text, anything else in hexadecimal digits.
@@ -289,6 +283,5 @@ fn shown(bytes: &[u8]) -> String {
     if is_text {
         return format!("{:?}{more}", String::from_utf8_lossy(start));
     }
-    let pairs: Vec<String> = start.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{more}", pairs.join(" "))
+    format!("{}{more}", hex::spaced(start))
 }

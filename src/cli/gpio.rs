@@ -6,9 +6,8 @@ use clap::Subcommand;
 use serde_json::{Value as Json, json};
 
 use super::running::Running;
-use super::{complain, say};
+use super::{asked, complain, tell};
 use crate::config::duration;
-use crate::io::control;
 use crate::io::gpio::{ChipInfo, list};
 
 /// Arguments of `fieldgate gpio`.
@@ -79,23 +78,11 @@ pub fn execute(args: &Args) -> ExitCode {
             ask(running, &json!({ "op": "gpio-pulse", "gpio": arguments }))
         }
     };
-    match answer {
-        Ok(text) => {
-            say(text);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(error);
-            ExitCode::FAILURE
-        }
-    }
+    tell(answer)
 }
 
 fn ask(running: &Running, request: &Json) -> Result<String, String> {
-    let answer = control::request(&running.control_socket()?, request)?;
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        return Err(error.to_owned());
-    }
+    let answer = asked(running, request)?;
     if running.json {
         return Ok(format!("{answer:#}"));
     }

@@ -13,8 +13,10 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("replace-mosquitto", include_str!("../../config/guide/replace-mosquitto.md")),
     ("upstream", include_str!("../../config/guide/upstream.md")),
     ("fleet", include_str!("../../config/guide/fleet.md")),
+    ("config-over-mqtt", include_str!("../../config/guide/config-over-mqtt.md")),
     ("recover-access", include_str!("../../config/guide/recover-access.md")),
     ("what-survives", include_str!("../../config/guide/what-survives.md")),
+    ("benchmark", include_str!("../../config/guide/benchmark.md")),
 ];
 
 /// Arguments of `fieldgate guide`.

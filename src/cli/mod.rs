@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+pub mod bench;
 pub mod cert;
 pub mod check;
 pub mod claim;
@@ -36,6 +37,7 @@ pub mod upstream;
 pub mod watch;
 pub mod write;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +49,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/fieldgate/fieldgate.toml";
 
 /// Field gateway: sensors on serial lines to MQTT, with a broker for the LAN and an upstream that misses nothing.
 #[derive(Debug, Parser)]
-#[command(name = "fieldgate", version, about, long_about = None, arg_required_else_help = true)]
+#[command(name = "fieldgate", version, long_version = crate::version::LONG, about, long_about = None, arg_required_else_help = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -107,6 +109,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Try the whole gateway on this machine: simulated sensors, an upstream broker, an outage.
     Demo(demo::Args),
+    /// Measure how fast an MQTT broker is and what it costs, or several in turn.
+    Bench(Box<bench::Args>),
     /// Take over a provisioning file: identity, claim, certificates and config of a fresh box.
     Provision(provision::Args),
     /// Bring the gateway back to how it was delivered: all that it keeps is removed.
@@ -120,11 +124,31 @@ enum Command {
     Man(man::Args),
 }
 
+/// `fieldgate run` alone.
+#[derive(Debug, Parser)]
+struct RunAlone {
+    #[command(flatten)]
+    args: run::Args,
+}
+
+impl RunAlone {
+    /// Reads the arguments of a service, which stays: the options of forty other commands are neither built nor, with the
+    /// code that builds them, in its memory. `None` where it is another command, or something is to be said.
+    fn read(arguments: &[OsString]) -> Option<Self> {
+        let (_, rest) = arguments.split_first()?;
+        (rest.first()? == "run").then(|| Self::try_parse_from(rest).ok())?
+    }
+}
+
 impl Cli {
     /// Reads the command line; ends the process with exit code 2 where it is wrong.
     #[must_use]
     pub fn read() -> Self {
-        match options_file::expand(std::env::args_os().collect()) {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        if let Some(RunAlone { args }) = RunAlone::read(&arguments) {
+            return Self { command: Command::Run(args) };
+        }
+        match options_file::expand(arguments) {
             Ok(arguments) => Self::parse_from(arguments),
             Err(error) => {
                 complain(error);
@@ -164,6 +188,7 @@ impl Cli {
             Command::Decode(args) => decode::execute(&args),
             Command::Simulate(args) => simulate::execute(&args),
             Command::Demo(args) => demo::execute(&args),
+            Command::Bench(args) => bench::execute(&args),
             Command::Provision(args) => provision::execute(&args),
             Command::Reset(args) => reset::execute(&args),
             Command::Guide(args) => guide::execute(&args),
@@ -177,6 +202,32 @@ impl Cli {
 pub(crate) fn say(text: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints what a command came to, and gives its exit code: 0, or 1 with why it failed.
+pub(crate) fn tell(outcome: Result<impl std::fmt::Display, String>) -> std::process::ExitCode {
+    match outcome {
+        Ok(text) => {
+            say(text);
+            std::process::ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(error);
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// Asks a running gateway; what it refuses is an error.
+pub(crate) fn asked(
+    running: &running::Running,
+    request: &serde_json::Value,
+) -> Result<serde_json::Value, String> {
+    let answer = crate::io::control::request(&running.control_socket()?, request)?;
+    match answer.get("error").and_then(serde_json::Value::as_str) {
+        Some(error) => Err(error.to_owned()),
+        None => Ok(answer),
+    }
 }
 
 /// Prints an error for people.

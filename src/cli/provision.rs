@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{DEFAULT_CONFIG, complain, say};
 use crate::config::provision::{Part, Present, Provision, SECRETS, read};
+use crate::hex;
 use crate::io::clock::Clock;
 use crate::io::{files, provisioned};
 use crate::limits::CONFIG_FILE_BYTES_MAX;
@@ -84,7 +85,7 @@ pub fn execute(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let hash = hex(digest(&SHA256, text.as_bytes()).as_ref());
+    let hash = hex::encode(digest(&SHA256, text.as_bytes()).as_ref());
     let present = match present(&args.config) {
         Ok(present) => present,
         Err(error) => return refuse(args, &file, &hash, &[error]),
@@ -243,8 +244,4 @@ fn note(dir: &Path, file: &Path, hash: &str, error: Option<&str>, wiped: bool) {
     ) {
         complain(format_args!("what came of it can't be noted: {error}"));
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

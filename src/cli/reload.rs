@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::running::Running;
 use super::status::{list, number};
-use super::{complain, say};
-use crate::io::control;
+use super::{asked, complain, say};
 
 /// Arguments of `fieldgate reload`.
 #[derive(Debug, clap::Args)]
@@ -20,18 +19,10 @@ pub struct Args {
 /// Exit code 0 if the config is in use now, but for what it says counts at the next start; 1 if no gateway answered;
 /// 2 if the config was refused and nothing has changed.
 pub fn execute(args: &Args) -> ExitCode {
-    let socket = args.running.control_socket();
-    let answer = match socket.and_then(|socket| control::ask(&socket, "reload")) {
+    let answer = match asked(&args.running, &json!({"op": "reload"})) {
         Ok(answer) => answer,
-        Err(error) => {
-            complain(error);
-            return ExitCode::FAILURE;
-        }
+        error => return super::tell(error),
     };
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        complain(error);
-        return ExitCode::FAILURE;
-    }
     let refused = answer.get("outcome").and_then(Json::as_str) != Some("applied");
     if args.running.json {
         say(format_args!("{answer:#}"));

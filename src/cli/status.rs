@@ -1,6 +1,7 @@
 //! `fieldgate status`: what a running gateway is doing, for people or as JSON.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -90,6 +91,7 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
     for problem in list(status, "problems") {
         writeln!(out, "  ! {}", problem.as_str().unwrap_or_default())?;
     }
+    page_lines(out, status.get("web").unwrap_or(&Json::Null))?;
     let config = status.get("config").unwrap_or(&Json::Null);
     let next_start: Vec<&str> = list(config, "next_start").filter_map(Json::as_str).collect();
     if !next_start.is_empty() {
@@ -129,22 +131,7 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
         writeln!(out, "listener {:<8} {}", word(listener, "name"), word(listener, "address"))?;
     }
     for dated in list(status, "certificates") {
-        let day: String = word(dated, "expires").chars().take(10).collect();
-        let days = dated.get("days").and_then(Json::as_i64).unwrap_or(0);
-        let what = word(dated, "what");
-        match dated.get("upstream").and_then(Json::as_str) {
-            Some(upstream) => {
-                let (subject, issuer) = (word(dated, "subject"), word(dated, "issuer"));
-                writeln!(
-                    out,
-                    "upstream {upstream:<8} {what} until {day} ({days} d) {subject}, issued by {issuer}"
-                )?;
-            }
-            None => {
-                let (listener, file) = (word(dated, "listener"), word(dated, "file"));
-                writeln!(out, "listener {listener:<8} {what} until {day} ({days} d) {file}")?;
-            }
-        }
+        certificate_line(out, dated)?;
     }
     writeln!(
         out,
@@ -155,6 +142,47 @@ fn render_into(out: &mut String, status: &Json) -> std::fmt::Result {
         bytes(number(status, "rss_bytes")),
         bytes(number(status, "disk_free_bytes")),
     )
+}
+
+/// Where the page is; and what to do there, as long as nobody has claimed the gateway.
+fn page_lines(out: &mut String, web: &Json) -> std::fmt::Result {
+    let address = web.get("address").and_then(Json::as_str).and_then(|text| text.parse::<SocketAddr>().ok());
+    let Some(address) = address else { return Ok(()) };
+    let place = match web.get("local_name").and_then(Json::as_str) {
+        Some(name) => format!("https://{name}:{}", address.port()),
+        None if address.ip().is_unspecified() => {
+            format!("https://<an address of this machine>:{}", address.port())
+        }
+        None => format!("https://{address}"),
+    };
+    if web.get("unclaimed").and_then(Json::as_bool) == Some(true) {
+        writeln!(
+            out,
+            "  > nobody has claimed this gateway yet: open {place} from its network; `fieldgate claim` shows the code"
+        )
+    } else {
+        writeln!(out, "  page {place}")
+    }
+}
+
+/// How long a certificate is good.
+fn certificate_line(out: &mut String, dated: &Json) -> std::fmt::Result {
+    let day: String = word(dated, "expires").chars().take(10).collect();
+    let days = dated.get("days").and_then(Json::as_i64).unwrap_or(0);
+    let what = word(dated, "what");
+    match dated.get("upstream").and_then(Json::as_str) {
+        Some(upstream) => {
+            let (subject, issuer) = (word(dated, "subject"), word(dated, "issuer"));
+            writeln!(
+                out,
+                "upstream {upstream:<8} {what} until {day} ({days} d) {subject}, issued by {issuer}"
+            )
+        }
+        None => {
+            let (listener, file) = (word(dated, "listener"), word(dated, "file"));
+            writeln!(out, "listener {listener:<8} {what} until {day} ({days} d) {file}")
+        }
+    }
 }
 
 fn upstream_line(out: &mut String, upstream: &Json) -> std::fmt::Result {
@@ -259,5 +287,31 @@ pub(super) fn bytes(bytes: u64) -> String {
         10_000..=9_999_999 => format!("{} kB", bytes / 1_000),
         10_000_000..=9_999_999_999 => format!("{} MB", bytes / 1_000_000),
         _ => format!("{} GB", bytes / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn whoever_looks_is_told_where_the_page_is_and_that_it_waits_to_be_claimed() {
+        let said = |web: &Json| {
+            let mut out = String::new();
+            page_lines(&mut out, web).unwrap();
+            out
+        };
+        assert_eq!(said(&json!({"address": null, "unclaimed": false})), "", "there is no page");
+        let web = json!({"address": "[::]:8443", "unclaimed": false, "local_name": "gw-7.local"});
+        assert_eq!(said(&web), "  page https://gw-7.local:8443\n");
+        let web = json!({"address": "192.168.4.7:443", "unclaimed": false, "local_name": null});
+        assert_eq!(said(&web), "  page https://192.168.4.7:443\n");
+        let unclaimed = said(&json!({"address": "[::]:8443", "unclaimed": true}));
+        assert!(
+            unclaimed.contains("nobody has claimed")
+                && unclaimed.contains("<an address of this machine>:8443"),
+            "{unclaimed}"
+        );
     }
 }

@@ -6,8 +6,7 @@ use clap::ValueEnum;
 use serde_json::{Value as Json, json};
 
 use super::running::Running;
-use super::{complain, say};
-use crate::io::control;
+use super::{asked, tell};
 
 /// Arguments of `fieldgate upstream`.
 #[derive(Debug, clap::Args)]
@@ -27,28 +26,25 @@ pub struct Args {
 enum What {
     /// Connect now: where start is once or lazy, or without waiting for the next attempt.
     Connect,
+    /// Hold back what waits and what comes for it, also over a restart: the connection stays, and says so upstream.
+    Pause,
+    /// Have it go on.
+    Resume,
 }
 
 /// Exit code 0 if the gateway was told; 1 if no gateway answered, or there is no such upstream.
 pub fn execute(args: &Args) -> ExitCode {
-    let What::Connect = args.what;
-    let request = json!({"op": "upstream-connect", "upstream": args.name});
-    let socket = args.running.control_socket();
-    let answer = match socket.and_then(|socket| control::request(&socket, &request)) {
-        Ok(answer) => answer,
-        Err(error) => {
-            complain(error);
-            return ExitCode::FAILURE;
-        }
+    let op = match args.what {
+        What::Connect => "upstream-connect",
+        What::Pause => "upstream-pause",
+        What::Resume => "upstream-resume",
     };
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        complain(error);
-        return ExitCode::FAILURE;
-    }
-    if args.running.json {
-        say(format_args!("{answer:#}"));
-    } else {
-        say(format_args!("upstream {}: {}", args.name, super::status::word(&answer, "state")));
-    }
-    ExitCode::SUCCESS
+    let request = json!({"op": op, "upstream": args.name});
+    tell(asked(&args.running, &request).map(|answer| match args.running.json {
+        true => format!("{answer:#}"),
+        false => {
+            let paused = if answer.get("paused").is_some_and(Json::is_string) { ", paused" } else { "" };
+            format!("upstream {}: {}{paused}", args.name, super::status::word(&answer, "state"))
+        }
+    }))
 }

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value as Json, json};
 
 use super::running::Running;
-use super::{complain, say};
-use crate::io::control;
+use super::{asked, tell};
 
 /// Arguments of `fieldgate write`.
 #[derive(Debug, clap::Args)]
@@ -25,16 +24,7 @@ pub struct Args {
 
 /// Exit code 0 if it is done, 1 if not.
 pub fn execute(args: &Args) -> ExitCode {
-    match ask(args) {
-        Ok(text) => {
-            say(text);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            complain(error);
-            ExitCode::FAILURE
-        }
-    }
+    tell(ask(args))
 }
 
 fn ask(args: &Args) -> Result<String, String> {
@@ -43,10 +33,7 @@ fn ask(args: &Args) -> Result<String, String> {
         value.parse::<Json>().ok().filter(|json| !json.is_array() && !json.is_object() && !json.is_null());
     let value = json.unwrap_or_else(|| json!(value));
     let request = json!({ "op": "write", "write": { "device": device, "point": point, "value": value } });
-    let answer = control::request(&running.control_socket()?, &request)?;
-    if let Some(error) = answer.get("error").and_then(Json::as_str) {
-        return Err(error.to_owned());
-    }
+    let answer = asked(running, &request)?;
     if running.json {
         return Ok(format!("{answer:#}"));
     }

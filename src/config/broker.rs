@@ -164,7 +164,7 @@ pub static BROKER: Table = Table {
             Kind::Size { min: 4 * KIB, max: 64 * MIB },
             "\"256 KiB\"",
             Live,
-            "Unsent bytes of a connection above which its publishers wait; 4 KiB to 64 MiB.",
+            "Unsent bytes of a connection above which its publishers wait for up to 40 ms; above twice that, QoS 0 to it is dropped; 4 KiB to 64 MiB.",
         ),
         key(
             "out_buffer_stall_max",
@@ -411,6 +411,7 @@ fn limits(section: &Section, base: &Arc<str>, listeners: Vec<ListenerPolicy>) ->
         own_rules: BTreeMap::new(),
         client_id_prefixes: prefixes,
         commands: Vec::new(),
+        config_requests: false,
         forward: Vec::new(),
         packet_bytes_max,
         // A default that is larger than what was asked for all packets gives way.

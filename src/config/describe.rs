@@ -6,6 +6,7 @@ use super::reload::Settings;
 use super::schema::{Absent, Effect, Key, Kind, ROOT, TAG, Table};
 use super::section::{Scalar, Section, Value};
 use super::{Mistake, diff, duration, size};
+use crate::hex;
 use crate::secret::SecretRef;
 
 impl Effect {
@@ -110,10 +111,7 @@ pub(super) fn json_of(value: &Value) -> Json {
         Value::Secret(SecretRef::Env(name)) => json!({ "env": name }),
         Value::Secret(SecretRef::Credential(name)) => json!({ "credential": name }),
         Value::Texts(texts) => texts.iter().map(|(text, _)| json!(text)).collect(),
-        Value::Bytes(bytes) => {
-            let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!(hex.join(" "))
-        }
+        Value::Bytes(bytes) => json!(hex::spaced(bytes)),
         Value::Scalars(scalars) => scalars.iter().map(|(value, _)| scalar(value)).collect(),
         Value::Map(entries) => {
             Json::Object(entries.iter().map(|(key, value, _)| (key.clone(), scalar(value))).collect())

@@ -14,7 +14,7 @@ use editor::Editor;
 use place::depth;
 
 /// One change.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// Which key, or which table: `device.boiler.points.temp.unit`. Of tables that may stand several times one goes by its
@@ -26,6 +26,9 @@ pub struct Edit {
     /// What to put there, in TOML, instead of `value`.
     #[serde(default)]
     pub toml: Option<String>,
+    /// Whether taking out what isn't there is as good as done.
+    #[serde(default)]
+    pub if_there: bool,
 }
 
 /// Why an edit can't be made.
@@ -122,7 +125,10 @@ pub fn edit(sources: &[Source], edits: &[Edit]) -> Result<Vec<Source>, EditError
             return Err(EditError::NotThere { path: edit.path.clone() });
         };
         let (before, end) = (body(document), document.trailing().as_str().unwrap_or_default().to_owned());
-        Editor { path: &edit.path, new: &new }.table(document.as_table_mut(), &ROOT, &path)?;
+        match (Editor { path: &edit.path, new: &new }).table(document.as_table_mut(), &ROOT, &path) {
+            Err(EditError::NotThere { .. }) if edit.if_there => {}
+            done => done?,
+        }
         // Behind the comments at the end of the file, not before them: they belong to what stands above.
         let after = body(document);
         if let Some(added) = after.strip_prefix(&before).filter(|added| added.trim_start().starts_with('[')) {
@@ -188,7 +194,7 @@ pub fn written(path: &str, text: &str) -> Edit {
         true => (None, Some(text.to_owned())),
         false => (Some(Json::from(text)), None),
     };
-    Edit { path: path.to_owned(), value, toml }
+    Edit { path: path.to_owned(), value, toml, if_there: false }
 }
 
 /// What may stand at a path, whatever its tables are named.

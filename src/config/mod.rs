@@ -19,6 +19,7 @@ mod decimal;
 pub mod describe;
 mod device;
 pub mod diff;
+mod discovery;
 pub(crate) mod duration;
 pub mod edit;
 mod exec;
@@ -62,6 +63,7 @@ mod walk;
 mod web;
 
 pub use changes::Changes;
+pub use discovery::Discovery;
 pub(crate) use listener::ANY_PATH;
 pub use listener::{Bind, Listener, WebSocket};
 pub use listener_access::{OwnAccess, OwnRules, OwnUsers};
@@ -91,6 +93,8 @@ pub struct Config {
     pub health: Health,
     /// `[web]`
     pub web: Web,
+    /// `[discovery]`
+    pub discovery: Discovery,
     /// `[buffer]`
     pub buffer: Buffer,
     /// `[[port]]`
@@ -123,6 +127,14 @@ pub struct Config {
     pub changes: Changes,
     /// What all of this was made from, key by key.
     pub settings: reload::Settings,
+}
+
+impl Config {
+    /// The devices on a port, or of a program.
+    #[must_use]
+    pub fn devices_of(&self, source: &str) -> Vec<sensor::DeviceConfig> {
+        self.devices.iter().filter(|device| *device.port == *source).cloned().collect()
+    }
 }
 
 /// `[gateway]`
@@ -413,6 +425,8 @@ fn settings(
     let devices = device::devices(root.tables("device"), ports.as_deref(), mistakes);
     let outputs = gpio.iter().filter(|line| line.mode.takes_commands());
     broker.commands = outputs.map(|line| line.name.clone()).chain(command::names(&devices)).collect();
+    let changes = changes::changes(table("config"), table("broker"), &upstreams, mistakes);
+    broker.config_requests = changes.mqtt;
     broker.acl = Arc::new(acl::acl(table("broker").tables("acl"), mistakes));
     let path = |key: &str| table("broker").text(key).map(PathBuf::from);
     let others = [("[[port]]", root.tables("port")), ("[[exec]]", root.tables("exec"))];
@@ -421,6 +435,7 @@ fn settings(
         log: log::log(table("log"), mistakes),
         health: gateway::health(table("health")),
         web: web::web(table("web"), mistakes),
+        discovery: discovery::discovery(table("discovery")),
         buffer: gateway::buffer(table("buffer"), mistakes),
         ports: port::ports(root.tables("port"), mistakes),
         devices,
@@ -443,7 +458,7 @@ fn settings(
         listeners,
         users,
         upstreams,
-        changes: changes::changes(table("config")),
+        changes,
         settings: reload::Settings(root.clone()),
     }
 }

@@ -7,6 +7,7 @@ use super::schema::Key;
 use super::section::{Scalar, Value};
 use super::value::{Refusal, decimal, found};
 use super::walk::{Spanned, Walker};
+use crate::hex;
 
 /// The longest text in such a list or table, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
@@ -87,19 +88,11 @@ fn number_of(written: &str) -> Result<Scalar, Refusal> {
 
 /// Bytes in pairs of hexadecimal digits, with or without spaces between them.
 pub(super) fn hex(written: &str, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
-    let digits: Vec<char> = written.chars().filter(|c| !matches!(c, ' ' | ':' | '-')).collect();
+    let digits: String = written.chars().filter(|c| !matches!(c, ' ' | ':' | '-')).collect();
     if digits.is_empty() {
         return Err(("is empty".to_owned(), None));
     }
-    let byte = |pair: &[char]| match pair {
-        [high, low] => {
-            let value = high.to_digit(16)?.checked_mul(16)?.checked_add(low.to_digit(16)?)?;
-            u8::try_from(value).ok()
-        }
-        _ => None,
-    };
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-    let Some(bytes) = bytes else {
+    let Some(bytes) = hex::decode(&digits) else {
         let message = format!("{} is not made of pairs of hexadecimal digits", quoted(written));
         return Err((message, Some("write one such as \"42 4d\"".to_owned())));
     };

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{broker, changes, device, exec, file, gateway, gpio, log, port, publish, upstream, web};
+use super::{
+    broker, changes, device, discovery, exec, file, gateway, gpio, log, port, publish, upstream, web,
+};
 
 /// One table of the file.
 #[derive(Debug)]
@@ -201,7 +203,8 @@ pub static ROOT: Table = Table {
         single("time", &gateway::TIME, Effect::Live),
         single("log", &log::LOG, Effect::Live),
         single("health", &gateway::HEALTH, Effect::Live),
-        single("web", &web::WEB, Effect::Restart).cutting_off(),
+        single("web", &web::WEB, Effect::Reconnect).cutting_off(),
+        single("discovery", &discovery::DISCOVERY, Effect::Live),
         single("buffer", &gateway::BUFFER, Effect::Live),
         several("port", &port::PORT, 64, Effect::Reconnect),
         several("device", &device::DEVICE, 1_024, Effect::Reconnect),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::mistake::Mistakes;
-use super::schema::Effect::Restart;
+use super::schema::Effect::{Live, Reconnect, Restart};
 use super::schema::{Kind, Table, duration, key, optional};
 use super::section::{Section, Value};
 use super::{Bind, text};
@@ -53,48 +53,48 @@ pub static WEB: Table = Table {
             "bind",
             Kind::Bind,
             "\"[::]:8443\"",
-            Restart,
+            Reconnect,
             "Address and port, with TLS; [::] is every interface, [::1] this machine alone.",
         ),
         optional(
             "plain",
             Kind::Bind,
-            Restart,
+            Reconnect,
             "Address and port without TLS, for a tunnel: of this machine alone, such as 127.0.0.1:8080.",
         ),
         optional(
             "cert",
             Kind::Path,
-            Restart,
+            Reconnect,
             "PEM file of the page's certificate chain; without it the gateway makes its own.",
         ),
-        optional("key", Kind::Path, Restart, "PEM file of its key."),
+        optional("key", Kind::Path, Reconnect, "PEM file of its key."),
         key(
             "hosts",
             Kind::Texts { count_max: HOSTS_MAX },
             "[]",
-            Restart,
+            Live,
             "Names under which the page is asked for, besides its addresses, its own name, localhost and *.local.",
         ),
         key(
             "session_idle",
             duration(60_000, DAY_MS),
             "\"30min\"",
-            Restart,
+            Live,
             "Whoever does nothing for this long must log in again; 1min to 1d.",
         ),
         key(
             "session_max",
             duration(60_000, 30 * DAY_MS),
             "\"12h\"",
-            Restart,
+            Live,
             "Everybody must log in again after this; 1min to 30d.",
         ),
         key(
             "metrics",
             Kind::Words(&["login", "open"]),
             "\"login\"",
-            Restart,
+            Live,
             "Who may read /metrics: whoever is logged in or has a token, or everybody.",
         ),
         key(
@@ -114,7 +114,7 @@ pub static WEB: Table = Table {
             "texts_dir",
             Kind::Path,
             "\"/etc/fieldgate/texts\"",
-            Restart,
+            Live,
             "Further languages of the page: one file each, named as the language, such as fr.toml.",
         ),
     ],

@@ -198,6 +198,8 @@ pub struct Status {
     pub open: bool,
     /// The unit of its total or frequency.
     pub unit: Option<Arc<str>>,
+    /// Of a counter: its rate is the unit per this span.
+    pub rate_per: Option<Duration>,
     /// Changes that were seen.
     pub edges: u64,
     /// Changes that were lost.
@@ -216,6 +218,25 @@ pub struct Status {
     pub keep_error: Option<String>,
     /// Of an output: what it is to be, and what it reads.
     pub output: Option<(Option<bool>, Option<bool>)>,
+}
+
+impl Status {
+    /// The unit of one of its points.
+    #[must_use]
+    pub fn unit_of(&self, point: &str) -> Option<Arc<str>> {
+        match (point, &self.unit, self.rate_per) {
+            ("rate", Some(unit), Some(per)) => {
+                let per = match per.as_secs() {
+                    1 => "s",
+                    60 => "min",
+                    _ => "h",
+                };
+                Some(Arc::from(format!("{unit}/{per}")))
+            }
+            ("rate" | "state", ..) => None,
+            _ => self.unit.clone(),
+        }
+    }
 }
 
 /// All the lines, and what they have to do with each other. Each has a number, which no other gets.

@@ -45,6 +45,7 @@ pub(super) fn line_json(line: &Status) -> Json {
         "state": state,
         "error": line.error,
         "unit": line.unit.as_deref(),
+        "rate_unit": line.unit_of("rate").as_deref(),
         "edges": line.edges,
         "lost_edges": line.lost_edges,
         "readings": line.readings,

@@ -15,6 +15,8 @@ pub struct Page {
     pub error: Option<String>,
     /// Nobody has claimed the gateway yet.
     pub unclaimed: bool,
+    /// The name by which neighbours find the gateway, such as `gw-7.local`; none where it isn't announced.
+    pub local_name: Option<String>,
     /// When its certificate ends.
     pub dates: Vec<Dated>,
 }
@@ -25,7 +27,12 @@ impl Page {
     }
 
     pub(super) fn json(&self) -> Json {
-        json!({"address": self.address, "error": self.error, "unclaimed": self.unclaimed})
+        json!({
+            "address": self.address,
+            "error": self.error,
+            "unclaimed": self.unclaimed,
+            "local_name": self.local_name,
+        })
     }
 }
 
@@ -38,6 +45,7 @@ impl Snapshot {
                 "name": &*upstream.name,
                 "state": link_state(upstream.state),
                 "error": upstream.error,
+                "paused": upstream.paused.is_some(),
                 "messages": upstream.backlog_records,
                 "bytes": upstream.backlog_bytes,
                 "oldest_s": upstream.backlog_oldest.map(|age| age.as_secs()),

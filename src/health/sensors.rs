@@ -68,7 +68,7 @@ fn poll(slave: &SlaveStatus) -> Json {
 }
 
 fn line_json(line: &gpio::Status, unit_of: UnitOf<'_>) -> Json {
-    let own = |device: &str, point: &str| unit_of(device, point).or_else(|| line.unit.clone());
+    let own = |device: &str, point: &str| unit_of(device, point).or_else(|| line.unit_of(point));
     json!({
         "name": &*line.name,
         "port": line.line,

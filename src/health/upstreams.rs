@@ -42,6 +42,12 @@ pub(super) fn upstream_problems(
         )),
         _ => problems.push(format!("upstream {} is offline: {why}", upstream.name)),
     }
+    if let (Some(since), false) = (upstream.paused, link_is_known) {
+        problems.push(format!(
+            "upstream {0} is paused since {since}: what is for it waits; fieldgate upstream {0} resume has it go on",
+            upstream.name
+        ));
+    }
     if upstream.traffic.used_up {
         problems.push(format!(
             "upstream {}: the day's bytes are used up; readings wait until midnight UTC",

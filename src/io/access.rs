@@ -49,6 +49,17 @@ impl AccessErrors {
     }
 }
 
+/// The users of a listener of its own, or of the broker: their names alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownUsers {
+    /// Whose they are.
+    pub whose: Whose,
+    /// Those of the config.
+    pub configured: Vec<String>,
+    /// Those of the password file.
+    pub of_file: Vec<String>,
+}
+
 /// A file that may change at any time.
 #[derive(Debug)]
 pub struct Watched {

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{error, info, warn};
 
-use super::access::{AccessErrors, Which, Whose, together};
+use super::access::{AccessErrors, KnownUsers, Which, Whose, together};
 use super::clock::Clock;
 use super::files;
 use super::passwords::{self, Files, Opened, Order, Report, Said};
@@ -33,6 +33,8 @@ pub struct Access {
     pub rules: Rules,
     /// What is wrong with the files.
     pub errors: Rc<RefCell<AccessErrors>>,
+    /// The names of the users.
+    pub users: Rc<RefCell<Vec<KnownUsers>>>,
     circles: BTreeMap<Whose, Circle>,
     boot_key: [u8; 32],
     orders: mpsc::Sender<Order>,
@@ -108,7 +110,8 @@ impl Access {
             .map_err(|error| format!("can't start the password thread: {error}"))?;
         let errors = Rc::new(RefCell::new(errors));
         let rules = rules(&circles);
-        Ok(Self { rules, errors, circles, boot_key, orders, files: 0, reports, left: Vec::new() })
+        let users = Rc::new(RefCell::new(known_users(&circles)));
+        Ok(Self { rules, errors, users, circles, boot_key, orders, files: 0, reports, left: Vec::new() })
     }
 
     /// To the password thread, for passwords of the page; how many wait is bounded by whoever sends.
@@ -194,6 +197,7 @@ impl Access {
         let Rules { common, own } = rules(&self.circles);
         (broker.config.acl, broker.config.own_rules) = (common, own);
         *self.errors.borrow_mut() = AccessErrors::default();
+        self.users.replace(known_users(&self.circles));
     }
 
     /// What the password thread tells: the rules, if they are others now; and whether status has something new to say.
@@ -216,6 +220,7 @@ impl Access {
                 if let Some(circle) = self.circles.get_mut(&whose) {
                     circle.take_users(&whose, result, &mut self.errors.borrow_mut());
                 }
+                self.users.replace(known_users(&self.circles));
                 (None, true)
             }
             Report::Rules { whose, result, .. } => {
@@ -239,6 +244,18 @@ fn rules(circles: &BTreeMap<Whose, Circle>) -> Rules {
         }
     }
     rules
+}
+
+fn known_users(circles: &BTreeMap<Whose, Circle>) -> Vec<KnownUsers> {
+    let one = |(whose, circle): (&Whose, &Circle)| {
+        let (configured, of_file) = circle.authenticator.names();
+        KnownUsers {
+            whose: whose.clone(),
+            configured: configured.map(str::to_owned).collect(),
+            of_file: of_file.map(str::to_owned).collect(),
+        }
+    };
+    circles.iter().map(one).collect()
 }
 
 /// For the log.

@@ -36,13 +36,79 @@ pub struct Backup {
     pub left_out: Vec<String>,
 }
 
-/// A file beside the config.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-struct Kept {
+/// A file beside the config. Its `Debug` doesn't show what is in it.
+#[derive(Clone, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Kept {
     path: PathBuf,
     mode: u32,
     /// In Base64.
     content: String,
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A file that a backup brings, and whether it is another than is there.
+pub type Brought = (PathBuf, bool);
+
+/// What a file was before a backup was restored, so that it can be so again.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Before {
+    path: PathBuf,
+    /// None: it wasn't there.
+    file: Option<Kept>,
+}
+
+impl Before {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// In words: what can't be read can't be put back.
+    fn of(path: &Path) -> Result<Self, String> {
+        let file = if path.exists() {
+            Some(keep(path).map_err(|error| format!("{}: {error}", path.display()))?)
+        } else {
+            None
+        };
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    fn put_back(&self) -> Result<(), String> {
+        match &self.file {
+            Some(file) => file.write(),
+            None => match std::fs::remove_file(&self.path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    Err(format!("can't remove {}: {error}", self.path.display()))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// Puts files back as they were before; all that can be.
+///
+/// # Errors
+/// The first that can't, in words.
+pub fn put_back(files: &[Before]) -> Result<(), String> {
+    files.iter().map(Before::put_back).fold(Ok(()), Result::and)
+}
+
+/// The shortest passphrase: a shorter one is found by trying.
+pub const PASSPHRASE_BYTES_MIN: usize = 8;
+
+/// A passphrase that is long enough.
+///
+/// # Errors
+/// In words.
+pub fn passphrase(secret: Secret) -> Result<Secret, String> {
+    match secret.expose().len() {
+        PASSPHRASE_BYTES_MIN.. => Ok(secret),
+        bytes => Err(format!("the passphrase has {bytes} bytes; it needs {PASSPHRASE_BYTES_MIN}")),
+    }
 }
 
 /// Makes a backup of the config at `main`; with a passphrase secrets are in it.
@@ -144,19 +210,46 @@ impl Backup {
         self.config.iter().enumerate().map(placed).collect()
     }
 
-    /// Writes the files beside the config. Those that its config doesn't name are none of ours; those outside of the folder
-    /// of `main` and of the data directory are written only with `outside`: who restores as root a backup that somebody
-    /// else has made must not write wherever that says. Returns what was written and what wasn't.
+    /// Writes the files beside the config that `wanted` names. Returns what was written and what wasn't.
     ///
     /// # Errors
     /// In words, if its config is broken, or a file can't be written.
     pub fn restore_files(&self, main: &Path, outside: bool) -> Result<(Vec<PathBuf>, Vec<String>), String> {
+        let (files, not) = self.wanted(main, outside)?;
+        files.iter().try_for_each(|file| file.write())?;
+        Ok((files.iter().map(|file| file.path.clone()).collect(), not))
+    }
+
+    /// What those files are now.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn before(&self, main: &Path) -> Result<Vec<Before>, String> {
+        let (files, _) = self.wanted(main, false)?;
+        files.iter().map(|file| Before::of(&file.path)).collect()
+    }
+
+    /// The files beside the config that are to be written, each with whether it is another than is there, and why others
+    /// aren't.
+    ///
+    /// # Errors
+    /// In words, if its config is broken.
+    pub fn files(&self, main: &Path) -> Result<(Vec<Brought>, Vec<String>), String> {
+        let (files, not) = self.wanted(main, false)?;
+        let is_other = |file: &Kept| keep(&file.path).map_or(true, |now| now.content != file.content);
+        Ok((files.iter().map(|file| (file.path.clone(), is_other(file))).collect(), not))
+    }
+
+    /// Those that its config doesn't name are none of ours; those outside of the folder of `main` and of the data directory
+    /// are written only with `outside`: who restores as root a backup that somebody else has made must not write wherever
+    /// that says.
+    fn wanted(&self, main: &Path, outside: bool) -> Result<(Vec<&Kept>, Vec<String>), String> {
         let sources = self.sources(main);
         let config = config_files::parse(&sources).map_err(|mistakes| config::render(&mistakes))?;
         let named = named(&config.settings).files;
         let profiles = profile::folder(&sources);
         let data = DATA_FILES.map(|name| config.gateway.data_dir.join(name));
-        let (mut written, mut not) = (Vec::new(), Vec::new());
+        let (mut wanted, mut not) = (Vec::new(), Vec::new());
         for file in &self.files {
             let is_ours = named.iter().any(|(path, _)| *path == file.path)
                 || data.contains(&file.path)
@@ -170,11 +263,10 @@ impl Backup {
             } else if !is_near && !outside {
                 not.push(format!("{}: it is outside of {}", file.path.display(), folder.display()));
             } else {
-                file.write()?;
-                written.push(file.path.clone());
+                wanted.push(file);
             }
         }
-        Ok((written, not))
+        Ok((wanted, not))
     }
 }
 

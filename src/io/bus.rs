@@ -44,6 +44,7 @@ fn hand_over(setup: &Setup) {
         match output {
             None => return,
             Some(Output::Reading(reading)) => setup.common.give(reading),
+            Some(Output::Polled(polled)) => setup.common.polls.ended(polled),
             Some(Output::Done { id, outcome }) => setup.common.desk.ended(id, &outcome),
             Some(_) => {}
         }
@@ -56,6 +57,7 @@ async fn serve(setup: &Setup, commands: &mut mpsc::UnboundedReceiver<Command>) {
     let mut scratch = [0; READ_BYTES];
     let mut lookout = Lookout::default();
     let mut desk = setup.common.loans.desk(&setup.config);
+    let bell = setup.common.polls.bell(&setup.config.name);
     let mut look = serial::look_interval();
     let is_serial = setup.config.kind == PortKind::Serial;
     loop {
@@ -94,6 +96,7 @@ async fn serve(setup: &Setup, commands: &mut mpsc::UnboundedReceiver<Command>) {
                 }
                 Event::Returned => input(setup, Input::Returned),
             },
+            () = bell.notified() => input(setup, Input::Tick),
             Some(command) = commands.recv() => {
                 setup.machine.borrow_mut().command(setup.common.clock.now(), &command);
             }
@@ -156,9 +159,13 @@ async fn carry_out(setup: &Setup, line: &mut Option<Line>, lookout: &mut Lookout
                 }
             }
             Some(Output::Reading(reading)) => setup.common.give(reading),
+            Some(Output::Polled(polled)) => setup.common.polls.ended(polled),
             Some(Output::Notice(notice)) => {
                 if let Notice::Port(sensor::Notice::DeviceStale { device }) = &notice {
                     setup.common.readings.stale(device);
+                }
+                if let Notice::Port(notice) = &notice {
+                    setup.common.journal.hear(&setup.config.name, notice);
                 }
                 log(&setup.config, &notice);
                 setup.common.changed.notify_one();

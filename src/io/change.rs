@@ -12,6 +12,7 @@
 
 mod back;
 mod draft;
+mod keep;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -25,14 +26,15 @@ use tokio::task::{JoinHandle, spawn_blocking, spawn_local};
 use tracing::{error, info, warn};
 
 use super::clock::wall as now;
-use super::config_files;
 use super::config_history::{History, Unconfirmed, sources, texts};
 use super::operations::{Reload, Reloaded};
 use super::probe::{self, Found};
 use super::reporter::Reporter;
+use super::{backup, config_files};
 use crate::config::{Source, diff};
 
 pub use draft::{Draft, Proposal};
+pub use keep::Restore;
 
 /// What a change stands for without a config that says otherwise.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(90);
@@ -116,6 +118,9 @@ impl Desk {
     /// The config was read again, by whomever: what is in use is a version of the history.
     pub async fn read_again(&self) {
         if !self.ours.get() {
+            if self.standing.borrow().is_none() {
+                self.settle_page();
+            }
             self.note("config_read", None, String::new());
             self.record("reload", None).await;
         }
@@ -210,7 +215,11 @@ impl Desk {
         }
     }
 
-    async fn draft(&self, proposal: Proposal) -> Result<Draft, Json> {
+    /// What a proposal would be, without trying or making it.
+    ///
+    /// # Errors
+    /// As the asker is told it.
+    pub async fn draft(&self, proposal: Proposal) -> Result<Draft, Json> {
         let (file, history) = (self.file.clone(), self.history.clone());
         let made = spawn_blocking(move || Draft::make(&file, &history, &proposal)).await;
         made.unwrap_or_else(|error| Err(json!({"error": error.to_string()})))
@@ -249,10 +258,8 @@ impl Desk {
     /// Makes a change: from the proposal to what is in use.
     pub async fn apply(self: Rc<Self>, proposal: Proposal, how: How, progress: Progress) -> Json {
         let Ok(_turn) = self.turn.try_lock() else { return busy() };
-        if let Some(standing) = self.standing.borrow().as_ref() {
-            let who = &standing.change.who;
-            let error = format!("a change by {who} waits to be confirmed; confirm it or put it back first");
-            return json!({"outcome": "refused", "error": error, "pending": true});
+        if let Some(refused) = self.waits() {
+            return refused;
         }
         let draft = match self.draft(proposal).await {
             Ok(draft) => draft,
@@ -281,15 +288,24 @@ impl Desk {
         answer
     }
 
+    /// What is said to whoever wants another change while one waits.
+    fn waits(&self) -> Option<Json> {
+        let standing = self.standing.borrow();
+        let who = &standing.as_ref()?.change.who;
+        let error = format!("a change by {who} waits to be confirmed; confirm it or put it back first");
+        Some(json!({"outcome": "refused", "error": error, "pending": true}))
+    }
+
     /// Writes, has it read, and puts everything back if it is refused.
     async fn take(self: &Rc<Self>, draft: &Draft, how: &How) -> Result<Json, Json> {
         let refused = |error: String| json!({"outcome": "refused", "error": error});
-        let cuts_off = draft.changes.iter().any(diff::Change::must_be_confirmed);
+        let cuts_off = draft.must_be_confirmed();
         let change = Unconfirmed {
             who: how.who.clone(),
             time_ms: now().as_millis(),
             before: texts(&draft.found),
             after: texts(&draft.new),
+            files: draft.files.clone(),
         };
         let (file, history) = (self.file.clone(), self.history.clone());
         let (found, new, noted) = (draft.found.clone(), draft.new.clone(), cuts_off.then(|| change.clone()));
@@ -320,6 +336,9 @@ impl Desk {
         info!(who = how.who, changed = summary, version, "config changed");
         self.note("config_changed", Some(&how.who), summary.clone());
         let within = cuts_off.then(|| self.stand(change, draft));
+        if within.is_none() {
+            self.settle_page();
+        }
         let mut answer = outcome.json();
         if let Json::Object(answer) = &mut answer {
             answer.insert("version".into(), json!(version));
@@ -327,6 +346,13 @@ impl Desk {
             answer.insert("confirm_within_s".into(), json!(within.map(|within| within.as_secs())));
         }
         Ok(answer)
+    }
+
+    /// Addresses of the page that the config doesn't name any more are closed.
+    fn settle_page(&self) {
+        if let Some(reporter) = self.reporter.upgrade() {
+            reporter.page_orders.settle();
+        }
     }
 
     /// For people who look at the page.
@@ -352,9 +378,12 @@ impl Desk {
 
     /// The files as they were before a change that was refused.
     async fn undo(&self, draft: &Draft) -> Result<(), String> {
-        let (found, new, history) = (draft.found.clone(), draft.new.clone(), self.history.clone());
+        let (found, new, files) = (draft.found.clone(), draft.new.clone(), draft.files.clone());
+        let history = self.history.clone();
         let undone = spawn_blocking(move || {
-            config_files::write(&new, &found).and_then(|()| history.forget_unconfirmed())
+            config_files::write(&new, &found)
+                .and_then(|()| backup::put_back(&files))
+                .and_then(|()| history.forget_unconfirmed())
         });
         undone.await.unwrap_or_else(|error| Err(error.to_string()))?;
         // What runs is on disk again: status says so when it was read.

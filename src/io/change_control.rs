@@ -8,10 +8,11 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
 
-use super::change::{How, PROGRESS_MAX, Proposal};
+use super::change::{How, PROGRESS_MAX, Proposal, Restore};
 use super::reporter::Reporter;
 use crate::config::describe;
 use crate::limits::CONFIG_REQUEST_BYTES_MAX;
+use crate::secret::Secret;
 
 /// What such a request begins with that is too long to be read as a whole before that is known.
 const BEGINNINGS: [&[u8]; 2] = [br#"{"op":"config-"#, br#"{"config":"#];
@@ -47,6 +48,10 @@ enum Operation {
     Confirm,
     #[serde(rename = "config-revert")]
     Revert,
+    #[serde(rename = "config-backup")]
+    Backup,
+    #[serde(rename = "config-restore")]
+    Restore,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,6 +69,10 @@ struct Arguments {
     probe: Option<bool>,
     /// Of `config-apply`: whether it is made even if the try fails.
     force: bool,
+    /// Of `config-restore`: the backup, as `config-backup` gives it.
+    backup: Option<String>,
+    /// Of `config-restore`: whether it is done; otherwise only told what it would change.
+    apply: bool,
 }
 
 /// Whether a line, or its beginning, is such a request.
@@ -107,14 +116,14 @@ pub(super) async fn serve(
         Ok(request) => request,
         Err(error) => {
             let error = format!(
-                "{error}; expected {{\"op\": \"config-get|schema|history|pending|look|probe|apply|confirm|revert\", \"config\": {{…}}}}"
+                "{error}; expected {{\"op\": \"config-get|schema|history|pending|look|probe|apply|confirm|revert|backup|restore\", \"config\": {{…}}}}"
             );
             return tell(write, &json!({ "error": error })).await;
         }
     };
     drop(line);
     let (progress, mut told) = mpsc::channel(PROGRESS_MAX);
-    let Some(answer) = begin(request, who, reporter, progress) else {
+    let Some(answer) = begin(request, who, None, reporter, progress) else {
         return tell(write, &json!({"error": "this gateway has no config file"})).await;
     };
     // By itself: what has begun to be written is finished, whoever listens.
@@ -133,16 +142,28 @@ pub(super) async fn serve(
     }
 }
 
-/// Answers a request of the page, whose `who` is known already; how it goes on is told to nobody.
-pub(super) async fn answer(op: &str, config: Option<Json>, reporter: &Reporter) -> Json {
+/// What comes with a request from elsewhere than the control socket.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Where it came from; `who` is known already.
+    pub(super) by: &'static str,
+    /// Of `config-backup` and `config-restore`: no text of the request has it.
+    pub(super) passphrase: Option<Secret>,
+    /// Where the asker hears how it goes on, if he wants to.
+    pub(super) progress: Option<mpsc::Sender<Json>>,
+}
+
+/// Answers a request of the page, or of a client.
+pub(super) async fn answer(op: &str, config: Option<Json>, asked: Asked, reporter: &Reporter) -> Json {
     let config = config.unwrap_or_else(|| json!({}));
     let request: Request = match serde_json::from_value(json!({"op": op, "config": config})) {
         Ok(request) => request,
         Err(error) => return json!({ "error": error.to_string() }),
     };
     // Held: a closed one would call a try off.
-    let (progress, _told) = mpsc::channel(PROGRESS_MAX);
-    let Some(answer) = begin(request, "the page".to_owned(), reporter, progress) else {
+    let (unheard, _told) = mpsc::channel(PROGRESS_MAX);
+    let progress = asked.progress.unwrap_or(unheard);
+    let Some(answer) = begin(request, asked.by.to_owned(), asked.passphrase, reporter, progress) else {
         return json!({"error": "this gateway has no config file"});
     };
     spawn_local(answer).await.unwrap_or_else(|_| json!({"error": "cut short by a fault of this program"}))
@@ -153,11 +174,12 @@ type Answer = std::pin::Pin<Box<dyn Future<Output = Json>>>;
 fn begin(
     request: Request,
     peer: String,
+    passphrase: Option<Secret>,
     reporter: &Reporter,
     progress: mpsc::Sender<Json>,
 ) -> Option<Answer> {
     let desk = reporter.changes.get()?.clone();
-    let Arguments { proposal, version, who, note, probe, force } = request.config;
+    let Arguments { proposal, version, who, note, probe, force, backup, apply } = request.config;
     let who = who.map_or_else(|| peer.clone(), |who| format!("{} ({peer})", plain(&who)));
     let note = note.map(|note| plain(&note));
     let how = How { who: who.clone(), note, probe: probe.unwrap_or(true), force };
@@ -171,6 +193,11 @@ fn begin(
         Operation::Apply => Box::pin(desk.apply(proposal, how, progress)),
         Operation::Confirm => Box::pin(async move { desk.confirm(&who).await }),
         Operation::Revert => Box::pin(desk.revert(version, how, progress)),
+        Operation::Backup => Box::pin(async move { desk.backup(passphrase).await }),
+        Operation::Restore => {
+            let restore = if apply { Restore::Apply } else { Restore::Look };
+            Box::pin(desk.restore(backup.unwrap_or_default(), passphrase, restore, how))
+        }
     })
 }
 

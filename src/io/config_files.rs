@@ -7,6 +7,7 @@ use ring::digest;
 
 use super::files;
 use crate::config::{self, Config, Mistake, Source};
+use crate::hex;
 
 /// The main file, empty where there is none yet, and the files of `conf.d`.
 ///
@@ -33,7 +34,7 @@ pub fn hash(sources: &[Source]) -> String {
             context.update(part.as_bytes());
         }
     }
-    context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(context.finish().as_ref())
 }
 
 /// What a document means, with the device profiles that it names.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use super::backup::Before;
 use super::{config_files, files};
 use crate::config::Source;
 use crate::limits::{CONFIG_HISTORY_BYTES_MAX, CONFIG_VERSIONS_MAX};
@@ -56,6 +57,9 @@ pub struct Unconfirmed {
     pub before: Vec<Text>,
     /// What is there now.
     pub after: Vec<Text>,
+    /// What other files were before, where a backup was restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Before>,
 }
 
 /// The folder.
@@ -288,6 +292,7 @@ mod tests {
             time_ms: 1,
             before: texts(&document("a")),
             after: texts(&document("b")),
+            files: Vec::new(),
         };
         history.note_unconfirmed(&change).unwrap();
         assert_eq!(history.unconfirmed(), Ok(Some(change)));

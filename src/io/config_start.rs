@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use super::clock::wall as now;
-use super::config_files;
 use super::config_history::{History, Version, sources};
+use super::{backup, config_files};
 use crate::config::{self, Config, Source};
 use crate::time::Timestamp;
 
@@ -114,7 +114,9 @@ fn put_back(main: &Path, history: &History) -> Result<Option<String>, (String, O
             );
             (words, Some(before.clone()))
         };
-        config_files::write(&found, &before).map_err(failed)?;
+        config_files::write(&found, &before)
+            .and_then(|()| backup::put_back(&change.files))
+            .map_err(failed)?;
         let note = "not confirmed before the gateway was started again".to_owned();
         // Without it the history has a gap; the config is right all the same.
         let _ =
@@ -198,8 +200,13 @@ mod tests {
         for (found, expected) in [("after", "before"), ("before", "before"), ("mine", "mine")] {
             let place = Box::new();
             let (before, after) = (place.document("before"), place.document("after"));
-            let change =
-                Unconfirmed { who: "ann".into(), time_ms: 0, before: texts(&before), after: texts(&after) };
+            let change = Unconfirmed {
+                who: "ann".into(),
+                time_ms: 0,
+                before: texts(&before),
+                after: texts(&after),
+                files: Vec::new(),
+            };
             place.history().note_unconfirmed(&change).unwrap();
             place.write(&place.document(found));
             let beginning = load(&place.main(), false).unwrap();

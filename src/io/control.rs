@@ -13,10 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::change_control;
-use super::operations::{self, Desk, Operation, Request};
+use super::operations::{self, Desk, Operation, Request, ports};
 use super::reporter::Reporter;
 use super::scan_control::{self, Wanted};
-use crate::health;
 
 /// Clients served at once; more wait. Each costs a few KB.
 const CLIENTS_MAX: usize = 16;
@@ -147,20 +146,14 @@ async fn trace(
     read: &mut BufReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    let lines = reporter.lines();
-    let Some(line) = lines.iter().find(|line| *line.name == *port) else {
-        let names: Vec<&str> = lines.iter().map(|line| &*line.name).collect();
-        let error = format!("there is no port {port:?}; known are {}", names.join(", "));
-        return tell(write, &json!({ "error": error })).await;
+    let mut looking = match ports::look_on(port, reporter) {
+        Ok(looking) => looking,
+        Err(failure) => return tell(write, &json!({"error": failure.message})).await,
     };
-    let Some(mut trace) = reporter.sources.traces.look_on(port) else {
-        return tell(write, &json!({"error": "too many look on at ports already"})).await;
-    };
-    let state = health::port_state(line.state);
-    tell(write, &json!({"port": port, "path": line.path, "state": state})).await?;
+    tell(write, &looking.about).await?;
     loop {
         tokio::select! {
-            Some(piece) = trace.next() => tell(write, &piece).await?,
+            Some(piece) = looking.pieces.recv() => tell(write, &piece).await?,
             _ = read.read_u8() => return Ok(()),
         }
     }

@@ -31,6 +31,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes that the peer's kernel doesn't acknowledge for so long end the connection (TCP_USER_TIMEOUT).
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
+/// Addresses of a name that are told.
+const ADDRESSES_SHOWN: usize = 4;
+
 /// Where a broker is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -59,6 +62,27 @@ pub struct Way {
     pub unix: Option<PathBuf>,
 }
 
+/// A part of the way to a broker that is behind us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The name has addresses: the broker's, or its proxy's.
+    Name,
+    /// TCP stands, or the Unix socket is open.
+    Connected,
+    /// The proxy has opened the way.
+    Proxy,
+    /// The certificates are right.
+    Tls,
+    /// It speaks WebSocket.
+    WebSocket,
+}
+
+/// Who is told of each step, with what there is to say of it.
+pub type Watch<'w> = &'w (dyn Fn(Step, String) + Sync);
+
+/// Nobody looks on.
+fn unwatched(_: Step, _: String) {}
+
 /// Why a transport could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectError {
@@ -83,6 +107,18 @@ impl ConnectError {
 /// # Errors
 /// In words, naming host and port.
 pub async fn connect(target: &Target, own: Option<Arc<CertifiedKey>>) -> Result<Transport, ConnectError> {
+    connect_watched(target, own, &unwatched).await
+}
+
+/// As [`connect`], telling `watch` how far it is.
+///
+/// # Errors
+/// In words, naming host and port.
+pub async fn connect_watched(
+    target: &Target,
+    own: Option<Arc<CertifiedKey>>,
+    watch: Watch<'_>,
+) -> Result<Transport, ConnectError> {
     if let Some(error) = &target.secret_error {
         return Err(ConnectError::permanent(error.clone()));
     }
@@ -91,7 +127,7 @@ pub async fn connect(target: &Target, own: Option<Arc<CertifiedKey>>) -> Result<
         Some(settings) => Some(tls::client(settings, &target.host, own).map_err(ConnectError::permanent)?),
         None => None,
     };
-    connect_with(target, tls).await
+    open_with(target, tls, watch).await
 }
 
 /// As [`connect`], with TLS settings that were made elsewhere; the target's own only name its files.
@@ -99,24 +135,36 @@ pub async fn connect(target: &Target, own: Option<Arc<CertifiedKey>>) -> Result<
 /// # Errors
 /// In words, naming host and port.
 pub async fn connect_with(target: &Target, tls: Option<tls::Client>) -> Result<Transport, ConnectError> {
+    open_with(target, tls, &unwatched).await
+}
+
+async fn open_with(
+    target: &Target,
+    tls: Option<tls::Client>,
+    watch: Watch<'_>,
+) -> Result<Transport, ConnectError> {
     if let Some(path) = &target.way.unix {
-        return open_unix(path).await;
+        let transport = open_unix(path).await?;
+        watch(Step::Connected, path.display().to_string());
+        return Ok(transport);
     }
     let stream = match &target.way.proxy {
-        None => reach(&target.host, target.port, target.way.bind.as_ref()).await?,
-        Some((proxy, password)) => through(proxy, password.as_ref(), target).await?,
+        None => reach(&target.host, target.port, target.way.bind.as_ref(), watch).await?,
+        Some((proxy, password)) => through(proxy, password.as_ref(), target, watch).await?,
     };
     match tls {
         Some(tls) => {
             let stream = handshake(stream, tls, target).await?;
-            let server = stream.get_ref().1.peer_certificates().and_then(|chain| identity(chain.first()?));
-            let mut transport = dress(stream, target).await?;
+            let session = stream.get_ref().1;
+            let server = session.peer_certificates().and_then(|chain| identity(chain.first()?));
+            watch(Step::Tls, server.as_ref().map(|server| server.subject.clone()).unwrap_or_default());
+            let mut transport = dress(stream, target, watch).await?;
             transport.server = server;
             Ok(transport)
         }
         None if target.way.websocket.is_none() => Transport::over_tcp(stream)
             .map_err(|error| ConnectError::passing(format!("can't wait for {}: {error}", target.host))),
-        None => dress(stream, target).await,
+        None => dress(stream, target, watch).await,
     }
 }
 
@@ -124,22 +172,38 @@ async fn through(
     proxy: &Proxy,
     password: Option<&Secret>,
     target: &Target,
+    watch: Watch<'_>,
 ) -> Result<TcpStream, ConnectError> {
-    let stream = reach(&proxy.host, proxy.port, target.way.bind.as_ref())
+    let stream = reach(&proxy.host, proxy.port, target.way.bind.as_ref(), watch)
         .await
         .map_err(|error| ConnectError { words: format!("proxy: {}", error.words), ..error })?;
-    timeout(PROXY_TIMEOUT, proxy::through(stream, proxy, password, target)).await.unwrap_or_else(|_| {
+    let opened = timeout(PROXY_TIMEOUT, proxy::through(stream, proxy, password, target)).await;
+    let opened = opened.unwrap_or_else(|_| {
         Err(ConnectError::passing(format!("proxy {}: no answer within 10 s", proxy.host)))
-    })
+    })?;
+    watch(Step::Proxy, format!("{}:{}", proxy.host, proxy.port));
+    Ok(opened)
 }
 
 /// Opens TCP to the first of a host's addresses that answers.
-async fn reach(host: &str, port: u16, bind: Option<&BindTo>) -> Result<TcpStream, ConnectError> {
+async fn reach(
+    host: &str,
+    port: u16,
+    bind: Option<&BindTo>,
+    watch: Watch<'_>,
+) -> Result<TcpStream, ConnectError> {
     let addresses = lookup(host, port).await?;
+    if !addresses.is_empty() {
+        let shown = addresses.iter().take(ADDRESSES_SHOWN).map(|address| address.ip().to_string());
+        watch(Step::Name, shown.collect::<Vec<_>>().join(", "));
+    }
     let mut last = None;
     for address in addresses {
         match open(address, bind).await {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                watch(Step::Connected, address.to_string());
+                return Ok(stream);
+            }
             Err(error) => last = Some((address, error)),
         }
     }
@@ -205,14 +269,22 @@ async fn handshake(
 }
 
 /// Puts a WebSocket around the stream, if one is wanted.
-async fn dress(stream: impl Stream + 'static, target: &Target) -> Result<Transport, ConnectError> {
+async fn dress(
+    stream: impl Stream + 'static,
+    target: &Target,
+    watch: Watch<'_>,
+) -> Result<Transport, ConnectError> {
     let Some(path) = &target.way.websocket else { return Ok(Transport::over(stream)) };
     let host = match target.host.contains(':') {
         true => format!("[{}]:{}", target.host, target.port),
         false => format!("{}:{}", target.host, target.port),
     };
     match timeout(HANDSHAKE_TIMEOUT, websocket_client::open(stream, &host, path)).await {
-        Ok(opened) => Ok(Transport::over(opened?)),
+        Ok(opened) => {
+            let transport = Transport::over(opened?);
+            watch(Step::WebSocket, path.clone());
+            Ok(transport)
+        }
         Err(_) => Err(ConnectError::passing(format!("{host}: no WebSocket answer within 10 s"))),
     }
 }

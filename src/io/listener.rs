@@ -251,6 +251,12 @@ pub(crate) fn bind_tcp(address: SocketAddr, shared: bool) -> std::io::Result<Tcp
     Ok(listener)
 }
 
+/// Lets another socket of ours be bound to an address that covers this one's, or is covered by it.
+pub(crate) fn share(listener: &TcpListener, shared: bool) {
+    // If it can't be, the other bind fails, and that is told.
+    let _ = rustix::net::sockopt::set_socket_reuseport(listener, shared);
+}
+
 /// A socket that nobody listens on any more is replaced.
 fn bind_unix(path: &Path) -> Result<Bound, String> {
     let words = |error: std::io::Error| error.to_string();
@@ -277,8 +283,7 @@ impl Bound {
     /// Lets another socket of ours be bound to an address that covers this one's, or is covered by it.
     pub(super) fn share(&self, shared: bool) {
         if let Self::Tcp(listener) = self {
-            // If it can't be, the other bind fails, and that is told.
-            let _ = rustix::net::sockopt::set_socket_reuseport(listener, shared);
+            share(listener, shared);
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Event {
     pub data: Arc<str>,
 }
 
-/// What the history of the links may take, in bytes: a day of ten upstreams. At the bound it gets shorter.
+/// What the history of the links may take, in bytes: a day of ten upstreams and buses. At the bound it gets shorter.
 const LINKS_BYTES_MAX: usize = 256 * 1024;
 
 /// A point by device and name.
@@ -48,7 +48,7 @@ type Name = (Arc<str>, Arc<str>);
 pub struct Live {
     /// What the points were like lately.
     pub history: RefCell<History>,
-    /// What waited for each upstream and was delivered to it lately.
+    /// What waited for each upstream and was delivered to it lately, and how busy each bus was.
     pub links: RefCell<History>,
     changed: RefCell<BTreeMap<Name, Json>>,
     stale: RefCell<Vec<Arc<str>>>,
@@ -114,12 +114,15 @@ impl Live {
         if !self.is_on {
             return;
         }
-        let (waiting, delivered) = (Arc::from("waiting"), Arc::from("delivered"));
+        let (waiting, delivered, load) = (Arc::from("waiting"), Arc::from("delivered"), Arc::from("load"));
         let mut links = self.links.borrow_mut();
         for upstream in &snapshot.upstreams {
             let at = snapshot.now.mono;
             links.note(&upstream.name, &waiting, at, number(upstream.backlog_records));
             links.note(&upstream.name, &delivered, at, number(upstream.delivered));
+        }
+        for bus in &snapshot.buses {
+            links.note(&bus.port, &load, snapshot.now.mono, number(bus.load_percent.into()));
         }
     }
 

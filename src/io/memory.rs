@@ -9,8 +9,10 @@ use tokio::time::MissedTickBehavior;
 use super::shard::Shard;
 use crate::broker::Input;
 
-/// How often it is looked.
+/// How often it is looked at least.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// It is looked again when clients have sent so much: within a second a flood would fill a small machine.
+pub(super) const LOOK_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Where control groups are.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -21,7 +23,10 @@ pub(super) async fn turns(shard: Rc<Shard>) {
     let mut turn = tokio::time::interval(LOOK_INTERVAL);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turn.tick().await;
+        tokio::select! {
+            _ = turn.tick() => {}
+            () = shard.much_came.notified() => {}
+        }
         if let Some(used) = own_bytes() {
             shard.input(Input::Memory { used, budget });
         }

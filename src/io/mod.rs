@@ -11,6 +11,8 @@
 //! Besides, each destination of the log has a thread of its own ([`log`]), for a pipe may stand still. So has each GPIO
 //! input that the kernel watches ([`gpio`]).
 //!
+//! [`discovery`] answers multicast DNS on a thread of its own, so that a flood of it delays nobody.
+//!
 //! [`supervisor`] tells systemd how the process is, and feeds its watchdog from a thread of its own while broker, service
 //! and store thread get on with their work.
 //!
@@ -35,12 +37,14 @@ mod codec;
 pub mod commands;
 pub mod config_files;
 pub mod config_history;
+pub mod config_mqtt;
 pub mod config_start;
 pub mod connection;
 pub mod control;
 pub mod descriptors;
 pub mod dial;
 pub mod dial_targets;
+pub mod discovery;
 pub mod doors;
 pub mod exec;
 pub mod file_source;
@@ -65,11 +69,13 @@ mod memory;
 pub mod operations;
 pub mod own_certificate;
 pub mod own_names;
+pub mod page_orders;
 pub mod panics;
 pub mod passwords;
 pub mod pid_file;
 mod plain;
 pub mod plugged;
+pub mod polls;
 pub mod probe;
 pub mod provisioned;
 mod proxy;
@@ -80,6 +86,7 @@ pub mod reporter;
 mod rs485;
 pub mod scan;
 mod scan_control;
+pub mod scans;
 pub mod serial;
 pub mod server_tls;
 pub mod shard;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::glob;
-use crate::sensor::{Adapter, PortConfig, UsbFacts, UsbMatch};
+use crate::sensor::{Adapter, PortConfig, PortKind, UsbFacts, UsbMatch};
 
 /// Set, it is taken for the root of /sys and /dev: a tree made by hand, with pseudo-terminals in it.
 const ROOT: &str = "FIELDGATE_SYS_ROOT";
@@ -92,6 +92,13 @@ impl Lookout {
         let gone = if appeared { "the port is gone: another has its name" } else { "the port is gone" };
         Look { lost: is_open.then_some(gone), appeared }
     }
+}
+
+/// Whether a port means this device file, under whatever name.
+#[must_use]
+pub fn means(port: &PortConfig, path: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    port.kind == PortKind::Serial && resolve(port).is_ok_and(|found| real(&found) == real(path))
 }
 
 /// The device file that a port means.

@@ -5,17 +5,26 @@ mod place;
 mod port;
 mod upstream;
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::change::{Draft, Progress};
 use super::reporter::Reporter;
 
+pub use upstream::{Teller, attempt};
+
 /// Tries that are under way at once: each holds a line or a connection.
 const AT_ONCE_MAX: usize = 8;
+
+/// How often it is said what has come on a line: in the five seconds of a try ten times, with eight lines at once more than
+/// an asker who takes nothing can have waiting.
+const SAID_EVERY: Duration = Duration::from_millis(500);
 
 /// What came of one try.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,11 +95,13 @@ pub async fn run(draft: &Draft, reporter: &Rc<Reporter>, progress: &Progress) ->
     let mut tries = JoinSet::new();
     let mut names = Vec::new();
     let room = Rc::new(Semaphore::new(AT_ONCE_MAX));
-    for (name, job) in jobs(draft, reporter) {
+    for (name, job) in jobs(draft, reporter, progress) {
         let _ = progress.try_send(json!({"step": "probe", "what": name.0, "name": name.1}));
-        let room = room.clone();
+        let (room, told) = (room.clone(), progress.clone());
+        let (what, called) = name.clone();
         let running = tries.spawn_local(async move {
             let _turn = room.acquire().await;
+            let _ = told.try_send(json!({"step": "begun", "what": what, "name": called}));
             job.await
         });
         names.push((running.id(), name));
@@ -114,11 +125,35 @@ pub async fn run(draft: &Draft, reporter: &Rc<Reporter>, progress: &Progress) ->
 type Name = (&'static str, String);
 type Job = std::pin::Pin<Box<dyn Future<Output = Found>>>;
 
-fn jobs(draft: &Draft, reporter: &Rc<Reporter>) -> Vec<(Name, Job)> {
+/// Says what has come so far on a line that is tried: not too often, so that what came of it finds room.
+struct LineTeller {
+    progress: Progress,
+    name: String,
+    said: Cell<Option<Instant>>,
+}
+
+impl LineTeller {
+    fn new(progress: &Progress, name: &str) -> Self {
+        Self { progress: progress.clone(), name: name.to_owned(), said: Cell::default() }
+    }
+
+    /// `bytes` in all, and what was made of them.
+    fn came(&self, bytes: u64, readings: usize) {
+        if self.said.get().is_none_or(|said| said.elapsed() >= SAID_EVERY) {
+            self.said.set(Some(Instant::now()));
+            let piece = json!({"step": "came", "what": "port", "name": self.name, "bytes": bytes, "readings": readings});
+            // Whoever is slow is told less.
+            let _ = self.progress.try_send(piece);
+        }
+    }
+}
+
+fn jobs(draft: &Draft, reporter: &Rc<Reporter>, progress: &Progress) -> Vec<(Name, Job)> {
     let mut jobs: Vec<(Name, Job)> = Vec::new();
     for attempt in port::attempts(draft, reporter) {
         let name = ("port", attempt.name());
-        jobs.push((name, Box::pin(attempt.run())));
+        let teller = LineTeller::new(progress, &name.1);
+        jobs.push((name, Box::pin(attempt.run(teller))));
     }
     for upstream in &draft.config.upstreams {
         if is_changed(draft, "upstream", &upstream.name) {
@@ -130,6 +165,11 @@ fn jobs(draft: &Draft, reporter: &Rc<Reporter>) -> Vec<(Name, Job)> {
     for listener in draft.config.listeners.iter().filter(|listener| !old.contains(listener)) {
         let name = ("listener", listener.name.to_string());
         jobs.push((name, Box::pin(place::listener(listener.clone(), old.clone()))));
+    }
+    let page = &draft.config.web;
+    let before = draft.old.as_ref().map(|old| old.web.clone());
+    if page.enabled && before.as_ref().is_some_and(|before| place::is_elsewhere(page, before)) {
+        jobs.push((("page", String::new()), Box::pin(place::page(page.clone(), before))));
     }
     jobs
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::admission::{Access, NewAccess};
 use super::clock::Clock;
 use super::commands::CommandDesk;
+use super::config_mqtt::RemoteDesk;
 use super::links::Links;
 use super::mailbox::Mailbox;
 use super::panics::Panics;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub links: Rc<Links>,
     /// Where commands go.
     pub desk: Rc<CommandDesk>,
+    /// Where requests about the config go.
+    pub remote: Rc<RemoteDesk>,
     /// The clocks.
     pub clock: Clock,
     /// Who is let in, and what for.
@@ -106,7 +109,11 @@ impl Setup {
             }
             FromBroker::Command { message, by, at } => {
                 let by = self.asker(by);
-                self.desk.arrived(&message, by, at);
+                if self.remote.is_request(&message) {
+                    self.remote.arrived(&message, &by, at);
+                } else {
+                    self.desk.arrived(&message, by, at);
+                }
             }
             FromBroker::Accepted { from, ticket, safe } => {
                 if let Some(bridge) = self.links.of(from) {

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot, watch};
 use tracing::{info, warn};
 
-use super::access::AccessErrors;
+use super::access::{AccessErrors, KnownUsers};
 use super::certificate_dates::Identity;
 use super::change::Desk;
 use super::clock::Clock;
 use super::commands::CommandDesk;
+use super::config_mqtt::RemoteDesk;
 use super::gpio::Sim;
 use super::journal::Journal;
 use super::links::Links;
@@ -26,8 +27,10 @@ use super::log::Logs;
 use super::mailbox::Mailbox;
 use super::memory::rss_bytes;
 use super::operations::Reloaded;
+use super::page_orders::PageOrders;
 use super::panics::Panics;
 use super::readings::Readings;
+use super::scans::Scans;
 use super::shard::ToBroker;
 use super::source::Sources;
 use super::store_task::{DiskStatus, Job};
@@ -70,6 +73,8 @@ pub struct Reporter {
     pub started: Now,
     /// What readings come from.
     pub sources: Sources,
+    /// Scans that the page asked for.
+    pub scans: Rc<Scans>,
     /// The machine of the GPIO lines.
     pub gpio: Rc<RefCell<Bank>>,
     /// The simulated ones of them.
@@ -96,6 +101,8 @@ pub struct Reporter {
     pub disk: Arc<Mutex<DiskStatus>>,
     /// What is wrong with the files that say who may do what.
     pub access_errors: Rc<RefCell<AccessErrors>>,
+    /// The names of the users who may log in on the LAN.
+    pub lan_users: Rc<RefCell<Vec<KnownUsers>>>,
     /// Where readings go; set once it is there.
     pub readings: OnceCell<Rc<Readings>>,
     /// Readings that the broker thread had no room for.
@@ -126,6 +133,10 @@ pub struct Reporter {
     pub people: Arc<Mutex<People>>,
     /// How the page does.
     pub page: Arc<Mutex<Page>>,
+    /// Where requests about the config come in over MQTT.
+    pub remote: Rc<RemoteDesk>,
+    /// To the page's thread.
+    pub page_orders: PageOrders,
     /// Rung when somebody wants the gateway to be started again.
     pub restart: Rc<Notify>,
 }

@@ -18,6 +18,7 @@ use super::line::Line;
 use super::plugged;
 use crate::config::profile::{self, Profile};
 use crate::config::{self, Source};
+use crate::hex;
 use crate::reading::{Sample, Value};
 use crate::sensor::scan::{
     Candidate, Event, Input, Marks, Match, MbusConfig, MbusScan, ModbusConfig, ModbusScan, Output, RATES,
@@ -183,7 +184,7 @@ fn settings(wanted: &Arguments, rates: &[u32], frames: &[String]) -> Result<Vec<
 }
 
 /// A device of each profile that is for one. One whose profile is wrong is left out: `fieldgate check` tells why.
-fn candidates(profiles: &[Profile]) -> Vec<Candidate> {
+pub fn candidates(profiles: &[Profile]) -> Vec<Candidate> {
     let own: Vec<Source> = profiles
         .iter()
         .filter(|profile| !profile.is_built_in)
@@ -387,7 +388,7 @@ fn verdict_json(event: &str, verdict: &Verdict) -> Json {
         "modbus_units": verdict.modbus_units,
         "text_lines": verdict.text_lines,
         "sense": verdict.weight().0,
-        "sample": verdict.sample.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "sample": hex::encode(&verdict.sample),
         "asked": verdict.is_asked,
     })
 }

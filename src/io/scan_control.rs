@@ -1,5 +1,6 @@
-//! Scans of ports of the running gateway, through the control socket: the line is borrowed, what is found is told a line
-//! each, and the line is given back when the scan has ended, the asker goes, or the loan's time is over.
+//! Scans of lines by the running gateway. A port's line is borrowed, and given back when the scan has ended, the asker goes,
+//! or the loan's time is over; one that is plugged in and that no port means is there for whoever asks. Through the control
+//! socket what is found is told a line each; what the page asked for is kept by [`super::scans`].
 
 use std::io;
 
@@ -8,10 +9,13 @@ use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 
+use super::borrow::Loan;
 use super::control::tell;
+use super::plugged;
 use super::reporter::Reporter;
 use super::scan::{self, Arguments};
 use crate::limits::LOAN_MAX;
+use crate::sensor::PortConfig;
 
 /// A scan that somebody asks for.
 #[derive(Debug)]
@@ -31,17 +35,42 @@ pub(super) struct Scanning {
     pub(super) events: mpsc::Receiver<Json>,
 }
 
-/// Starts a scan of a port of the running gateway.
+/// The line of a scan.
+enum Line {
+    /// A port's.
+    Lent(Loan),
+    /// One that no port means.
+    Free(Box<PortConfig>),
+}
+
+impl Line {
+    const fn config(&self) -> &PortConfig {
+        match self {
+            Self::Lent(loan) => loan.config(),
+            Self::Free(config) => config,
+        }
+    }
+
+    /// Until the gateway wants no more of it.
+    async fn over(&self) {
+        match self {
+            Self::Lent(loan) => loan.over().await,
+            Self::Free(_) => tokio::time::sleep(LOAN_MAX).await,
+        }
+    }
+}
+
+/// Starts a scan of a port of the running gateway, or of a line that is plugged in, by its path.
 ///
 /// # Errors
 /// In words: there is no such port, it is borrowed already, or what is asked for is wrong.
 pub(super) async fn start(wanted: Wanted, reporter: &Reporter) -> Result<Scanning, String> {
     let Wanted { port, arguments } = wanted;
     let loans = reporter.sources.loans.clone();
-    let config = loans.config(&port).ok_or_else(|| {
-        let names: Vec<String> = reporter.lines().iter().map(|line| line.name.to_string()).collect();
-        format!("there is no port {port:?} that can be scanned; known are {}", names.join(", "))
-    })?;
+    let (config, is_free) = match loans.config(&port) {
+        Some(config) => (config, false),
+        None => (free(&port, reporter).await?, true),
+    };
     let kind = arguments.kind;
     // Profiles are read and taken apart meanwhile: other ports go on.
     let make = {
@@ -50,22 +79,74 @@ pub(super) async fn start(wanted: Wanted, reporter: &Reporter) -> Result<Scannin
     };
     let made = tokio::task::spawn_blocking(make).await;
     let machine = made.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))?;
-    let loan = loans.borrow(&port, "a scan", LOAN_MAX).await?;
+    let line = if is_free {
+        Line::Free(Box::new(config.clone()))
+    } else {
+        Line::Lent(loans.borrow(&port, "a scan", LOAN_MAX).await?)
+    };
     let about_s = machine.estimate().as_secs_f64();
     let about = json!({"port": port, "path": config.path, "kind": kind, "about_s": about_s});
     let (tell, events) = mpsc::channel(scan::EVENTS_WAITING_MAX);
     tokio::task::spawn_local(async move {
         let end = tokio::select! {
-            () = scan::run(loan.config(), machine, tell.clone()) => json!({"event": "end"}),
+            () = scan::run(line.config(), machine, tell.clone()) => json!({"event": "end"}),
             () = tell.closed() => return,
-            () = loan.over() => {
+            () = line.over() => {
                 let error = format!("it took longer than {} s: the gateway takes the line back", LOAN_MAX.as_secs());
                 json!({"event": "failed", "error": error})
             }
         };
         // The line is closed by now.
-        drop(loan);
+        drop(line);
         let _ = tell.send(end).await;
+    });
+    Ok(Scanning { about, events })
+}
+
+/// A line that is plugged in and that no port means, by its path.
+async fn free(path: &str, reporter: &Reporter) -> Result<PortConfig, String> {
+    let names: Vec<String> = reporter.lines().iter().map(|line| line.name.to_string()).collect();
+    let loans = &reporter.sources.loans;
+    let ports: Vec<PortConfig> = names.iter().filter_map(|name| loans.config(name)).collect();
+    let wanted = path.to_owned();
+    // Reads folders of the kernel: not on this thread.
+    let look = move || {
+        let is_there = plugged::plugged().iter().any(|adapter| adapter.path == wanted);
+        let meant = ports.iter().find(|port| plugged::means(port, std::path::Path::new(&wanted)));
+        (is_there, meant.map(|port| port.name.clone()))
+    };
+    let looked = tokio::task::spawn_blocking(look).await;
+    match looked.map_err(|_| "the gateway is stopping".to_owned())? {
+        (true, None) => Ok(scan::unnamed_port(path)),
+        (true, Some(port)) => Err(format!("port {port:?} uses {path}; scan that port")),
+        (false, _) => {
+            Err(format!("there is no port {path:?} that can be scanned; known are {}", names.join(", ")))
+        }
+    }
+}
+
+/// Starts a scan of a line that no port of the running gateway has.
+///
+/// # Errors
+/// In words: what is asked for is wrong.
+pub(super) async fn start_unnamed(config: PortConfig, arguments: Arguments) -> Result<Scanning, String> {
+    let kind = arguments.kind;
+    let make = {
+        let config = config.clone();
+        move || scan::profiles(&[]).and_then(|profiles| scan::machine(&arguments, &config, &profiles))
+    };
+    let made = tokio::task::spawn_blocking(make).await;
+    let machine = made.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))?;
+    let about_s = machine.estimate().as_secs_f64();
+    let about = json!({"port": null, "path": config.path, "kind": kind, "about_s": about_s});
+    let (tell, events) = mpsc::channel(scan::EVENTS_WAITING_MAX);
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            () = scan::run(&config, machine, tell.clone()) => {
+                let _ = tell.send(json!({"event": "end"})).await;
+            }
+            () = tell.closed() => {}
+        }
     });
     Ok(Scanning { about, events })
 }

@@ -141,6 +141,7 @@ fn carry_out(setup: &Setup, stream: &mut Option<SerialStream>, lookout: &mut Loo
                 if let Notice::DeviceStale { device } = &notice {
                     setup.common.readings.stale(device);
                 }
+                setup.common.journal.hear(&setup.config.name, &notice);
                 log(&setup.config, &notice);
                 setup.common.changed.notify_one();
             }

@@ -95,6 +95,9 @@ pub(super) struct Shard {
     /// Clients dropped while they were greeted, and times that no client was accepted.
     pub(super) greetings_dropped: Cell<u64>,
     pub(super) accepts_paused: Cell<u64>,
+    /// Rung for each [`memory::LOOK_BYTES`] that clients have sent, and how much it was then.
+    pub(super) much_came: Notify,
+    told_of: Cell<u64>,
     /// Rung for all listeners at once.
     pub(super) read_certificates: Notify,
     /// Turns of TLS handshakes, see [`super::greet::greet`].
@@ -184,6 +187,8 @@ async fn serve(setup: Setup) {
             clock: setup.clock,
             armed: None,
         }),
+        much_came: Notify::new(),
+        told_of: Cell::new(0),
         flush: Notify::new(),
         timer: Notify::new(),
         closed: Notify::new(),

@@ -1,8 +1,10 @@
-//! The broker's way out: one buffer per connection. A message is encoded once per layout (version, QoS, flags),
-//! copied into each receiver's buffer, its packet identifier patched. Nothing is written to a socket here.
+//! The broker's way out: one buffer per connection. A message is encoded once per layout (version, QoS, flags), into the
+//! buffer of its first receiver; from there it is copied into those of the others, its packet identifier patched. Nothing is
+//! written to a socket here.
 
 use crate::broker::{ConnId, Delivery, Sink};
-use crate::mqtt::{Publish, QoS, Version, encode};
+use crate::mqtt::encode::PublishLayout;
+use crate::mqtt::{PacketId, Publish, QoS, Version, encode};
 
 /// Buffers of closed or idle connections that are kept for the next one; each up to `POOLED_BYTES_MAX`: 2 MiB in
 /// all. More are given back to the system.
@@ -11,10 +13,6 @@ const POOL_MAX: usize = 64;
 /// A larger buffer isn't kept.
 const POOLED_BYTES_MAX: usize = 32 * 1024;
 
-/// A larger payload is encoded straight into each receiver's buffer: it costs the same time, and the shared encoding
-/// would keep its memory.
-const SHARED_BYTES_MAX: usize = 64 * 1024;
-
 /// The out buffers of all connections, by [`ConnId`].
 #[derive(Debug, Default)]
 pub struct OutBuffers {
@@ -22,7 +20,6 @@ pub struct OutBuffers {
     dirty: Vec<ConnId>,
     pool: Vec<Vec<u8>>,
     layouts: Vec<Layout>,
-    layouts_used: usize,
     /// The buffer that is being appended to, and its length before.
     appending: Option<(ConnId, usize)>,
 }
@@ -34,11 +31,14 @@ struct OutBuffer {
     dirty: bool,
 }
 
-/// One encoding of the message at hand, without packet identifier.
-#[derive(Debug)]
+/// Where the message at hand stands encoded.
+#[derive(Clone, Copy, Debug)]
 struct Layout {
     key: LayoutKey,
-    bytes: Vec<u8>,
+    /// In whose buffer, from where on, how much of it.
+    conn: ConnId,
+    start: usize,
+    len: usize,
     packet_id_at: Option<usize>,
 }
 
@@ -109,7 +109,7 @@ impl OutBuffers {
 
     /// Something has panicked: what may be half written goes, so that the next packet isn't taken for its rest.
     pub fn cut_short(&mut self) {
-        self.layouts_used = 0;
+        self.layouts.clear();
         if let Some((conn, bytes)) = self.appending.take()
             && let Some(buffer) = self.buffers.get_mut(index(conn))
         {
@@ -134,60 +134,74 @@ impl OutBuffers {
         if buffer.written > POOLED_BYTES_MAX && buffer.written > buffer.bytes.len() / 2 {
             buffer.bytes.drain(..buffer.written);
             buffer.written = 0;
+            // What stood there stands elsewhere now.
+            self.layouts.retain(|layout| layout.conn != conn);
         }
         Some(buffer)
     }
 
-    /// The index of the layout that serves `delivery`, encoded now if it is the first of its kind.
-    fn layout(&mut self, delivery: &Delivery<'_>) -> Option<usize> {
+    /// Appends a copy of what stands in a buffer.
+    fn copy(&mut self, from: Layout, to: ConnId, packet_id: Option<PacketId>) {
+        let range = from.start..from.start + from.len;
+        let start = if from.conn == to {
+            let Some(buffer) = self.buffers.get_mut(index(to)) else { return };
+            let start = buffer.bytes.len();
+            if range.end > start {
+                return;
+            }
+            buffer.bytes.extend_from_within(range);
+            start
+        } else {
+            let both = self.buffers.get_disjoint_mut([index(from.conn), index(to)]);
+            let Ok([source, buffer]) = both else { return };
+            let start = buffer.bytes.len();
+            buffer.bytes.extend_from_slice(source.bytes.get(range).unwrap_or_default());
+            start
+        };
+        if let (Some(offset), Some(packet_id)) = (from.packet_id_at, packet_id)
+            && let Some(buffer) = self.buffers.get_mut(index(to))
+            && let Some(field) = buffer.bytes.get_mut(start + offset..start + offset + 2)
+        {
+            field.copy_from_slice(&packet_id.get().to_be_bytes());
+        }
+    }
+
+    /// Encodes the message into a receiver's buffer. Gives where it stands, if it does.
+    fn encode(&mut self, to: ConnId, delivery: &Delivery<'_>) -> Option<(usize, PublishLayout)> {
+        let start = self.buffer(to)?.bytes.len();
+        self.appending = Some((to, start));
+        let buffer = self.buffers.get_mut(index(to))?;
+        let (publish, own) = (publish_of(delivery), delivery.own_properties);
+        // The broker checked all lengths at intake; nothing is appended on error.
+        let layout = encode::publish_with(&publish, own, delivery.version, &mut buffer.bytes).ok();
+        self.appending = None;
+        layout.map(|layout| (start, layout))
+    }
+}
+
+impl Sink for OutBuffers {
+    fn begin(&mut self) {
+        self.layouts.clear();
+    }
+
+    fn publish(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
         let key = LayoutKey {
             v5: delivery.version == Version::V5,
             dup: delivery.dup,
             qos: delivery.qos,
             retain: delivery.retain,
         };
-        let used = self.layouts.get(..self.layouts_used).unwrap_or_default();
-        if let Some(found) = used.iter().position(|layout| layout.key == key) {
-            return Some(found);
+        if key.v5 && !delivery.own_properties.is_empty() {
+            self.encode(to, delivery);
+            return self.buffered(to);
         }
-        let at = self.layouts_used;
-        if self.layouts.len() == at {
-            self.layouts.push(Layout { key, bytes: Vec::new(), packet_id_at: None });
+        // Making room may move what stands there.
+        self.buffer(to);
+        if let Some(layout) = self.layouts.iter().find(|layout| layout.key == key) {
+            self.copy(*layout, to, delivery.packet_id);
+        } else if let Some((start, PublishLayout { len, packet_id_at })) = self.encode(to, delivery) {
+            self.layouts.push(Layout { key, conn: to, start, len, packet_id_at });
         }
-        let layout = self.layouts.get_mut(at)?;
-        layout.key = key;
-        layout.bytes.clear();
-        let publish = Publish { properties: delivery.properties, ..publish_of(delivery) };
-        layout.packet_id_at =
-            encode::publish(&publish, delivery.version, &mut layout.bytes).ok()?.packet_id_at;
-        self.layouts_used = at + 1;
-        Some(at)
-    }
-}
-
-impl Sink for OutBuffers {
-    fn begin(&mut self) {
-        self.layouts_used = 0;
-    }
-
-    fn publish(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
-        let has_own = delivery.version == Version::V5 && !delivery.own_properties.is_empty();
-        if has_own || delivery.payload.len() > SHARED_BYTES_MAX {
-            return self.publish_own(to, delivery);
-        }
-        let Some(at) = self.layout(delivery) else { return self.buffered(to) };
-        let layouts = std::mem::take(&mut self.layouts);
-        if let (Some(layout), Some(buffer)) = (layouts.get(at), self.buffer(to)) {
-            let start = buffer.bytes.len();
-            buffer.bytes.extend_from_slice(&layout.bytes);
-            if let (Some(offset), Some(packet_id)) = (layout.packet_id_at, delivery.packet_id) {
-                let at = start + offset;
-                if let Some(field) = buffer.bytes.get_mut(at..at + 2) {
-                    field.copy_from_slice(&packet_id.get().to_be_bytes());
-                }
-            }
-        }
-        self.layouts = layouts;
         self.buffered(to)
     }
 
@@ -200,21 +214,6 @@ impl Sink for OutBuffers {
 
     fn buffered(&self, conn: ConnId) -> usize {
         self.buffers.get(index(conn)).map_or(0, |buffer| buffer.bytes.len() - buffer.written)
-    }
-}
-
-impl OutBuffers {
-    /// A copy with properties of its own is encoded by itself.
-    fn publish_own(&mut self, to: ConnId, delivery: &Delivery<'_>) -> usize {
-        let start = self.buffer(to).map(|buffer| buffer.bytes.len());
-        self.appending = start.map(|bytes| (to, bytes));
-        if let Some(buffer) = self.buffers.get_mut(index(to)) {
-            let (publish, own) = (publish_of(delivery), delivery.own_properties);
-            // The broker checked all lengths at intake; nothing is appended on error.
-            let _ = encode::publish_with(&publish, own, delivery.version, &mut buffer.bytes);
-        }
-        self.appending = None;
-        self.buffered(to)
     }
 }
 

@@ -6,18 +6,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tracing::{info, warn};
 
 use super::borrow::Loans;
 use super::clock::Clock;
 use super::commands::CommandDesk;
 use super::gnss::GnssClock;
+use super::journal::LineJournal;
 use super::panics::Panics;
+use super::polls::Polls;
 use super::readings::Readings;
 use super::trace::{Direction, Traces};
 use crate::reading::Reading;
-use crate::sensor::bus::BusStatus;
+use crate::sensor::bus::{BusStatus, Polled};
 use crate::sensor::{Bus, FileSource, Input, Notice, Port, PortStatus};
 use crate::time::Now;
 
@@ -55,9 +57,43 @@ pub struct Sources {
     pub traces: Rc<Traces>,
     /// Who lends which port.
     pub loans: Rc<Loans>,
+    /// Who waits for a poll out of turn.
+    pub polls: Rc<Polls>,
 }
 
 impl Sources {
+    /// Has a device polled out of turn, once its line is free; its number, and where its end is told. Whoever doesn't wait for
+    /// it any more says so ([`Polls::forget`]).
+    ///
+    /// # Errors
+    /// In words: it can't be asked, or not now. `None`: there is no such device.
+    pub fn poll(&self, now: Now, device: &str) -> Result<(u64, oneshot::Receiver<Polled>), Option<String>> {
+        let all = self.all.borrow();
+        let has =
+            |machine: &&Machine| machine.status(now).devices.iter().any(|status| *status.name == *device);
+        match all.iter().find(has).ok_or(None)? {
+            Machine::Bus(bus) => {
+                let (id, end) = self.polls.begin();
+                let (asked, port) = {
+                    let mut bus = bus.borrow_mut();
+                    (bus.ask(now, device, id), bus.status(now).name)
+                };
+                if let Err(error) = asked {
+                    self.polls.forget(id);
+                    return Err(Some(format!("{device} can't be polled now: {error}")));
+                }
+                self.polls.bell(&port).notify_one();
+                Ok((id, end))
+            }
+            Machine::Port(_) | Machine::Program(_) => {
+                Err(Some(format!("{device} sends by itself, whenever it likes: it can't be asked")))
+            }
+            Machine::Files(_) => Err(Some(format!(
+                "{device} is read from a file of the kernel's at its own pace: it can't be asked out of turn"
+            ))),
+        }
+    }
+
     /// Others from now on.
     pub fn set(&self, machines: Vec<Machine>) {
         self.all.replace(machines);
@@ -117,6 +153,10 @@ pub struct Common {
     pub traces: Rc<Traces>,
     /// Who lends which port.
     pub loans: Rc<Loans>,
+    /// Where it is noted that the line goes and comes.
+    pub journal: LineJournal,
+    /// Who waits for a poll out of turn.
+    pub polls: Rc<Polls>,
     /// Who is told what came of commands.
     pub desk: Rc<CommandDesk>,
     /// Who tells the time by a receiver's sentences.
@@ -152,6 +192,7 @@ impl Common {
 
     /// Logs a notice of a source that is no serial line.
     pub fn tell(&self, source: &str, notice: &Notice) {
+        self.journal.hear(source, notice);
         if let Notice::DeviceStale { device } = notice {
             self.readings.stale(device);
         }

@@ -466,7 +466,11 @@ impl StoreThread {
 fn open(store: &mut Store, outbox: OutboxId, name: &str, bounds: Bounds) -> Result<Opened, StoreError> {
     let state = store.open_outbox_within(outbox, name, bounds)?;
     let kept = |name| store.kept(outbox, name);
-    let notes =
-        Notes { outage: kept(notes::OUTAGE), refused: kept(notes::REFUSED), traffic: kept(notes::TRAFFIC) };
+    let notes = Notes {
+        outage: kept(notes::OUTAGE),
+        refused: kept(notes::REFUSED),
+        traffic: kept(notes::TRAFFIC),
+        paused: kept(notes::PAUSED),
+    };
     Ok(Opened { state, notes })
 }

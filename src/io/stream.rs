@@ -19,6 +19,14 @@ pub(super) enum Socket {
     Unix(UnixStream),
 }
 
+/// Hands a socket to whoever receives from it.
+fn receive_from<'s, S: AsFd, T>(
+    socket: &'s S,
+    receive: impl FnOnce(BorrowedFd<'s>) -> T,
+) -> impl FnOnce() -> T {
+    move || receive(socket.as_fd())
+}
+
 /// A socket and its codec.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -48,15 +56,24 @@ impl Link {
 }
 
 impl Socket {
-    /// Reads what is there.
+    /// Reads what is there. What doesn't fill the buffer has emptied the socket, which is then not taken for readable until
+    /// the system says so again: a second call that finds nothing would cost as much as the first.
     ///
     /// # Errors
     /// The socket's; `WouldBlock` if there is nothing.
     pub(super) fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.try_read(into),
-            Self::Unix(stream) => stream.try_read(into),
-        }
+        let mut taken = None;
+        let receive = |socket: BorrowedFd<'_>| {
+            let (bytes, _) = rustix::net::recv(socket, &mut *into, rustix::net::RecvFlags::empty())?;
+            taken = Some(bytes);
+            // Said to the runtime alone: it forgets that there was something to read. An end is remembered all the same.
+            if bytes < into.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        };
+        let result = match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, receive_from(stream, receive)),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, receive_from(stream, receive)),
+        };
+        taken.map_or_else(|| result.map(|()| 0), Ok)
     }
 
     /// Writes as much as fits.

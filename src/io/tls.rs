@@ -77,6 +77,17 @@ pub fn client(settings: &UpstreamTls, host: &str, own: Option<Arc<CertifiedKey>>
     make(&files, own, settings.server_name.as_deref().unwrap_or(host), &demands, &CONFIG)
 }
 
+impl Client {
+    /// One connection's state, for whoever moves its bytes without a runtime.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn connection(&self) -> Result<rustls::ClientConnection, String> {
+        rustls::ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+            .map_err(|error| format!("TLS can't be set up: {error}"))
+    }
+}
+
 /// The settings for a server of that name.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
+use crate::hex;
 use crate::limits::{TRACE_PIECES_MAX, TRACES_MAX};
 use crate::time::Timestamp;
 
@@ -150,7 +151,7 @@ impl Trace {
         Some(match what {
             Happened::Bytes(direction, bytes) => {
                 let direction = if direction == Direction::In { "in" } else { "out" };
-                let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                let hex = hex::encode(&bytes);
                 json!({"time": time, "direction": direction, "bytes": hex, "lost": lost})
             }
             Happened::Opened => json!({"time": time, "event": "open", "lost": lost}),

@@ -55,8 +55,12 @@ impl Transport {
         Ok(Self { stream: Way::Plain(PlainTcp::new(stream)?), unflushed: false, server: None })
     }
 
-    /// Leaves unread what comes, or takes it again. Only a TCP connection itself can; with anything around it reading
-    /// goes on, and is found to be ready.
+    /// Whether reading can rest: only that of a TCP connection with nothing around it.
+    pub(super) const fn can_rest(&self) -> bool {
+        matches!(self.stream, Way::Plain(_))
+    }
+
+    /// Leaves unread what comes, or takes it again. Where it can't rest, reading goes on.
     ///
     /// # Errors
     /// The kernel's: no descriptor is left.

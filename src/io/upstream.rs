@@ -386,7 +386,7 @@ impl Upstream {
     fn rest_reading(&mut self) {
         self.reads = self.reads.saturating_add(1);
         let Some(transport) = &mut self.transport else { return };
-        if self.reads < READS_BETWEEN_RESTS {
+        if self.reads < READS_BETWEEN_RESTS || !transport.can_rest() {
             return;
         }
         if self.setup.bridge.machine.borrow().may_rest_reading() && transport.rest(true).is_ok() {

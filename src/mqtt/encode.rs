@@ -50,6 +50,14 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
     if let Packet::Publish(packet) = packet {
         return publish(packet, version, out).map(drop);
     }
+    if let Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) = packet
+        && (version != Version::V5 || (ack.reason == ReasonCode::Success && ack.properties.is_empty()))
+    {
+        // Nearly all that a broker says besides.
+        let [high, low] = ack.packet_id.get().to_be_bytes();
+        out.bytes(&[first_byte(packet), 2, high, low]);
+        return Ok(());
+    }
     let body_len = body_len(|count| body(packet, version, count))?;
     out.reserve(1 + varint_len(body_len) + body_len);
     out.u8(first_byte(packet));
@@ -90,15 +98,57 @@ pub fn publish_with(
     version: Version,
     out: &mut Vec<u8>,
 ) -> Result<PublishLayout, EncodeError> {
-    let body_len = body_len(|count| publish_body(publish, more, version, count))?;
+    let (own, more) = if version == Version::V5 {
+        (publish.properties.as_bytes(), more.as_bytes())
+    } else {
+        (&[][..], &[][..])
+    };
+    let topic_len = u16::try_from(publish.topic.len()).map_err(|_| EncodeError::FieldTooLong)?;
+    let properties_len = own.len().saturating_add(more.len());
+    let mut body_len = 2_usize.saturating_add(publish.topic.len()).saturating_add(publish.payload.len());
+    if publish.qos != QoS::AtMostOnce {
+        body_len = body_len.saturating_add(2);
+    }
+    if version == Version::V5 {
+        body_len = body_len.saturating_add(varint_len(properties_len)).saturating_add(properties_len);
+    }
+    u32::try_from(body_len).ok().filter(|len| *len <= VARINT_MAX).ok_or(EncodeError::PacketTooLong)?;
     let header_len = 1 + varint_len(body_len);
     let len = header_len + body_len;
+    // This is what a broker writes most: as few appends as can be.
     out.reserve(len);
-    out.u8(publish_first_byte(publish));
-    out.varint(body_len)?;
-    publish_body(publish, more, version, out)?;
+    publish_header(publish_first_byte(publish), body_len, topic_len, out)?;
+    out.bytes(publish.topic.as_bytes());
+    if publish.qos != QoS::AtMostOnce {
+        out.u16(publish.packet_id.map_or(0, PacketId::get));
+    }
+    if version == Version::V5 {
+        out.varint(properties_len)?;
+        out.bytes(own);
+        out.bytes(more);
+    }
+    out.bytes(publish.payload);
     let packet_id_at = (publish.qos != QoS::AtMostOnce).then_some(header_len + 2 + publish.topic.len());
     Ok(PublishLayout { len, packet_id_at })
+}
+
+/// Fixed header and length of the topic, for the usual lengths in one piece.
+fn publish_header(first: u8, body_len: usize, topic_len: u16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let [high, low] = topic_len.to_be_bytes();
+    let [_, _, hundreds, ones] = u32::try_from(body_len).unwrap_or(u32::MAX).to_be_bytes();
+    match body_len {
+        0..=0x7F => out.bytes(&[first, ones, high, low]),
+        0x80..=0x3FFF => {
+            let more = hundreds << 1 | ones >> 7;
+            out.bytes(&[first, ones | 0x80, more, high, low]);
+        }
+        _ => {
+            out.u8(first);
+            out.varint(body_len)?;
+            out.u16(topic_len);
+        }
+    }
+    Ok(())
 }
 
 /// Counts what `write` writes, and holds it against the largest remaining length (2.1.4).

@@ -5,6 +5,7 @@
 //! Users of the broker are somebody else: [`crate::auth`].
 
 pub mod claim;
+mod common;
 pub mod origin;
 pub mod roll;
 mod sessions;
@@ -107,6 +108,11 @@ impl People {
         let claim = code.map(|code| Claim::new(code, now + settings.claim_window));
         let sessions = Sessions::new(settings.session_idle, settings.session_max);
         Self { settings, roll, sessions, claim, tries: Tries::default() }
+    }
+
+    /// Sessions last that long from now on, those too that have begun.
+    pub const fn set_spans(&mut self, idle: Duration, max: Duration) {
+        self.sessions.set_spans(idle, max);
     }
 
     /// Whether there is a page at all.
@@ -251,7 +257,7 @@ pub enum Refused {
     Later(Duration),
 }
 
-/// Whether a password is long enough and not too long.
+/// Whether a password is long enough, not too long, and none that everybody tries.
 ///
 /// # Errors
 /// In words.
@@ -266,43 +272,10 @@ pub fn check_password(password: &str, name: &str) -> Result<(), String> {
     let mut different: Vec<char> = password.chars().collect();
     different.sort_unstable();
     different.dedup();
-    if different.len() < 5
-        || password.eq_ignore_ascii_case(name)
-        || COMMON.contains(&password.to_ascii_lowercase().as_str())
-    {
-        return Err("it is among the first that somebody would try; choose another".to_owned());
+    if different.len() < 5 || password.eq_ignore_ascii_case(name) || common::is_common(password) {
+        return Err("it is among the first that somebody would try, or made of one of those; choose another, such as \
+                    four words that have nothing to do with each other"
+            .to_owned());
     }
     Ok(())
 }
-
-/// Those of ten characters and more that lists of leaked passwords begin with.
-const COMMON: &[&str] = &[
-    "1234567890",
-    "0123456789",
-    "12345678910",
-    "password123",
-    "password1234",
-    "passwort123",
-    "passwort1234",
-    "qwertyuiop",
-    "qwertzuiop",
-    "qwerty12345",
-    "1q2w3e4r5t",
-    "1qaz2wsx3edc",
-    "administrator",
-    "fieldgate123",
-    "fieldgate1",
-    "admin12345",
-    "admin123456",
-    "changeme123",
-    "letmein1234",
-    "iloveyou123",
-    "zxcvbnm1234",
-    "abcdefghij",
-    "abcdefghijkl",
-    "raspberrypi",
-    "raspberry123",
-    "welcome1234",
-    "qwerty123456",
-    "q1w2e3r4t5",
-];

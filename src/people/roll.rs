@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Digest, Role};
 use crate::auth::Hash;
+use crate::hex;
 use crate::time::Timestamp;
 
 /// The layout of the file.
@@ -93,7 +94,7 @@ impl Roll {
             json!({
                 "name": token.name,
                 "role": token.role.name(),
-                "sha256": hex(&token.digest),
+                "sha256": hex::encode(&token.digest),
                 "made": token.made.as_millis(),
                 "used": token.used.map(Timestamp::as_millis),
             })
@@ -175,7 +176,7 @@ fn token(json: &Json) -> Option<Token> {
     Some(Token {
         name: json.get("name")?.as_str()?.to_owned(),
         role: Role::named(json.get("role")?.as_str()?)?,
-        digest: unhex(json.get("sha256")?.as_str()?)?,
+        digest: digest(json.get("sha256")?.as_str()?)?,
         made: Timestamp::from_millis(json.get("made")?.as_i64()?),
         used: match used {
             None => None,
@@ -184,21 +185,8 @@ fn token(json: &Json) -> Option<Token> {
     })
 }
 
-/// Bytes as hexadecimal digits.
+/// A digest from its digits.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The reverse, of 32 bytes.
-#[must_use]
-pub fn unhex(text: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    if text.len() != 2 * digest.len() {
-        return None;
-    }
-    for (place, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(digest)
+pub fn digest(text: &str) -> Option<Digest> {
+    hex::decode(text)?.try_into().ok()
 }

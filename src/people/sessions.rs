@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::roll::hex;
 use super::{Digest, Role, digest_of};
+use crate::hex;
 use crate::time::Mono;
 
 /// Sessions, each of some 300 bytes. At the bound the one that has not been used for longest ends.
@@ -41,6 +41,10 @@ impl Sessions {
         Self { idle, max, list: Vec::new() }
     }
 
+    pub(super) const fn set_spans(&mut self, idle: Duration, max: Duration) {
+        (self.idle, self.max) = (idle, max);
+    }
+
     pub(super) fn begin(&mut self, now: Mono, name: String, role: Role, id: &[u8; 32]) -> Who {
         self.forget_old(now);
         if self.list.len() >= SESSIONS_MAX {
@@ -49,7 +53,7 @@ impl Sessions {
             oldest.map(|place| self.list.remove(place));
         }
         let csrf = [b"csrf of ".as_slice(), id].concat();
-        let who = Who { name, role, csrf: Some(hex(&digest_of(&csrf))) };
+        let who = Who { name, role, csrf: Some(hex::encode(&digest_of(&csrf))) };
         self.list.push(Session { digest: digest_of(id), who: who.clone(), begun: now, used: now });
         who
     }

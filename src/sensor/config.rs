@@ -58,6 +58,12 @@ impl PortConfig {
         let stop = if self.stop_bits == StopBits::Two { 2 } else { 1 };
         LineRate { baud: self.baud, character_bits: 1 + self.data_bits.count() + parity + stop }
     }
+
+    /// Whether the devices on it are asked; otherwise they send by themselves.
+    #[must_use]
+    pub fn is_asked(&self, devices: &[DeviceConfig]) -> bool {
+        self.kind == PortKind::Tcp || devices.iter().any(|device| device.poll.is_some())
+    }
 }
 
 /// What a port is.

@@ -10,12 +10,12 @@ use super::error::{StoreError, Trouble};
 use super::generation::{Backlog, Generation, Named, parse_name};
 use super::lock::{self, DirLock};
 use super::meta::CursorFile;
+use super::names::{OUTBOX_PREFIX, decoded, directory_name};
 use super::segment;
 use super::state;
 use super::summary::{self, Summary, Tally};
 use super::sync;
 use super::walk::{Damage, Walk};
-use super::{OUTBOX_PREFIX, directory_name};
 use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
@@ -376,36 +376,4 @@ fn told(path: &Path) -> Option<Tally> {
     let own = name.rfind("gen-").and_then(|at| name.get(at..))?;
     let place = if own == name { path.parent()? } else { path };
     if let Summary::Sealed(tally) = summary::read(place, own) { Some(tally) } else { None }
-}
-
-/// The upstream's name in its directory's.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&byte, more)) = rest.split_first() {
-        let hex = more.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.filter(|_| byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(value) => {
-                bytes.push(value);
-                rest = more.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(byte);
-                rest = more;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_tells_its_upstreams_name() {
-        for name in ["cloud", "local/2", "größe", "100%", "a b"] {
-            assert_eq!(decoded(directory_name(name).strip_prefix(OUTBOX_PREFIX).unwrap()), name);
-        }
-    }
 }

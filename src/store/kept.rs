@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::error::StoreError;
 use super::lock::is_ours;
+use super::names::file_name;
 use super::slot::SlotFile;
-use super::{file_name, sync};
+use super::sync;
 
 /// The folder in the data directory.
 const FOLDER: &str = "gpio";

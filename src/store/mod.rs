@@ -51,6 +51,7 @@ pub mod inspect;
 mod kept;
 mod lock;
 mod meta;
+mod names;
 mod note;
 mod outbox;
 mod segment;
@@ -59,6 +60,7 @@ mod space;
 mod state;
 mod summary;
 mod sync;
+mod told;
 mod unclean;
 mod walk;
 
@@ -70,9 +72,11 @@ use bytes::Bytes;
 pub use error::StoreError;
 pub use kept::{KEPT_BYTES_MAX, Kept, KeptValue};
 pub use lock::{CERTIFICATES, CONFIG_HISTORY, is_foreign};
+use names::{OUTBOX_PREFIX, directory_name};
 use outbox::Outbox;
 use space::Room;
 use state::StateStore;
+pub use told::{Dropped, OutboxState, Usage};
 use unclean::Running;
 pub use unclean::{Suspect, mark_suspect};
 pub use walk::Damage;
@@ -91,66 +95,6 @@ pub struct Config {
     /// generations, and most of the outbox goes at once. At the bound the oldest generation is dropped
     /// and what was unacknowledged in it is counted.
     pub outbox_bytes_max: u64,
-}
-
-/// What was found at opening an outbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OutboxState {
-    /// Everything up to here is acknowledged upstream, or was dropped.
-    pub acked: RecordNo,
-    /// And these behind it.
-    pub beyond: Ranges,
-    /// The last record on disk, or that is done; `acked` if there is none behind it.
-    pub last: RecordNo,
-    /// Records on disk that are neither.
-    pub records: u64,
-    /// Their bytes, as records.
-    pub bytes: u64,
-    /// When the oldest of them was committed.
-    pub oldest: Option<Timestamp>,
-    /// Segments that were damaged, and the records that were lost with them. Generations that are not read yet are
-    /// not looked into: [`Store::damage`] tells what is found later.
-    pub damaged_segments: u64,
-    /// Records lost in damage, as far as can be told.
-    pub damaged_records: u64,
-}
-
-/// What an append had to drop to stay within the outbox's bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dropped {
-    /// Everything up to here is gone.
-    pub up_to: RecordNo,
-    /// Records that had not been acknowledged.
-    pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Of the records, those that were older than they may be.
-    pub expired: u64,
-    /// Of the records, those that a person wanted gone.
-    pub purged: u64,
-}
-
-/// What an outbox takes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk, as files, with what was set aside.
-    pub disk_bytes: u64,
-    /// Generations.
-    pub generations: u64,
-    /// Bytes that it may take on disk.
-    pub bytes_max: u64,
-    /// How full it is: of its bytes or of its records, whichever is more.
-    pub fill_percent: u64,
-    /// What people are told of that.
-    pub alarm: Alarm,
-    /// Generations that were set aside.
-    pub quarantined: u64,
-    /// Their bytes on disk, which `disk_bytes` includes.
-    pub quarantined_bytes: u64,
-    /// What was found damaged since it was opened.
-    pub damage: Damage,
-    /// Generations that were set aside since the start; what was in them may not be known.
-    pub set_aside: u64,
 }
 
 /// The store of one data directory. All calls block; one thread owns it.
@@ -556,52 +500,8 @@ impl Store {
     }
 }
 
-const OUTBOX_PREFIX: &str = "outbox-";
-
 /// The note that names the machine.
 const MACHINE: &str = "machine";
 
 /// How often it is seen to that there is ballast, in milliseconds.
 const BALLAST_EVERY_MS: u64 = 60_000;
-
-/// A file name is 255 bytes at most; what is longer is cut and told apart by a checksum.
-const NAME_BYTES_MAX: usize = 150;
-
-/// The directory of the outbox called `name`: letters, digits, `-` and `_` as they are, all else as `%XX`.
-fn directory_name(name: &str) -> String {
-    file_name(OUTBOX_PREFIX, name)
-}
-
-/// A name as part of a path, behind a prefix; see [`directory_name`].
-fn file_name(prefix: &str, name: &str) -> String {
-    let mut encoded = String::from(prefix);
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    if encoded.len() > NAME_BYTES_MAX {
-        encoded.truncate(NAME_BYTES_MAX);
-        encoded.push_str(&format!("%{:08x}", segment::crc32c(&[name.as_bytes()])));
-    }
-    encoded
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_upstreams_name_becomes_one_directory_of_its_own() {
-        let check = |name: &str, expected: &str| assert_eq!(directory_name(name), expected);
-        check("cloud", "outbox-cloud");
-        check("my cloud/1", "outbox-my%20cloud%2F1");
-        check("..", "outbox-%2E%2E");
-        check("ü", "outbox-%C3%BC");
-        let (long, longer) = ("a".repeat(300), "a".repeat(301));
-        assert!(directory_name(&long).len() < 200);
-        assert_ne!(directory_name(&long), directory_name(&longer));
-    }
-}

@@ -17,10 +17,11 @@ use super::call::{Call, cookie_name};
 use super::reply::{Refusal, Reply, done, json_reply};
 use crate::auth::Hash;
 use crate::events::Event;
+use crate::hex;
 use crate::io::files;
 use crate::io::lock::Locked;
 use crate::io::passwords::{Order, random};
-use crate::people::roll::{hex, unhex};
+use crate::people::roll::digest;
 use crate::people::{Account, PASSWORD_BYTES_MAX, Role, Roll, Token, check_password, digest_of};
 
 /// Passwords that wait for the one that is being hashed, each for some 30 ms and more on a small board. Further ones are
@@ -185,7 +186,7 @@ pub(super) async fn login(call: Call) -> Result<Reply, Refusal> {
         return Err(wrong());
     };
     // The session before it ends: nobody keeps an id that was known before the login.
-    if let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(unhex) {
+    if let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(digest) {
         web.people.locked().log_out(&id);
     }
     begin(&call, &name, &hash)?.ok_or_else(wrong)
@@ -207,7 +208,7 @@ pub(super) fn begin(call: &Call, name: &str, hash: &Hash) -> Result<Option<Reply
         detail: who.role.name().to_owned(),
     });
     let mut reply = json_reply(&json!({"name": who.name, "role": who.role.name(), "csrf": who.csrf}));
-    set_cookie(call, &mut reply, &hex(&id), "");
+    set_cookie(call, &mut reply, &hex::encode(&id), "");
     Ok(Some(reply))
 }
 
@@ -222,7 +223,7 @@ fn set_cookie(call: &Call, reply: &mut Reply, value: &str, more: &str) {
 
 /// Ends the session.
 pub(super) async fn logout(call: Call) -> Result<Reply, Refusal> {
-    if let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(unhex) {
+    if let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(digest) {
         call.web.people.locked().log_out(&id);
     }
     call.web.note(event(&call, "logout", String::new()));

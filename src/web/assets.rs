@@ -7,16 +7,22 @@ use axum::http::{HeaderValue, StatusCode, header};
 
 use super::call::Call;
 use super::reply::{Refusal, Reply, typed};
+use crate::hex;
 use crate::people::digest_of;
-use crate::people::roll::hex;
 
 /// All of them: name, type, content.
 const ASSETS: &[(&str, &str, &[u8])] = &[
     ("app.css", "text/css; charset=utf-8", include_bytes!("assets/app.css")),
     ("app.js", "text/javascript; charset=utf-8", include_bytes!("assets/app.js")),
     ("sensors.js", "text/javascript; charset=utf-8", include_bytes!("assets/sensors.js")),
+    ("upstreams.js", "text/javascript; charset=utf-8", include_bytes!("assets/upstreams.js")),
+    ("start.css", "text/css; charset=utf-8", include_bytes!("assets/start.css")),
+    ("start.js", "text/javascript; charset=utf-8", include_bytes!("assets/start.js")),
     ("config.css", "text/css; charset=utf-8", include_bytes!("assets/config.css")),
     ("config.js", "text/javascript; charset=utf-8", include_bytes!("assets/config.js")),
+    ("port.css", "text/css; charset=utf-8", include_bytes!("assets/port.css")),
+    ("port.js", "text/javascript; charset=utf-8", include_bytes!("assets/port.js")),
+    ("backup.js", "text/javascript; charset=utf-8", include_bytes!("assets/backup.js")),
     ("pending.js", "text/javascript; charset=utf-8", include_bytes!("assets/pending.js")),
     ("broker.js", "text/javascript; charset=utf-8", include_bytes!("assets/broker.js")),
     ("topics.js", "text/javascript; charset=utf-8", include_bytes!("assets/topics.js")),
@@ -29,7 +35,7 @@ pub(super) fn version() -> &'static str {
     static VERSION: OnceLock<String> = OnceLock::new();
     VERSION.get_or_init(|| {
         let all: Vec<u8> = ASSETS.iter().flat_map(|(_, _, content)| content.iter().copied()).collect();
-        hex(&digest_of(&all)).chars().take(12).collect()
+        hex::encode(&digest_of(&all)).chars().take(12).collect()
     })
 }
 

@@ -4,7 +4,6 @@ use serde_json::Value as Json;
 
 use super::call::Call;
 use super::reply::{Refusal, Reply, json_reply};
-use crate::events::Event;
 use crate::io::operations::broker::Arguments;
 use crate::io::operations::{Operation, Request};
 
@@ -53,8 +52,8 @@ pub(super) fn message(call: &Call) -> Result<Request, Refusal> {
 
 pub(super) async fn kick(call: Call) -> Result<Reply, Refusal> {
     let client = call.text("client")?.to_owned();
-    let arguments = Arguments { client: Some(client.clone()), ..Arguments::default() };
-    done(&call, "client_kicked", client, request(Operation::BrokerKick, arguments)).await
+    let arguments = Arguments { client: Some(client), ..Arguments::default() };
+    done(&call, request(Operation::BrokerKick, arguments)).await
 }
 
 pub(super) async fn publish(call: Call) -> Result<Reply, Refusal> {
@@ -74,26 +73,23 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Refusal> {
         Some(_) => return Err(Refusal::field("retain", "retain: expected true or false")),
     };
     let arguments = Arguments {
-        topic: Some(topic.clone()),
+        topic: Some(topic),
         text: call.optional_text("text")?.map(str::to_owned),
         hex: call.optional_text("hex")?.map(str::to_owned),
         qos,
         retain,
         ..Arguments::default()
     };
-    done(&call, "published", topic, request(Operation::BrokerPublish, arguments)).await
+    done(&call, request(Operation::BrokerPublish, arguments)).await
 }
 
 pub(super) async fn forget(call: Call) -> Result<Reply, Refusal> {
     let topic = call.text("topic")?.to_owned();
-    let arguments = Arguments { topic: Some(topic.clone()), ..Arguments::default() };
-    done(&call, "retained_deleted", topic, request(Operation::BrokerForget, arguments)).await
+    let arguments = Arguments { topic: Some(topic), ..Arguments::default() };
+    done(&call, request(Operation::BrokerForget, arguments)).await
 }
 
-/// Does it, and tells that it was done.
-async fn done(call: &Call, kind: &'static str, detail: String, request: Request) -> Result<Reply, Refusal> {
-    let answer = call.web.asker.ask(request).await?;
-    let who = Some(call.name());
-    call.web.note(Event { kind, who, address: Some(call.peer.address.to_string()), detail });
-    Ok(json_reply(&answer))
+/// Does it on behalf of who asks.
+async fn done(call: &Call, request: Request) -> Result<Reply, Refusal> {
+    Ok(json_reply(&call.ask(request).await?))
 }

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use serde_json::Value as Json;
 
 use super::Web;
+use super::doors::DoorId;
 use super::reply::Refusal;
 use super::texts::Catalogue;
 use crate::io::operations::{By, Failure, Request};
@@ -18,6 +19,8 @@ pub(super) struct Peer {
     pub(super) address: IpAddr,
     /// Whether it speaks TLS.
     pub(super) is_secure: bool,
+    /// By which address of the page.
+    pub(super) door: DoorId,
 }
 
 /// The name of the session's cookie: with TLS one that no other host of the domain can set.

@@ -120,6 +120,58 @@ pub fn bars(values: &[(&str, f64)], label: &str) -> String {
     svg
 }
 
+/// A row of [`stretches`].
+#[derive(Clone, Debug)]
+pub struct Stretch<'a> {
+    /// Whose.
+    pub name: &'a str,
+    /// As a rule.
+    pub usual: f64,
+    /// At worst.
+    pub longest: f64,
+    /// Both in words.
+    pub words: String,
+    /// Whether somebody should look at it.
+    pub is_bad: bool,
+}
+
+/// Rows with a bar as long as the usual value and a thin line up to the longest, each below its name; nothing is drawn for
+/// nothing.
+#[must_use]
+pub fn stretches(rows: &[Stretch<'_>], label: &str) -> String {
+    const ROW: f64 = 44.0;
+    if rows.is_empty() {
+        return String::new();
+    }
+    let high = rows.iter().map(|row| row.longest.max(row.usual)).fold(0.0, f64::max);
+    let x = |value: f64| if high > 0.0 { (value / high).clamp(0.0, 1.0) * WIDTH } else { 0.0 };
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {:.0}\" role=\"img\" aria-label=\"{}\">",
+        ROW * count(rows.len()),
+        escaped(label)
+    );
+    for (place, row) in rows.iter().enumerate() {
+        let top = ROW * count(place);
+        let (usual, longest) = (x(row.usual), x(row.longest));
+        let bad = if row.is_bad { " bad" } else { "" };
+        let _ = write!(
+            svg,
+            "<text class=\"tick\" x=\"0\" y=\"{:.0}\">{}</text><text class=\"tick end{bad}\" x=\"{WIDTH}\" y=\"{:.0}\">{}</text>\
+             <path class=\"grid\" d=\"M0 {:.0}H{WIDTH}\"/><path class=\"reach\" d=\"M0 {:.0}H{longest:.1}\"/>\
+             <path class=\"bar\" d=\"M0 {:.0}h{usual:.1}v10h-{usual:.1}z\"/>",
+            top + 20.0,
+            escaped(row.name),
+            top + 20.0,
+            escaped(&row.words),
+            top + 40.0,
+            top + 33.0,
+            top + 28.0,
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 fn frame(label: &str) -> String {
     format!(
         "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",

@@ -1,13 +1,18 @@
 //! The config's part of the API: what a change would do, trying it, making it, and the ways back. Each is an operation of
 //! the gateway; who asks is whoever is logged in, whatever the body says.
 
+use std::net::SocketAddr;
+
+use axum::http::StatusCode;
 use serde_json::{Map, Value as Json, json};
 
 use super::call::Call;
+use super::progress;
 use super::reply::{Refusal, Reply, json_reply};
 use crate::config::edit;
 use crate::events::Event;
 use crate::io::operations::{Operation, Request};
+use crate::secret::Secret;
 
 /// What a body may have of a proposal.
 const PROPOSAL: &[&str] = &["base", "edits", "text", "files"];
@@ -28,8 +33,25 @@ pub(super) fn schema(_: &Call) -> Result<Request, Refusal> {
     Ok(ask(Operation::ConfigSchema, json!({})))
 }
 
-pub(super) fn pending(_: &Call) -> Result<Request, Refusal> {
-    Ok(ask(Operation::ConfigPending, json!({})))
+/// What waits to be confirmed, and where the page has to be opened for that: `"confirm_at": {"port", "address"}`, an address
+/// that is every interface being null; null itself where it can be confirmed from here.
+pub(super) async fn pending(call: Call) -> Result<Reply, Refusal> {
+    let mut answer = call.web.asker.ask(ask(Operation::ConfigPending, json!({}))).await?;
+    if let Some(pending) = answer.get_mut("pending").and_then(Json::as_object_mut) {
+        let there = |at: SocketAddr| {
+            let address = Some(at.ip()).filter(|ip| !ip.is_unspecified());
+            json!({"port": at.port(), "address": address})
+        };
+        let elsewhere = may_confirm(&call).err();
+        pending.insert("can_confirm".into(), json!(elsewhere.is_none()));
+        pending.insert("confirm_at".into(), json!(elsewhere.flatten().map(there)));
+    }
+    Ok(json_reply(&answer))
+}
+
+/// Whoever keeps a change must still reach the page with it.
+fn may_confirm(call: &Call) -> Result<(), Option<SocketAddr>> {
+    call.web.may_confirm(call.peer.door, call.header("host").unwrap_or_default())
 }
 
 pub(super) fn history(call: &Call) -> Result<Request, Refusal> {
@@ -46,35 +68,77 @@ pub(super) fn look(call: &Call) -> Result<Request, Refusal> {
     Ok(ask(Operation::ConfigLook, Json::Object(proposal(&call.body)?)))
 }
 
-pub(super) fn probe(call: &Call) -> Result<Request, Refusal> {
-    Ok(ask(Operation::ConfigProbe, Json::Object(proposal(&call.body)?)))
+pub(super) async fn probe(call: Call) -> Result<Reply, Refusal> {
+    let request = ask(Operation::ConfigProbe, Json::Object(proposal(&call.body)?));
+    progress::told(call, request).await
 }
 
 pub(super) async fn apply(call: Call) -> Result<Reply, Refusal> {
     let mut config = proposal(&call.body)?;
     config.extend(taken(&call.body, HOW));
-    make(call, Operation::ConfigApply, config).await
+    make(call, Operation::ConfigApply, |_| config).await
 }
 
 pub(super) async fn confirm(call: Call) -> Result<Reply, Refusal> {
-    make(call, Operation::ConfigConfirm, Map::new()).await
+    if let Err(there) = may_confirm(&call) {
+        let words = match there {
+            Some(at) if at.ip().is_unspecified() => {
+                format!("open the page at port {}, and keep the change there", at.port())
+            }
+            Some(at) => format!("open the page at https://{at}, and keep the change there"),
+            None => "this way to the page goes with the change; open it by one that stays".to_owned(),
+        };
+        return Err(Refusal::new(StatusCode::CONFLICT, "new_address", words));
+    }
+    make(call, Operation::ConfigConfirm, |_| Map::new()).await
 }
 
 pub(super) async fn revert(call: Call) -> Result<Reply, Refusal> {
     let mut config = taken(&call.body, HOW);
     config.extend(taken(&call.body, &["version"]));
-    make(call, Operation::ConfigRevert, config).await
+    make(call, Operation::ConfigRevert, |_| config).await
+}
+
+pub(super) async fn backup(call: Call) -> Result<Reply, Refusal> {
+    let request = ask(Operation::ConfigBackup, json!({}));
+    let answer = call.web.asker.ask(Request { passphrase: passphrase(&call)?, ..request }).await?;
+    if answer.get("content").is_some() {
+        let is_sealed = answer.get("encrypted") == Some(&json!(true));
+        let detail =
+            if is_sealed { "a backup with secrets was made" } else { "a backup without secrets was made" };
+        let address = Some(call.peer.address.to_string());
+        call.web.note(Event { kind: "config", who: Some(call.name()), address, detail: detail.to_owned() });
+    }
+    Ok(json_reply(&answer))
+}
+
+pub(super) async fn restore(call: Call) -> Result<Reply, Refusal> {
+    call.text("backup")?;
+    make(call, Operation::ConfigRestore, |body| taken(body, &["backup", "apply", "note"])).await
+}
+
+fn passphrase(call: &Call) -> Result<Option<Secret>, Refusal> {
+    let given = call.optional_text("passphrase")?.filter(|given| !given.is_empty());
+    Ok(given.map(|given| Secret::new(given.as_bytes().to_vec())))
 }
 
 /// Has it done, and notes what came of it.
-async fn make(call: Call, op: Operation, mut config: Map<String, Json>) -> Result<Reply, Refusal> {
+async fn make(
+    call: Call,
+    op: Operation,
+    config: impl FnOnce(&Json) -> Map<String, Json>,
+) -> Result<Reply, Refusal> {
+    let mut config = config(&call.body);
     config.insert("who".into(), json!(call.name()));
-    let answer = call.web.asker.ask(ask(op, Json::Object(config))).await?;
-    if let Some(detail) = done(&answer) {
+    let request = Request { passphrase: passphrase(&call)?, ..ask(op, Json::Object(config)) };
+    progress::told_then(call, request, note).await
+}
+
+fn note(call: &Call, answer: &Json) {
+    if let Some(detail) = done(answer) {
         let address = Some(call.peer.address.to_string());
         call.web.note(Event { kind: "config", who: Some(call.name()), address, detail });
     }
-    Ok(json_reply(&answer))
 }
 
 /// What has come of it in words; `None`: nothing has changed.
@@ -105,6 +169,39 @@ fn proposal(body: &Json) -> Result<Map<String, Json>, Refusal> {
         *edit = json!({"path": written.path, "value": written.value, "toml": written.toml});
     }
     Ok(proposal)
+}
+
+/// A test of an upstream: what the config has of it, with the keys of the body and its edits.
+pub(super) async fn test_upstream(call: Call) -> Result<Reply, Refusal> {
+    let name = call.text("name")?.to_owned();
+    let mut edits = Vec::new();
+    match call.body.get("keys") {
+        None | Some(Json::Null) => {}
+        Some(Json::Object(keys)) => edits.extend(
+            keys.iter()
+                .map(|(key, value)| json!({"path": format!("upstream.\"{name}\".{key}"), "value": value})),
+        ),
+        Some(_) => return Err(Refusal::field("keys", "keys: expected a table of keys and values")),
+    }
+    match proposal(&call.body)?.remove("edits") {
+        None => {}
+        Some(Json::Array(more)) => edits.extend(more),
+        Some(_) => return Err(Refusal::field("edits", "edits: expected a list")),
+    }
+    let secret = call.optional_text("password")?.map(|text| Secret::new(text.as_bytes().to_vec()));
+    let request =
+        Request { upstream: Some(name), secret, ..ask(Operation::UpstreamTest, json!({ "edits": edits })) };
+    progress::told(call, request).await
+}
+
+/// A password is kept in a file of the gateway's own; the answer is what the config says of it then.
+pub(super) fn keep_password(call: &Call) -> Result<Request, Refusal> {
+    let secret = Some(Secret::new(call.text("password")?.as_bytes().to_vec()));
+    Ok(Request {
+        upstream: Some(call.text("name")?.to_owned()),
+        secret,
+        ..Request::new(Operation::UpstreamPassword)
+    })
 }
 
 fn taken(body: &Json, names: &[&str]) -> Map<String, Json> {

@@ -15,7 +15,7 @@ use super::Web;
 use super::call::{Call, cookie_name};
 use super::reply::{Refusal, Reply, typed};
 use crate::io::lock::Locked;
-use crate::people::roll::unhex;
+use crate::people::roll::digest;
 
 /// Streams at once. One that is beyond is refused with 429.
 const STREAMS_MAX: usize = 24;
@@ -92,7 +92,7 @@ async fn feed(
 /// it would have.
 pub(super) fn is_still_let_in(call: &Call) -> bool {
     let people = call.web.people.locked();
-    let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(unhex) else {
+    let Some(id) = call.cookie(cookie_name(call.peer.is_secure)).and_then(digest) else {
         // A token: as long as there is one of that name.
         let name = call.name();
         return people.roll().tokens.iter().any(|token| token.name == name);

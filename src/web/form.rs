@@ -1,7 +1,7 @@
 //! The config as a form: from its JSON Schema and its values to the fields of one table, and to the lists in it. Knows
 //! nothing of HTML.
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use crate::config::edit::split;
 
@@ -121,6 +121,63 @@ pub fn top(schema: &Json, settings: &Json) -> (Vec<Group>, Vec<List>) {
         groups.into_iter().filter(|group| is_top(&group.path)).collect(),
         lists.into_iter().filter(|list| is_top(&list.path)).collect(),
     )
+}
+
+/// Makes a table one of another kind, as far as what it has fits that: `path` leads to its `kind`. Returns what doesn't fit,
+/// each with its path, and its value, which is empty where it is as it is by itself. `None`: there is no such table or kind.
+pub fn change_kind(
+    schema: &Json,
+    settings: &mut Json,
+    path: &str,
+    kind: &str,
+) -> Option<Vec<(String, String)>> {
+    let mut parts = split(path);
+    if parts.pop()? != "kind" {
+        return None;
+    }
+    let (found, value, _) = walk(schema, settings, &parts, false)?;
+    // Only a table that may be of several kinds can become another.
+    found.get("anyOf")?;
+    let was = variant(found, value)?.get("properties")?.as_object()?;
+    let mut new = Map::from_iter([("kind".to_owned(), Json::from(kind))]);
+    let is = variant(found, &Json::Object(new.clone()))?.get("properties")?.as_object()?;
+    let parent = parts.join(".");
+    let mut unfit = Vec::new();
+    for (key, value) in value.as_object()?.iter().filter(|(key, _)| *key != "kind") {
+        if is.contains_key(key) {
+            new.insert(key.clone(), value.clone());
+        } else if !value.is_null() {
+            let is_default = was.get(key).and_then(|of_key| of_key.get("default")) == Some(value);
+            let told = if is_default { String::new() } else { written(value) };
+            unfit.push((format!("{parent}.{key}"), told));
+        }
+    }
+    let keys: Vec<&String> = was.keys().filter(|key| *key != "kind" && !is.contains_key(*key)).collect();
+    for key in keys {
+        let path = format!("{parent}.{key}");
+        if !unfit.iter().any(|(known, _)| *known == path) {
+            unfit.push((path, String::new()));
+        }
+    }
+    let pointer = pointer(schema, settings, &parts)?;
+    *settings.pointer_mut(&pointer)? = Json::Object(new);
+    Some(unfit)
+}
+
+/// The JSON pointer to what is at a path.
+fn pointer(schema: &Json, value: &Json, parts: &[String]) -> Option<String> {
+    let Some((first, rest)) = parts.split_first() else { return Some(String::new()) };
+    if let Some(of_item) = items(schema, value) {
+        return (1..=parts.len()).rev().find_map(|length| {
+            let (name, rest) = parts.split_at_checked(length)?;
+            let name = name.join(".");
+            let all = value.as_array()?;
+            let at = all.iter().enumerate().position(|(at, item)| self::name(item, at) == name)?;
+            Some(format!("/{at}{}", pointer(of_item, all.get(at)?, rest)?))
+        });
+    }
+    let below = variant(schema, value)?.get("properties")?.get(first)?;
+    Some(format!("/{first}{}", pointer(below, value.get(first).unwrap_or(&Json::Null), rest)?))
 }
 
 type At<'j> = (&'j Json, &'j Json, bool);
@@ -371,6 +428,26 @@ mod tests {
         let (groups, lists) = top(&schema, &settings);
         assert!(groups.iter().any(|group| group.path == "health"));
         assert!(lists.iter().any(|list| list.path == "upstream" && list.names.is_empty()));
+    }
+
+    #[test]
+    fn a_table_of_another_kind_has_the_fields_of_that_and_what_does_not_fit_is_told() {
+        let (schema, mut settings) = (describe::schema(), settings());
+        let path = "device.d.e.decode.kind";
+        let unfit = change_kind(&schema, &mut settings, path, "key-value").unwrap();
+        let told = |path: &str| unfit.iter().find(|(known, _)| known == path).map(|(_, value)| value.clone());
+        assert_eq!(told("device.d.e.decode.pattern").as_deref(), Some("(?<t>\\d+)"), "{unfit:?}");
+        let Some(Place::Table { groups, .. }) = place(&schema, &settings, "device.d.e") else {
+            panic!("no table")
+        };
+        let mut fields = groups.iter().flat_map(|group| &group.fields);
+        let kind = fields.find(|field| field.path == path).unwrap();
+        assert_eq!(kind.value, "key-value");
+        assert!(groups.iter().flat_map(|group| &group.fields).all(|field| field.name != "pattern"));
+        for (path, kind) in [("device.d.e.decode.kind", "nonsense"), ("device.d.e.port", "x"), ("kind", "x")]
+        {
+            assert_eq!(change_kind(&schema, &mut settings, path, kind), None, "{path}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::texts::Catalogue;
 use crate::io::lock::Locked;
 use crate::people::claim::is_on_link;
 use crate::people::origin::is_own_page;
-use crate::people::roll::unhex;
+use crate::people::roll::digest;
 use crate::people::{Role, Who};
 
 /// A body that isn't there by then is given up.
@@ -91,11 +91,11 @@ async fn answer(
 }
 
 /// Against DNS rebinding: a page of elsewhere asks under its own name.
-fn is_meant_for_us(web: &Web, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
+pub(super) fn is_meant_for_us(web: &Web, headers: &HeaderMap, uri: &Uri) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok());
     let own: Vec<_> = web.addresses().iter().map(|(address, _)| *address).collect();
-    let is_ours = |host: &str| web.names.has(host, &own);
+    let is_ours = |host: &str| web.is_called(host, &own);
     let one = hosts.next().is_none() && uri.authority().is_none_or(|authority| is_ours(authority.as_str()));
     if one && host.is_some_and(is_ours) {
         return Ok(());
@@ -114,7 +114,7 @@ fn who(web: &Web, peer: Peer, headers: &HeaderMap) -> Option<Who> {
     if let Some(bearer) = text_of(headers, "authorization").and_then(|value| value.strip_prefix("Bearer ")) {
         return people.token(now, bearer.trim().as_bytes());
     }
-    let id = unhex(cookie(headers, cookie_name(peer.is_secure))?)?;
+    let id = digest(cookie(headers, cookie_name(peer.is_secure))?)?;
     people.session(now.mono, &id)
 }
 
@@ -130,7 +130,7 @@ fn is_let_in(web: &Web, route: &Route, peer: Peer, who: Option<&Who>) -> Result<
         (Access::Unclaimed | Access::Everybody, true) | (Access::Guest | Access::Everybody, false) => Ok(()),
         (_, true) => Err(forbidden("unclaimed", "this gateway has to be claimed first")),
         (Access::Unclaimed, false) => Err(forbidden("claimed", "this gateway has been claimed")),
-        (Access::Metrics, false) if web.config.metrics_open => Ok(()),
+        (Access::Metrics, false) if web.current().config.metrics_open => Ok(()),
         (Access::Metrics, false) => may(who, Role::Viewer),
         (Access::Role(role), false) => may(who, role),
     }
@@ -217,9 +217,10 @@ async fn read(route: &Route, headers: &HeaderMap, body: axum::body::Body) -> Res
 
 /// The language of the query, of the cookie, or the one that the browser likes best of those that there are.
 fn language(web: &Web, headers: &HeaderMap, arguments: &[(String, String)]) -> Arc<Catalogue> {
+    let current = web.current();
     let asked = arguments.iter().find(|(name, _)| name == "lang").map(|(_, code)| code.as_str());
-    let chosen = asked.or_else(|| cookie(headers, "lang")).and_then(|code| web.texts.named(code));
-    chosen.unwrap_or_else(|| web.texts.liked(text_of(headers, "accept-language").unwrap_or_default()))
+    let chosen = asked.or_else(|| cookie(headers, "lang")).and_then(|code| current.texts.named(code));
+    chosen.unwrap_or_else(|| current.texts.liked(text_of(headers, "accept-language").unwrap_or_default()))
 }
 
 fn query(uri: &Uri) -> Vec<(String, String)> {

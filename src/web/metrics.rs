@@ -40,8 +40,14 @@ pub(super) async fn ready(call: Call) -> Result<Reply, Refusal> {
 
 pub(super) async fn metrics(call: Call) -> Result<Reply, Refusal> {
     let status = call.web.asker.ask(Request::new(Operation::Status)).await?;
-    Ok(typed("text/plain; version=0.0.4; charset=utf-8", text(&status)))
+    let upstreams = call.web.asker.ask(Request::new(Operation::Maps)).await?;
+    let mut text = text(&status);
+    maps(&upstreams, &mut text);
+    Ok(typed("text/plain; version=0.0.4; charset=utf-8", text))
 }
+
+/// Maps of one upstream that are told: a config may have thousands, and a collector has better things to keep.
+const MAPS_MAX: usize = 64;
 
 /// A family: name, type, meaning, and where its values are.
 struct Family {
@@ -157,6 +163,7 @@ fn text(status: &Json) -> String {
         }
     }
     states(status, &mut text);
+    paused(status, &mut text);
     values(status, &mut text);
     text
 }
@@ -202,6 +209,51 @@ fn states(status: &Json, text: &mut String) {
             let of = escaped(entry.get("name").and_then(Json::as_str).unwrap_or_default());
             let is_good = entry.get("state").and_then(Json::as_str) == Some(good);
             let _ = writeln!(text, "{name}{{{label}=\"{of}\"}} {}", u8::from(is_good));
+        }
+    }
+}
+
+/// Whether a person holds back what is for an upstream.
+fn paused(status: &Json, text: &mut String) {
+    let upstreams = status.get("upstreams").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    if !upstreams.is_empty() {
+        text.push_str("# HELP fieldgate_upstream_paused Held back by a person.\n# TYPE fieldgate_upstream_paused gauge\n");
+    }
+    for upstream in upstreams {
+        let of = escaped(upstream.get("name").and_then(Json::as_str).unwrap_or_default());
+        let is_paused = upstream.get("paused").is_some_and(Json::is_string);
+        let _ = writeln!(text, "fieldgate_upstream_paused{{upstream=\"{of}\"}} {}", u8::from(is_paused));
+    }
+}
+
+/// What went over each map, by its place in the config and its topics.
+fn maps(upstreams: &Json, text: &mut String) {
+    let families = [
+        ("fieldgate_map_sent_total", "Messages sent upstream.", "/sent"),
+        ("fieldgate_map_sent_bytes_total", "Bytes of their packets.", "/sent_bytes"),
+        ("fieldgate_map_received_total", "Messages that came in.", "/received"),
+        ("fieldgate_map_received_bytes_total", "Bytes of their payloads.", "/received_bytes"),
+        ("fieldgate_map_expired_total", "Too old to be sent.", "/drops/expired"),
+        ("fieldgate_map_refused_total", "Refused upstream.", "/drops/refused"),
+    ];
+    let upstreams = upstreams.as_array().map(Vec::as_slice).unwrap_or_default();
+    for (name, help, at) in families {
+        let mut lines = String::new();
+        for upstream in upstreams {
+            let of = escaped(upstream.get("name").and_then(Json::as_str).unwrap_or_default());
+            let maps = upstream.get("maps").and_then(Json::as_array).into_iter().flatten();
+            for (place, map) in maps.take(MAPS_MAX).enumerate() {
+                let topics = escaped(map.get("topics").and_then(Json::as_str).unwrap_or_default());
+                if let Some(value) = map.pointer(at).and_then(Json::as_u64) {
+                    let _ = writeln!(
+                        lines,
+                        "{name}{{upstream=\"{of}\",map=\"{place}\",topics=\"{topics}\"}} {value}"
+                    );
+                }
+            }
+        }
+        if !lines.is_empty() {
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{lines}");
         }
     }
 }

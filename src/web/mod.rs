@@ -5,14 +5,14 @@
 //! ([`crate::people`]).
 //!
 //! Every request passes [`guard`](self) in one order: host, session or token, claim and role, the own page, size; then
-//! its route answers. [`routes::ROUTES`] is the one table of routes: router, description and tests come from it.
+//! its route answers. [`routes::all`] is the one table of routes: router, description and tests come from it.
 //!
 //! # How to add …
 //!
 //! - **an operation** of the gateway: a variant of [`crate::io::operations::Operation`], a row in `OPERATIONS` (name, role,
 //!   arguments it takes), an arm in `Desk::answer`; what it does goes in a file of `io/operations/`. A new argument is a
 //!   field of `Request` and stands in `Request::given`. The control socket and the web have it then.
-//! - **a route**: a row in [`routes::ROUTES`]. `Answer::Operation` for what an operation answers as it is; `Answer::Own` for
+//! - **a route**: a row in the table of its subject, a file of `routes/`. `Answer::Operation` for what an operation answers as it is; `Answer::Own` for
 //!   a function `async fn(Call) -> Result<Reply, Refusal>` of your file. `query` and `body` name what it takes. The tests
 //!   of who may what walk the table: nothing else is to be done for them.
 //! - **a page**: a row with `Answer::Page`, a row in [`pages::PAGES`] (the menu shows it as soon as the route is there), a
@@ -22,6 +22,8 @@
 //! - **a text**: a line in each file of `texts/`, under the page's table; `{{ frame.t.say("status.title") }}` in templates,
 //!   `fill` where it has `{words}` to fill in. Texts for the script stand under `[script]`, and are what `word` gives there. A
 //!   test compares languages and looks for keys that nobody uses, so keys stand in the code as whole literals.
+//! - **an operation that takes a while**: [`progress::told`](self) answers whoever wants lines with each step; the script
+//!   asks with `steps` of `app.js`.
 //! - **a live value**: `data-live="device/point"` shows a point's value, `data-status="a.0.b"` a value of the summary
 //!   (`health/page.rs`), `data-at="<time>"` how long ago that was.
 //! - **a script of a page**: a file in `assets/` and a row in [`assets`](self)' table; it imports `./app.js`. Put
@@ -38,28 +40,33 @@ mod certificate;
 pub mod chart;
 pub mod claim;
 mod config_api;
+mod doors;
 mod events;
 mod form;
 mod guard;
+mod lines;
 mod machine;
 mod metrics;
 pub mod openapi;
 pub mod pages;
 mod patient;
 mod plant;
+mod progress;
 mod reply;
 pub mod routes;
+mod send_on;
 mod server;
 pub mod texts;
 mod topics;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tracing::error;
 
@@ -71,12 +78,14 @@ use crate::io::live;
 use crate::io::lock::Locked;
 use crate::io::operations::Asker;
 use crate::io::own_names;
+use crate::io::page_orders::PageOrder;
 use crate::io::panics::Panics;
 use crate::io::passwords::Order;
 use crate::io::supervisor::Beat;
 use crate::people::People;
 use crate::people::claim::Own;
 use crate::people::origin::Names;
+use doors::{DoorId, Unsettled};
 use texts::Texts;
 
 pub use accounts::{file as accounts_file, read as read_accounts};
@@ -109,17 +118,37 @@ pub struct Setup {
     /// How the page does.
     pub page: Arc<Mutex<Page>>,
     /// To the password thread.
-    pub orders: mpsc::Sender<Order>,
+    pub orders: std::sync::mpsc::Sender<Order>,
     /// The clocks.
     pub clock: Clock,
     /// Who catches panics.
     pub panics: Arc<Panics>,
+    /// What the service thread says when another config counts.
+    pub page_orders: mpsc::UnboundedReceiver<PageOrder>,
+}
+
+/// What the config says, as it is now.
+#[derive(Debug)]
+struct Current {
+    config: config::Web,
+    names: Names,
+    texts: Texts,
+}
+
+impl Current {
+    fn of(config: config::Web) -> Self {
+        let host = Some(own_names::host_name().to_ascii_lowercase()).filter(|name| !name.is_empty());
+        let names = Names { host, listed: config.hosts.clone() };
+        Self { texts: Texts::load(&config.texts_dir), names, config }
+    }
 }
 
 /// What all requests share.
 #[derive(Debug)]
 pub struct Web {
-    config: config::Web,
+    current: Mutex<Arc<Current>>,
+    /// A change of the page's addresses that may be taken back, and what counted before it.
+    unsettled: Mutex<Option<(Unsettled, Arc<Current>)>>,
     gateway: String,
     folder: PathBuf,
     claim_file: Option<PathBuf>,
@@ -128,11 +157,9 @@ pub struct Web {
     people: Arc<Mutex<People>>,
     events: Arc<Mutex<Events>>,
     page: Arc<Mutex<Page>>,
-    orders: mpsc::Sender<Order>,
+    orders: std::sync::mpsc::Sender<Order>,
     clock: Clock,
     panics: Arc<Panics>,
-    names: Names,
-    texts: Texts,
     addresses: Mutex<(Option<Instant>, Arc<[Own]>)>,
     /// Passwords that are being hashed or wait for it.
     hashing: Semaphore,
@@ -143,11 +170,7 @@ pub struct Web {
 }
 
 impl Web {
-    fn new(setup: Setup) -> Self {
-        let names = Names {
-            host: Some(own_names::host_name().to_ascii_lowercase()).filter(|name| !name.is_empty()),
-            listed: setup.config.hosts.clone(),
-        };
+    fn new(setup: Setup) -> (Self, mpsc::UnboundedReceiver<PageOrder>) {
         let Setup {
             config,
             gateway,
@@ -161,11 +184,11 @@ impl Web {
             orders,
             clock,
             panics,
+            page_orders,
         } = setup;
-        Self {
-            texts: Texts::load(&config.texts_dir),
-            names,
-            config,
+        let web = Self {
+            current: Mutex::new(Arc::new(Current::of(config))),
+            unsettled: Mutex::default(),
             gateway,
             folder,
             claim_file,
@@ -181,7 +204,41 @@ impl Web {
             hashing: Semaphore::new(accounts::HASHING_MAX),
             readiness: Mutex::default(),
             streams: Mutex::default(),
+        };
+        (web, page_orders)
+    }
+
+    /// What the config says now.
+    fn current(&self) -> Arc<Current> {
+        self.current.locked().clone()
+    }
+
+    /// Another config counts from now on.
+    fn use_config(&self, config: config::Web, unsettled: Option<Unsettled>) {
+        let next = Arc::new(Current::of(config));
+        let before = std::mem::replace(&mut *self.current.locked(), next);
+        *self.unsettled.locked() = unsettled.map(|unsettled| (unsettled, before));
+    }
+
+    /// Nothing is taken back any more.
+    fn settled(&self) {
+        *self.unsettled.locked() = None;
+    }
+
+    /// Whether a `Host` is this gateway: by the names that count, and those that did before a change that isn't settled.
+    fn is_called(&self, host: &str, own: &[IpAddr]) -> bool {
+        let before = self.unsettled.locked().as_ref().map(|(_, before)| before.clone());
+        self.current().names.has(host, own) || before.is_some_and(|before| before.names.has(host, own))
+    }
+
+    /// Whether whoever asks so would still be there if the change stayed; else where he has to come from.
+    fn may_confirm(&self, door: DoorId, host: &str) -> Result<(), Option<SocketAddr>> {
+        let Some((unsettled, _)) = self.unsettled.locked().clone() else { return Ok(()) };
+        let own: Vec<_> = self.addresses().iter().map(|(address, _)| *address).collect();
+        if unsettled.may_confirm(door) && self.current().names.has(host, &own) {
+            return Ok(());
         }
+        Err(unsettled.new.map(|(_, address)| address))
     }
 
     /// The addresses of this machine, as they were a few seconds ago at most.
@@ -217,7 +274,8 @@ pub fn start(setup: Setup, stop: watch::Receiver<bool>, beat: Beat) -> std::io::
             .build();
         match runtime {
             Ok(runtime) => {
-                let serve = server::serve(Arc::new(Web::new(setup)), stop);
+                let (web, orders) = Web::new(setup);
+                let serve = server::serve(Arc::new(web), orders, stop);
                 runtime.block_on(async {
                     tokio::select! {
                         () = serve => {}

@@ -4,7 +4,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::call::Call;
 use super::reply::{Refusal, Reply, json_reply};
-use super::routes::{Access, Field, Method, ROUTES, Route};
+use super::routes::{self, Access, Field, Method, Route};
 
 pub(super) async fn description(_: Call) -> Result<Reply, Refusal> {
     Ok(json_reply(&document()))
@@ -15,7 +15,7 @@ pub(super) async fn description(_: Call) -> Result<Reply, Refusal> {
 pub fn document() -> Json {
     let mut paths = Map::new();
     for route in
-        ROUTES.iter().filter(|route| route.content != "text/html" && !route.path.starts_with("/assets"))
+        routes::all().filter(|route| route.content != "text/html" && !route.path.starts_with("/assets"))
     {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         if let Json::Object(path) = path {
@@ -85,8 +85,11 @@ fn operation(route: &Route) -> Json {
 }
 
 fn body(fields: &[Field]) -> Json {
-    let property =
-        |field: &Field| (field.name.to_owned(), json!({"type": field.kind, "description": field.doc}));
+    let property = |field: &Field| {
+        // Null is the same as nothing.
+        let kind = if field.required { json!(field.kind) } else { json!([field.kind, "null"]) };
+        (field.name.to_owned(), json!({"type": kind, "description": field.doc}))
+    };
     let properties: Map<String, Json> = fields.iter().map(property).collect();
     let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.name).collect();
     let schema = json!({"type": "object", "required": required, "properties": properties});

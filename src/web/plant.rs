@@ -7,12 +7,20 @@ use tokio::sync::mpsc;
 
 use super::call::Call;
 use super::events::Feed;
+use super::progress;
 use super::reply::{Refusal, Reply, json_reply, typed};
 use crate::events::Event;
-use crate::io::operations::{LetterAction, Operation, Request, TRY_BYTES_MAX};
+use crate::hex;
+use crate::io::operations::{LetterAction, Operation, Request, TRY_BYTES_MAX, plain};
+use crate::io::scan::{Arguments, Kind};
 
 /// Pages of an export that wait for a slow reader; the store is asked for no more until they are taken.
 const PAGES_WAITING_MAX: usize = 2;
+
+/// The addresses that are asked for a Modbus device: new ones have 1, few lines have more than 16.
+const MODBUS_UNITS: (u8, u8) = (1, 16);
+/// At these rates.
+const MODBUS_RATES: [u32; 3] = [9600, 19_200, 38_400];
 
 /// One sensor.
 pub(super) fn sensor(call: &Call) -> Result<Request, Refusal> {
@@ -34,9 +42,36 @@ pub(super) fn attempt(call: &Call) -> Result<Request, Refusal> {
     Ok(Request { device, bytes: Some(bytes), ..Request::new(Operation::SensorTry) })
 }
 
+/// A sensor is read out of turn.
+pub(super) async fn poll(call: Call) -> Result<Reply, Refusal> {
+    let device = call.argument("name").map(str::to_owned);
+    progress::told(call, Request { device, ..Request::new(Operation::SensorPoll) }).await
+}
+
+/// Somebody listens to a line that the config may not know.
+pub(super) async fn listen(call: Call) -> Result<Reply, Refusal> {
+    let path = call.text("path")?.to_owned();
+    let ask = call.body.get("ask").and_then(Json::as_bool).unwrap_or_default();
+    let scan = match call.optional_text("kind")?.unwrap_or("serial") {
+        "serial" => Arguments { ask, ..plain(Kind::Serial) },
+        // The usual rates, and the addresses that devices come with: within a minute.
+        "modbus" => {
+            Arguments { units: Some(MODBUS_UNITS), baud: MODBUS_RATES.to_vec(), ..plain(Kind::Modbus) }
+        }
+        "modbus-tcp" => Arguments { units: Some(MODBUS_UNITS), ..plain(Kind::Modbus) },
+        "mbus" => plain(Kind::Mbus),
+        other => {
+            let words = format!("kind: {other:?} is none; serial, modbus, modbus-tcp and mbus are");
+            return Err(Refusal::field("kind", words));
+        }
+    };
+    progress::told(call, Request { port: Some(path), scan: Some(scan), ..Request::new(Operation::Listen) })
+        .await
+}
+
 fn of_text(text: &str) -> String {
     let end = if text.ends_with('\n') { "" } else { "\r\n" };
-    text.bytes().chain(end.bytes()).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(format!("{text}{end}").as_bytes())
 }
 
 /// The digits of `0x01, 02 ff`, `01:02:ff`, `0102ff`.
@@ -52,14 +87,16 @@ fn upstream(call: &Call) -> Option<String> {
     call.argument("name").map(str::to_owned)
 }
 
-/// Notes what somebody does.
-fn note(call: &Call, kind: &'static str, detail: String) {
-    let address = Some(call.peer.address.to_string());
-    call.web.note(Event { kind, who: Some(call.name()), address, detail });
-}
-
 pub(super) fn connect(call: &Call) -> Result<Request, Refusal> {
     Ok(Request { upstream: upstream(call), ..Request::new(Operation::UpstreamConnect) })
+}
+
+pub(super) fn pause(call: &Call) -> Result<Request, Refusal> {
+    Ok(Request { upstream: upstream(call), ..Request::new(Operation::UpstreamPause) })
+}
+
+pub(super) fn resume(call: &Call) -> Result<Request, Refusal> {
+    Ok(Request { upstream: upstream(call), ..Request::new(Operation::UpstreamResume) })
 }
 
 /// All that waits for an upstream is given up, if its name was typed.
@@ -71,7 +108,6 @@ pub(super) fn purge(call: &Call) -> Result<Request, Refusal> {
             "name: type the name of this upstream to give up what waits for it",
         ));
     }
-    note(call, "purge", format!("what waits for upstream {}", upstream.as_deref().unwrap_or_default()));
     Ok(Request { upstream, all: true, ..Request::new(Operation::StorePurge) })
 }
 
@@ -84,7 +120,6 @@ pub(super) fn switch(call: &Call) -> Result<Request, Refusal> {
     };
     let gpio = serde_json::from_value(json!({"name": name, "value": value}))
         .map_err(|error| Refusal::field("value", format!("value: {error}")))?;
-    note(call, "gpio", format!("{name} to {value}"));
     Ok(Request { gpio: Some(gpio), ..Request::new(Operation::GpioSet) })
 }
 
@@ -92,10 +127,8 @@ pub(super) fn switch(call: &Call) -> Result<Request, Refusal> {
 pub(super) async fn letters(call: Call, action: LetterAction) -> Result<Reply, Refusal> {
     let request =
         Request { upstream: upstream(&call), action: Some(action), ..Request::new(Operation::Deadletters) };
-    let found = call.web.asker.ask(request).await?;
+    let found = call.ask(request).await?;
     let count = found.pointer("/0/refused").and_then(Json::as_array).map_or(0, Vec::len);
-    let what = if matches!(action, LetterAction::Retry) { "sent once more" } else { "forgotten" };
-    note(&call, "deadletters", format!("{count} {what}"));
     Ok(json_reply(&json!({ "count": count })))
 }
 
@@ -104,7 +137,9 @@ pub(super) async fn export(call: Call) -> Result<Reply, Refusal> {
     let request =
         |from: u64| Request { upstream: upstream(&call), from, ..Request::new(Operation::StoreExport) };
     let mut page = call.web.asker.ask(request(0)).await?;
-    note(&call, "export", format!("what waits for upstream {}", upstream(&call).unwrap_or_default()));
+    let address = Some(call.peer.address.to_string());
+    let detail = upstream(&call).unwrap_or_default();
+    call.web.note(Event { kind: "exported", who: Some(call.name()), address, detail });
     let (to, pages) = mpsc::channel(PAGES_WAITING_MAX);
     let reader = call.clone();
     tokio::spawn(async move {

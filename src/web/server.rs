@@ -1,8 +1,9 @@
-//! Sockets: binds, accepts within bounds, greets with TLS, and gives each connection to HTTP/1.1 with time limits.
+//! Connections: accepted within bounds, greeted with TLS, and given to HTTP/1.1 with time limits. Where they come in is
+//! [`super::doors`]' business.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -18,16 +19,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use super::call::Peer;
+use super::doors::{DoorId, Doors};
 use super::patient::Patient;
-use super::{Web, accounts, certificate, routes};
-use crate::io::listener::bind_tcp;
+use super::{Web, accounts, send_on};
 use crate::io::lock::Locked;
+use crate::io::page_orders::PageOrder;
 use crate::io::server_tls::Keys;
 
 /// Connections at once, each of up to some 100 KB with TLS, so 6.5 MB at worst. One that is beyond is closed.
@@ -35,100 +37,43 @@ const CONNECTIONS_MAX: usize = 64;
 /// Of these, of one address (one /64 of IPv6): a browser opens six.
 const OF_ONE_ADDRESS_MAX: usize = 16;
 /// TLS must be agreed on within this.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The head of a request must be there within this; a connection that asks nothing is closed after it too.
-const HEAD_MAX: Duration = Duration::from_secs(10);
+pub(super) const HEAD_MAX: Duration = Duration::from_secs(10);
 /// The head of a request in bytes; a longer one is refused with 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Lines in it.
-const HEADERS_MAX: usize = 64;
-/// An address that is taken is tried again after this.
-const BIND_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const HEADERS_MAX: usize = 64;
 
 /// Serves until `stop`.
-pub(super) async fn serve(web: Arc<Web>, stop: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    web: Arc<Web>,
+    orders: mpsc::UnboundedReceiver<PageOrder>,
+    mut stop: watch::Receiver<bool>,
+) {
     let tasks = LocalSet::new();
     tasks
         .run_until(async {
-            let router = routes::router(&web);
-            let room = Arc::new(Room::default());
-            if let Some(plain) = web.config.plain {
-                let (web, router, room) = (web.clone(), router.clone(), room.clone());
-                spawn_local(async move { listen(&web, plain, None, router, room).await });
-            }
             spawn_local(accounts::watch(web.clone()));
-            spawn_local(with_tls(web.clone(), router, room));
-            let mut stop = stop;
+            spawn_local(Doors::open(web).obey(orders));
             let _ = stop.wait_for(|stop| *stop).await;
         })
         .await;
 }
 
-async fn with_tls(web: Arc<Web>, router: Router, room: Arc<Room>) {
-    let keys = loop {
-        let opened = match certificate::settings(&web.config, &web.folder) {
-            Ok(settings) => Keys::open(&settings).await.map(|keys| (keys, settings)),
-            Err(error) => Err(error),
-        };
-        match opened {
-            Ok((keys, settings)) => {
-                let fingerprint = certificate::fingerprint_of(&settings.cert).unwrap_or_default();
-                info!(fingerprint, "the page's certificate (SHA-256)");
-                break Rc::new(keys);
-            }
-            Err(error) => {
-                told(&web, Some(error));
-                tokio::time::sleep(BIND_AGAIN).await;
-            }
-        }
-    };
-    web.page.locked().dates = keys.dates();
-    let watching = {
-        let (web, keys, read) = (web.clone(), keys.clone(), keys.clone());
-        let clock = web.clock.clone();
-        let changed = move |error| {
-            web.page.locked().dates = read.dates();
-            told(&web, error);
-        };
-        async move { keys.watch("web", move || clock.now().wall, changed).await }
-    };
-    spawn_local(watching);
-    listen(&web, web.config.bind, Some(keys), router, room).await;
+/// What the connections of one address share.
+pub(super) struct Doorway {
+    pub(super) web: Arc<Web>,
+    pub(super) router: Router,
+    pub(super) room: Arc<Room>,
+    pub(super) door: DoorId,
+    pub(super) keys: Option<Rc<Keys>>,
+    /// Says that connections are to end.
+    pub(super) shed: watch::Receiver<()>,
 }
 
-/// Says what is wrong with the page, once, or that it is all right again.
-fn told(web: &Web, error: Option<String>) {
-    let mut page = web.page.locked();
-    if let Some(error) = &error
-        && page.error.as_ref() != Some(error)
-    {
-        error!(error, "the page");
-    }
-    page.error = error;
-}
-
-async fn listen(
-    web: &Arc<Web>,
-    address: SocketAddr,
-    keys: Option<Rc<Keys>>,
-    router: Router,
-    room: Arc<Room>,
-) {
-    let listener = loop {
-        match bind(address) {
-            Ok(listener) => break listener,
-            Err(error) => {
-                told(web, Some(format!("can't listen on {address}: {error}; it is tried again")));
-                tokio::time::sleep(BIND_AGAIN).await;
-            }
-        }
-    };
-    let bound = listener.local_addr().unwrap_or(address);
-    info!(address = %bound, tls = keys.is_some(), "the page can be opened");
-    if keys.is_some() {
-        let mut page = web.page.locked();
-        (page.address, page.error) = (Some(bound.to_string()), None);
-    }
+/// Lets people in. Never ends.
+pub(super) async fn accept(doorway: &Doorway, listener: &TcpListener) {
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -139,48 +84,67 @@ async fn listen(
                 continue;
             }
         };
-        let Some(seat) = room.take(peer.ip()) else { continue };
-        let (web, keys, router) = (web.clone(), keys.clone(), router.clone());
+        let Some(seat) = doorway.room.take(peer.ip()) else { continue };
+        let peer =
+            Peer { address: peer.ip().to_canonical(), is_secure: doorway.keys.is_some(), door: doorway.door };
+        let (keys, router, mut shed) = (doorway.keys.clone(), doorway.router.clone(), doorway.shed.clone());
+        let web = doorway.web.clone();
+        shed.mark_unchanged();
+        let panics = doorway.web.panics.clone();
         spawn_local(async move {
-            let panics = web.panics.clone();
             // Whatever goes wrong with it, the connection is over, and nobody else's business.
-            let _ = panics.catch_async("page", pin!(greet(stream, peer.ip(), keys, router))).await;
+            let greeting = pin!(greet(stream, peer, keys, web, router, shed));
+            let _ = panics.catch_async("page", greeting).await;
             drop(seat);
         });
     }
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    match bind_tcp(address, false) {
-        // A kernel without IPv6 has no [::]; every interface is meant.
-        Err(error) if error.raw_os_error() == Some(97) && address.ip().is_unspecified() => {
-            bind_tcp(SocketAddr::from(([0, 0, 0, 0], address.port())), false)
-        }
-        bound => bound,
-    }
-}
-
-async fn greet(stream: TcpStream, address: IpAddr, keys: Option<Rc<Keys>>, router: Router) {
+async fn greet(
+    stream: TcpStream,
+    peer: Peer,
+    keys: Option<Rc<Keys>>,
+    web: Arc<Web>,
+    router: Router,
+    shed: watch::Receiver<()>,
+) {
     let _ = stream.set_nodelay(true);
-    let address = address.to_canonical();
     let Some(keys) = keys else {
-        return converse(stream, Peer { address, is_secure: false }, router).await;
+        return converse(stream, peer, router, shed).await;
     };
+    match send_on::is_plain(&stream).await {
+        Some(false) => {}
+        Some(true) => return send_on::answer(stream, web).await,
+        None => return,
+    }
     let accept = TlsAcceptor::from(keys.current()).accept(stream);
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_MAX, accept).await {
-        converse(stream, Peer { address, is_secure: true }, router).await;
+        converse(stream, peer, router, shed).await;
     }
 }
 
-async fn converse<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, router: Router) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    mut shed: watch::Receiver<()>,
+) {
     let service = Served { inner: TowerToHyperService::new(router), peer };
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Patient::new(stream)), service);
-    // The other end has gone, or sent what is no HTTP: it was told if it could be.
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(Patient::new(stream)), service)
+    );
+    tokio::select! {
+        // The other end has gone, or sent what is no HTTP: it was told if it could be.
+        _ = connection.as_mut() => return,
+        _ = shed.changed() => {}
+    }
+    // What is being answered is; the next request comes by another door.
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
@@ -203,11 +167,11 @@ impl Service<Request<Incoming>> for Served {
 
 /// Who is connected.
 #[derive(Debug, Default)]
-struct Room(Mutex<HashMap<IpAddr, usize>>);
+pub(super) struct Room(Mutex<HashMap<IpAddr, usize>>);
 
 impl Room {
     /// A place for a connection, if there is one.
-    fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let address = network(address);
         let mut connected = self.0.locked();
         let (all, own) =
@@ -229,7 +193,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-struct Seat {
+pub(super) struct Seat {
     room: Arc<Room>,
     address: IpAddr,
 }

@@ -67,6 +67,9 @@ impl Container {
         // A container must not set the clock, so nspawn forbids to ask for it as well; a machine doesn't.
         command.arg("--system-call-filter=adjtimex clock_adjtime");
         for (outside, inside) in devices {
+            // A link would lead nowhere inside.
+            let outside = outside.canonicalize().unwrap();
+            let outside = outside.canonicalize().unwrap();
             command.arg(format!("--bind={}:{inside}", outside.display()));
         }
         command.arg("--boot");

@@ -12,6 +12,7 @@
 mod container;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -167,6 +168,7 @@ fn the_package_is_installed_watched_over_upgraded_and_purged() {
         Err(why) => return eprintln!("{why}; the package was not booted"),
     };
     let (first, second) = (package("0.1.0-1", dir.path()), package("0.1.0-2", dir.path()));
+    assert_eq!(first.file_name().unwrap().to_str(), install_lines()[1].split("./").nth(1));
     for (file, name) in [(&first, "first.deb"), (&second, "second.deb")] {
         std::fs::copy(file, container.root.join("root").join(name)).unwrap();
     }
@@ -185,6 +187,7 @@ fn the_package_is_installed_watched_over_upgraded_and_purged() {
     }
     let appliance = Appliance { container, pty, lan_port: free_port() };
     is_installed(&appliance);
+    has_rules_that_udev_understands(&appliance);
     is_provisioned_and_reset(&appliance);
     is_copied(&appliance);
     appliance.configure(mosquitto.port, "first site");
@@ -195,8 +198,18 @@ fn the_package_is_installed_watched_over_upgraded_and_purged() {
     hangs_end_in_a_restart(&appliance, &tap);
     a_kill_ends_in_a_restart(&appliance, &tap);
     stops_cleanly(&appliance, &tap);
-    is_upgraded(&appliance, &tap);
-    is_purged(&appliance);
+    upgrade::is_upgraded(&appliance, &tap);
+    upgrade::takes_over_what_the_oldest_layout_has_kept(&appliance, mosquitto.port);
+    upgrade::is_purged(&appliance);
+}
+
+/// The commands of the README's section on installing, as they stand there.
+fn install_lines() -> [String; 3] {
+    let readme = std::fs::read_to_string(project().join("README.md")).unwrap();
+    let section = readme.split("\n## Install\n").nth(1).expect("a section on installing");
+    let block = section.split("```sh\n").nth(1).and_then(|block| block.split("```").next()).unwrap();
+    let lines = block.lines().map(|line| line.split(" #").next().unwrap().trim().to_owned());
+    lines.collect::<Vec<_>>().try_into().expect("make it, install it, ask it")
 }
 
 /// As the README says it; it runs at once.
@@ -206,7 +219,12 @@ fn is_installed(appliance: &Appliance) {
         "/boot/fieldgate-provision.toml",
         "site = \"provisioned site\"\nclaim = \"ABCD-EFGH-IJKL-MNOP\"\n",
     );
-    let said = container.run_well(&["apt-get", "install", "--yes", "/root/first.deb"]);
+    let [make, install, ask] = install_lines();
+    // What has made the file, but from the program that is being tested.
+    assert_eq!(make, "systemd/package");
+    let file = install.split("./").nth(1).expect("a file of this folder");
+    std::fs::copy(container.root.join("root/first.deb"), container.root.join("root").join(file)).unwrap();
+    let said = container.run_well(&["sh", "-ec", &format!("cd /root; yes | {install}; rm {file}")]);
     assert!(said.contains("It runs: MQTT for this machine alone"), "{said}");
     assert_eq!(container.property("fieldgate", "ActiveState"), "active");
     // The code of the provisioning file, for whoever installs it and above the login prompt.
@@ -215,12 +233,20 @@ fn is_installed(appliance: &Appliance) {
         let shown = container.run(&["cat", "/run/issue.d/fieldgate.issue"]).1;
         shown.contains("ABCD-EFGH-IJKL-MNOP").then_some(())
     });
+    assert!(container.run_well(&["sh", "-ec", &ask]).starts_with("fg-"));
     let status = appliance.status().expect("it answers");
     assert_eq!(status["listeners"][0]["address"], "127.0.0.1:1883", "{status:#}");
     assert!(status["gateway"].as_str().unwrap().starts_with("fg-"), "{status:#}");
     for shown in ["fieldgate", "fieldgate-run", "fieldgate.toml"] {
         container.run_well(&["man", "--where", shown]);
     }
+}
+
+/// What udev says of them when a device appears; their groups exist.
+fn has_rules_that_udev_understands(appliance: &Appliance) {
+    let said = appliance.container.run(&["udevadm", "test", "--action=add", "/sys/class/tty/console"]).1;
+    let about: Vec<&str> = said.lines().filter(|line| line.contains("fieldgate")).collect();
+    assert_eq!(about, ["Reading rules file: /usr/lib/udev/rules.d/60-fieldgate.rules"], "{said}");
 }
 
 fn is_provisioned_and_reset(appliance: &Appliance) {
@@ -368,55 +394,4 @@ fn stops_cleanly(appliance: &Appliance, tap: &Tap) {
     assert_eq!(appliance.container.property("fieldgate", "Result"), "success");
     appliance.container.run_well(&["systemctl", "start", "fieldgate"]);
     appliance.wait_reading(tap, 30);
-}
-
-fn is_upgraded(appliance: &Appliance, tap: &Tap) {
-    let container = &appliance.container;
-    let before = appliance.status().unwrap();
-    let pid = appliance.main_pid();
-    let config = container.run_well(&["cat", "/etc/fieldgate/fieldgate.toml"]);
-    // Whoever upgrades 3,000 boxes answers no question: there must be none.
-    container.run_well(&["dpkg", "-i", "/root/second.deb"]);
-    assert_ne!(appliance.main_pid(), pid, "the new program runs");
-    assert_eq!(container.run_well(&["cat", "/etc/fieldgate/fieldgate.toml"]), config);
-    let after = eventually("it answers", || appliance.status());
-    assert_eq!(after["run"].as_u64().unwrap(), before["run"].as_u64().unwrap() + 1, "the store is the same");
-    appliance.wait_reading(tap, 40);
-}
-
-fn is_purged(appliance: &Appliance) {
-    let container = &appliance.container;
-    container.run_well(&["dpkg", "-P", "fieldgate"]);
-    container.run_well(&[
-        "rm",
-        "-r",
-        "/etc/systemd/system/fieldgate.service.d",
-        "/root/first.deb",
-        "/root/second.deb",
-    ]);
-    let left = container.run_well(&[
-        "find",
-        "/",
-        "-xdev",
-        "(",
-        "-path",
-        "/proc",
-        "-o",
-        "-path",
-        "/sys",
-        "-o",
-        "-path",
-        "/var/log",
-        ")",
-        "-prune",
-        "-o",
-        "-iname",
-        "*fieldgate*",
-        "-print",
-    ]);
-    assert_eq!(left, "", "left over");
-    for kind in ["passwd", "group"] {
-        let (found, said) = container.run(&["getent", kind, "fieldgate"]);
-        assert!(!found.success(), "{said}");
-    }
 }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Pty;
+use serde_json::Value as Json;
+
+use super::{Process, Pty, Python, eventually};
 
 /// How often both ends are looked at.
 const LOOK: Duration = Duration::from_millis(1);
@@ -142,4 +144,13 @@ fn request_len(bytes: &[u8]) -> Option<usize> {
         0x2b => Some(7),
         _ => bytes.get(6).map(|count| 9 + usize::from(*count)),
     }
+}
+
+/// Starts slaves with these values, and waits until they listen.
+pub fn slaves(dir: &Path, kind: &str, place: &str, spec: &Json) -> Process {
+    let file = dir.join(format!("slaves-{kind}.json"));
+    std::fs::write(&file, spec.to_string()).unwrap();
+    let process = Python::Pymodbus.start("slaves.py", &[kind, place, file.to_str().unwrap()]);
+    eventually("pymodbus listens", || process.text().contains("ready").then_some(()));
+    process
 }

@@ -108,10 +108,24 @@ impl Gateway {
     /// Starts it, and waits until it answers and each of its listeners listens or says why not.
     pub fn start_again(&mut self) {
         self.launch();
+        let plain = self.plain_page();
         self.wait("the gateway answers and listens", |status| {
             let listeners = status["listeners"].as_array().unwrap();
-            listeners.iter().all(|listener| listener["error"].is_string() || listens(&listener["address"]))
+            let is_open = |listener: &Json| listener["error"].is_string() || listens(&listener["address"]);
+            // The page's address is the one that counts, whatever a change that isn't confirmed says.
+            let mut page =
+                plain.iter().chain(status["web"].get("address").filter(|address| address.is_string()));
+            listeners.iter().all(is_open) && (status["web"]["error"].is_string() || page.all(listens))
         });
+    }
+
+    /// Where the config wants the page without TLS.
+    fn plain_page(&self) -> Option<Json> {
+        let config = std::fs::read_to_string(self.config()).unwrap_or_default();
+        let config: toml::Table = config.parse().unwrap_or_default();
+        let web = config.get("web")?.as_table()?;
+        let is_enabled = web.get("enabled").and_then(toml::Value::as_bool) != Some(false);
+        web.get("plain").filter(|_| is_enabled)?.as_str().map(Json::from)
     }
 
     /// Starts it.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part of the harness")]
 
+pub mod browser;
 mod bus_line;
 mod certificates;
 mod cgroup;
@@ -15,13 +16,14 @@ mod pty;
 mod python;
 mod relay;
 mod tls_server;
+mod tree;
 mod wire;
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-pub use bus_line::{BusLine, Habit};
+pub use bus_line::{BusLine, Habit, slaves};
 pub use certificates::{Certificates, Issued};
 pub use cgroup::Cgroup;
 pub use gateway::{Gateway, fieldgate, find, json_device, upstream};
@@ -32,6 +34,7 @@ pub use pty::{Player, Pty};
 pub use python::{Python, checker};
 pub use relay::Relay;
 pub use tls_server::TlsServer;
+pub use tree::Tree;
 pub use wire::{Hello, Wire};
 
 /// What must happen soon has this long on a slow, busy machine.

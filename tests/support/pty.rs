@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, QueueSelector, ioctl_tiocnxcl, tcflush, tcgetattr, tcsetattr};
+use tempfile::TempDir;
 
 use super::PATIENCE;
 
@@ -21,6 +22,9 @@ use super::PATIENCE;
 /// as unplugging an adapter does.
 #[derive(Clone)]
 pub struct Pty {
+    /// Holds the link, and goes first: the kernel gives the number of a terminal that is closed to the next one, and a
+    /// gateway that looks for what was unplugged must not find another test's.
+    _place: Arc<TempDir>,
     master: Arc<File>,
     slave: Arc<OwnedFd>,
     path: PathBuf,
@@ -33,14 +37,19 @@ impl Pty {
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
-        let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
-        let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
+        let terminal = Path::new(OsStr::from_bytes(name.as_bytes()));
+        let slave =
+            rustix::fs::open(terminal, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
         let slave = slave.unwrap();
         let mut termios = tcgetattr(&slave).unwrap();
         termios.make_raw();
         tcsetattr(&slave, OptionalActions::Now, &termios).unwrap();
         rustix::io::ioctl_fionbio(&master, true).unwrap();
-        let pty = Self { master: Arc::new(File::from(master)), slave: Arc::new(slave), path };
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("tty");
+        std::os::unix::fs::symlink(terminal, &path).unwrap();
+        let master = Arc::new(File::from(master));
+        let pty = Self { _place: Arc::new(place), master, slave: Arc::new(slave), path };
         // The rest of a line that began before anybody listened, as sensors that never pause have it. A gateway
         // must not take it, nor hold it against the sensor.
         pty.write(b"~\r\n");

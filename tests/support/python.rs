@@ -25,6 +25,8 @@ pub enum Python {
     Pymodbus,
     /// Readers of what readings are written in: CBOR, InfluxDB's line protocol, templates of Home Assistant.
     Formats,
+    /// What tries the page's API by its description, looks for services by mDNS, and has the passwords that people use.
+    Web,
 }
 
 impl Python {
@@ -35,6 +37,7 @@ impl Python {
             Self::Paho2 => ("paho2", "venv-paho2"),
             Self::Pymodbus => ("pymodbus", "venv-pymodbus"),
             Self::Formats => ("formats", "venv-formats"),
+            Self::Web => ("web", "venv-web"),
         }
     }
 
@@ -51,11 +54,20 @@ impl Python {
         python
     }
 
+    /// A program that its packages bring.
+    pub fn program(self, name: &str) -> PathBuf {
+        self.interpreter().with_file_name(name)
+    }
+
+    /// A script of tests/py.
+    pub fn script(self, name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py").join(self.folders().0).join(name)
+    }
+
     /// Starts a script of tests/py.
     pub fn start(self, script: &str, arguments: &[&str]) -> Process {
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/py").join(self.folders().0);
         let mut command = Command::new(self.interpreter());
-        command.arg("-u").arg(scripts.join(script)).args(arguments);
+        command.arg("-u").arg(self.script(script)).args(arguments);
         Process::start(script, &mut command)
     }
 }

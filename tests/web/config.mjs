@@ -102,6 +102,40 @@ await run(async ({ page, settings, check, assert }) => {
     await page.reload();
     assert.equal(await bind.inputValue(), settings.elsewhere);
 
+    // A table becomes one of another kind: what doesn't fit is told, and goes when that is asked for.
+    await page.goto(`${settings.page}config?path=device.weather`);
+    const kind = page.locator('[data-path="device.weather.decode.kind"]');
+    await kind.selectOption("regex");
+    await page.getByText("becomes one of another kind").waitFor();
+    await page.locator('[data-path="device.weather.decode.pattern"]').fill('"t": (?<t>[0-9.]+)');
+    await page.evaluate(() => {
+        window.told = [];
+        const look = () => window.told.push(...[...document.querySelectorAll("[data-trying] li")].map((item) => item.textContent));
+        new MutationObserver(look).observe(document.body, { subtree: true, childList: true, characterData: true });
+    });
+    await page.getByRole("button", { name: "Try it" }).click();
+    await page.locator("[data-result]").getByText("What was tried").waitFor();
+    await check("another kind");
+    await shot("kind");
+    const told = await page.evaluate(() => window.told);
+    assert.ok(told.some((text) => text === "port weather-port: being tried …"), told.join(" | "));
+    await page.getByRole("button", { name: "Apply", exact: true }).click();
+    await said("The change is in use as version");
+    assert.equal(await kind.inputValue(), "regex");
+    await kind.selectOption("json");
+    await page.locator("[data-unfit]").getByText("device.weather.decode.pattern").waitFor();
+    await check("what does not fit");
+    await shot("unfit");
+    await page.getByRole("button", { name: "Check" }).click();
+    await page.locator("[data-result]").getByText("unknown key").waitFor();
+    await page.getByLabel("Take these out with the change").check();
+    await page.getByRole("button", { name: "Check" }).click();
+    await page.getByText("This is a valid config.").waitFor();
+    await page.getByRole("button", { name: "Apply", exact: true }).click();
+    await said("The change is in use as version");
+    await kind.waitFor();
+    assert.equal(await page.locator('[data-path="device.weather.decode.pattern"]').count(), 0);
+
     // A new one is made by its name, and removed by typing it.
     await page.goto(`${settings.page}config?path=upstream`);
     await page.getByText("There is none yet.").waitFor();

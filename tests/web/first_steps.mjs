@@ -42,7 +42,7 @@ await run(async ({ page, settings, check, expected, assert }) => {
     await value.waitFor();
     const before = await value.textContent();
     await page.waitForFunction(
-        (before) => document.querySelector('[data-live="weather/t"]').textContent !== before,
+        (before) => ![before, undefined].includes(document.querySelector('[data-live="weather/t"]')?.textContent),
         before,
     );
     await check("status");

@@ -1,7 +1,8 @@
 // What every browser test has in common: a Chromium without a window that trusts the gateway's own certificate, and the
 // rules that hold for every page: no error on its console, no request to anywhere else, nothing that axe-core finds
 // serious. A test is a script that calls `run(async ({ page, settings, check }) => …)`; its settings are JSON in its first
-// argument: `page` (the page's address), `certificate`, `packages`, `chromium`, and what its test adds.
+// argument: `page` (the page's address), `also` (further addresses of it), `certificate`, `packages`, `chromium`, and what
+// its test adds.
 
 import assert from "node:assert/strict";
 import { X509Certificate, createHash } from "node:crypto";
@@ -46,7 +47,8 @@ export async function run(test, { viewport = { width: 390, height: 844 }, colorS
         page.on("pageerror", (error) => wrong.push(`error: ${error.stack}`));
         page.on("request", (request) => {
             const url = request.url();
-            if (!url.startsWith(settings.page) && !url.startsWith("data:")) wrong.push(`a request to ${url}`);
+            const own = [settings.page, ...(settings.also ?? []), "data:", "blob:"];
+            if (!own.some((place) => url.startsWith(place))) wrong.push(`a request to ${url}`);
         });
         /** Looks at the page as it is now with axe-core, in both colours. */
         const check = async (what) => {

@@ -62,6 +62,24 @@ fn what_is_under_way_is_waited_for_and_nothing_is_sent_twice() {
 }
 
 #[test]
+fn what_waits_and_no_map_leads_out_any_more_is_counted_as_lost_for_upstream() {
+    let mut rig = Rig::new(config(V5), Backlog::default());
+    for payload in ["1", "2", "3"] {
+        rig.append(payload);
+    }
+    change(&mut rig, Config { maps: Vec::new(), ..config(V5) });
+    rig.connect(false);
+    rig.ack_slot();
+    assert_eq!(rig.payloads(), Vec::<String>::new());
+    let status = rig.status();
+    assert_eq!(
+        (status.drops.unmapped, status.drops.total(), status.backlog_records),
+        (3, 3, 0),
+        "{status:?}"
+    );
+}
+
+#[test]
 fn upstream_that_acknowledges_nothing_is_left_after_a_while_and_gets_it_again() {
     let mut rig = Rig::online(V5);
     rig.append("a");

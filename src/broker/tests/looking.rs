@@ -96,6 +96,24 @@ fn retained_messages_come_in_the_order_of_topics_some_at_a_time_without_what_has
 }
 
 #[test]
+fn it_is_told_which_retained_messages_the_gateway_keeps_itself() {
+    let mut bench = Bench::new();
+    for (topic, is_own) in [
+        ("gw/status", true),
+        ("gw/health", true),
+        ("gw/receipt", true),
+        ("$SYS/x", true),
+        ("gw/data/gone", false),
+        ("gw/info/gone", false),
+        ("gw/statusse", false),
+        ("a/gw/status", false),
+    ] {
+        bench.handle(Input::Local(local(topic, Q0, true, "1")));
+        assert_eq!(bench.broker.held_at(bench.now.mono, topic).unwrap().is_own, is_own, "{topic}");
+    }
+}
+
+#[test]
 fn the_bounds_say_how_near_they_are() {
     let mut bench = Bench::new();
     bench.join(0, connect(V5, "a"));

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 use super::index::{Entry, Index, Kind};
 use super::names;
+use crate::hex;
 use crate::io::certificate_dates::{self, fingerprint};
 use crate::io::{files, passwords};
 use crate::limits::CONFIG_FILE_BYTES_MAX;
@@ -263,7 +264,7 @@ fn serial() -> Result<(String, SerialNumber), String> {
     if let Some(first) = bytes.first_mut() {
         *first = *first & 0x3F | 0x40;
     }
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(&bytes);
     Ok((digits, SerialNumber::from_slice(&bytes)))
 }
 

@@ -8,7 +8,7 @@ pub(super) mod options_file;
 pub(super) mod properties;
 mod refused;
 pub(super) mod session;
-mod trust;
+pub(super) mod trust;
 mod url;
 
 #[cfg(test)]

@@ -355,7 +355,7 @@ fn ws_path(text: &str) -> Result<String, String> {
     }
 }
 
-fn secret_reference(text: &str) -> Result<SecretRef, String> {
+pub(in crate::cli) fn secret_reference(text: &str) -> Result<SecretRef, String> {
     match text.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Ok(SecretRef::File(path.into())),
         Some(("env", name)) if !name.is_empty() => Ok(SecretRef::Env(name.to_owned())),

@@ -8,7 +8,7 @@ use crate::io::tls;
 /// TLS options, with mosquitto_pub's names.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "TLS")]
-pub(super) struct TlsOptions {
+pub(in crate::cli) struct TlsOptions {
     /// Use TLS, and trust the CAs of this system.
     #[arg(long, alias = "tls-use-os-certs")]
     tls: bool,
@@ -35,7 +35,7 @@ pub(super) struct TlsOptions {
 
 impl TlsOptions {
     /// Whether any of them asks for TLS.
-    pub(super) const fn is_used(&self) -> bool {
+    pub(in crate::cli) const fn is_used(&self) -> bool {
         self.tls || self.cafile.is_some() || self.capath.is_some()
     }
 
@@ -54,7 +54,7 @@ impl TlsOptions {
     ///
     /// # Errors
     /// In words, naming the file.
-    pub(super) fn client(&self, host: &str) -> Result<tls::Client, String> {
+    pub(in crate::cli) fn client(&self, host: &str) -> Result<tls::Client, String> {
         let files = tls::ClientFiles {
             ca: self.cafile.as_deref(),
             ca_dir: self.capath.as_deref(),

@@ -15,16 +15,9 @@ use crate::io::{backup, config_files, control, files};
 use crate::limits::CONFIG_REQUEST_BYTES_MAX;
 use crate::secret::{Secret, SecretRef};
 
-/// The shortest passphrase: a shorter one is found by trying.
-const PASSPHRASE_BYTES_MIN: usize = 8;
-
 fn passphrase(file: Option<&Path>) -> Result<Option<Secret>, String> {
     let Some(file) = file else { return Ok(None) };
-    let secret = files::secret(&SecretRef::File(file.to_owned()))?;
-    match secret.expose().len() {
-        PASSPHRASE_BYTES_MIN.. => Ok(Some(secret)),
-        bytes => Err(format!("the passphrase has {bytes} bytes; it needs {PASSPHRASE_BYTES_MIN}")),
-    }
+    backup::passphrase(files::secret(&SecretRef::File(file.to_owned()))?).map(Some)
 }
 
 /// Writes a backup; what isn't in it is told.

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use crate::cli::say;
 use crate::cli::style::{Style, Tone};
 use crate::health::span;
+use crate::hex;
 use crate::io::scan::Kind;
 
 /// Prints what is told.
@@ -230,14 +231,13 @@ fn words(event: &Json) -> (Tone, String) {
 }
 
 /// Text as text, anything else in hexadecimal digits.
-fn sample(hex: &str) -> String {
-    let pairs = (0..hex.len()).step_by(2).filter_map(|at| hex.get(at..at.saturating_add(2)));
-    let bytes: Vec<u8> = pairs.filter_map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+fn sample(digits: &str) -> String {
+    let bytes = hex::decode(digits).unwrap_or_default();
     if !bytes.is_empty() && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
         return String::from_utf8_lossy(&bytes).into_owned();
     }
-    let shown: Vec<String> = bytes.iter().take(24).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}{}", shown.join(" "), if bytes.len() > shown.len() { " …" } else { "" })
+    let shown = bytes.get(..24).unwrap_or(&bytes);
+    format!("{}{}", hex::spaced(shown), if bytes.len() > shown.len() { " …" } else { "" })
 }
 
 fn registers(event: &Json) {

@@ -14,6 +14,7 @@ fn edits(list: &[(&str, Json)]) -> Vec<Edit> {
         path: (*path).to_owned(),
         value: Some(value.clone()),
         toml: None,
+        if_there: false,
     };
     list.iter().map(one).collect()
 }

@@ -59,6 +59,10 @@ impl Line {
             error: self.error.clone(),
             open: self.state == State::Open,
             unit: self.config.unit.clone(),
+            rate_per: match &self.config.mode {
+                Mode::Counter(counter) => Some(counter.rate_per),
+                _ => None,
+            },
             edges: self.edges,
             lost_edges: self.lost,
             readings: self.seq.number,

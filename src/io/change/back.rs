@@ -8,9 +8,9 @@ use tokio::task::{spawn_blocking, spawn_local};
 use tracing::{error, info, warn};
 
 use super::{CONFIRM_WITHIN, Desk, Draft, How, Progress, Proposal, Standing, busy};
-use crate::io::config_files;
 use crate::io::config_history::{Unconfirmed, sources};
 use crate::io::config_start::SELF;
+use crate::io::{backup, config_files};
 
 impl Desk {
     /// Has the change go back by itself; for how long it stands.
@@ -71,6 +71,7 @@ impl Desk {
         }
         standing.timer.abort();
         self.tell_pending(None);
+        self.settle_page();
         info!(who, "the change of the config is confirmed");
         self.note("config_confirmed", Some(who), String::new());
         json!({"outcome": "confirmed"})
@@ -119,19 +120,23 @@ impl Desk {
     async fn go_back(&self, change: &Unconfirmed, who: &str, note: &str) -> Json {
         let (before, after) = (sources(&change.before), sources(&change.after));
         let (file, history, target) = (self.file.clone(), self.history.clone(), before.clone());
+        let files = change.files.clone();
         let written = spawn_blocking(move || {
             let found = config_files::read(&file)?;
             if !config_files::is_between(&found, &target, &after) {
                 history.forget_unconfirmed()?;
                 return Err("the files were edited since; they stay as they are".to_owned());
             }
-            config_files::write(&found, &target)
+            config_files::write(&found, &target)?;
+            backup::put_back(&files)
         });
         if let Err(error) = written.await.unwrap_or_else(|error| Err(error.to_string())) {
             self.tell_pending(None);
+            self.settle_page();
             return json!({ "error": error });
         }
         let outcome = self.read_ours().await;
+        self.settle_page();
         let summary = format!("as before the change by {}", change.who);
         let version = self.keep(&before, who, Some(note.to_owned()), summary).await;
         // Last: a gateway that ends before this does it again.

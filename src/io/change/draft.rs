@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::edit::{self, Edit};
 use crate::config::{Config, Mistake, Source, diff, path_of};
+use crate::io::backup::Before;
 use crate::io::config_history::{History, Text, sources};
 use crate::io::{admission, config_files};
 
@@ -37,6 +38,8 @@ pub struct Draft {
     pub config: Config,
     /// What differs between the two.
     pub changes: Vec<diff::Change>,
+    /// What other files were before, where a backup is restored.
+    pub files: Vec<Before>,
 }
 
 impl Draft {
@@ -45,6 +48,22 @@ impl Draft {
     /// # Errors
     /// As the asker is told it: `{"outcome": "refused", "error": …, "mistakes": […]}`.
     pub fn make(main: &Path, history: &History, proposal: &Proposal) -> Result<Self, Json> {
+        let draft = Self::meant(main, history, proposal)?;
+        let wrong = admission::mistakes(&draft.config);
+        if !wrong.is_empty() {
+            let mistakes: Vec<Json> =
+                wrong.iter().map(|text| json!({"message": text, "text": text})).collect();
+            let error = counted(mistakes.len());
+            return Err(json!({"outcome": "refused", "error": error, "mistakes": mistakes}));
+        }
+        Ok(draft)
+    }
+
+    /// As [`Self::make`], whatever the files are like that the config names: they may come with it. Blocks.
+    ///
+    /// # Errors
+    /// As `make`.
+    pub fn meant(main: &Path, history: &History, proposal: &Proposal) -> Result<Self, Json> {
         let refused = |error: String| json!({"outcome": "refused", "error": error});
         let found = config_files::read(main).map_err(refused)?;
         let hash = config_files::hash(&found);
@@ -54,19 +73,18 @@ impl Draft {
         }
         let new = proposal.apply(main, &found)?;
         let config = config_files::parse(&new).map_err(|mistakes| refused_for(&mistakes, &new))?;
-        let wrong = admission::mistakes(&config);
-        if !wrong.is_empty() {
-            let mistakes: Vec<Json> =
-                wrong.iter().map(|text| json!({"message": text, "text": text})).collect();
-            let error = counted(mistakes.len());
-            return Err(json!({"outcome": "refused", "error": error, "mistakes": mistakes}));
-        }
         let runs = history.newest().map(|newest| sources(&newest.files));
         let old = config_files::parse(runs.as_ref().unwrap_or(&found)).ok();
         let nothing = || config_files::parse(&[]).ok();
         let before = old.as_ref().map(|old| old.settings.clone()).or_else(|| Some(nothing()?.settings));
         let changes = before.map(|before| diff::changes(&before, &config.settings)).unwrap_or_default();
-        Ok(Self { found, new, old, config, changes })
+        Ok(Self { found, new, old, config, changes, files: Vec::new() })
+    }
+
+    /// Whether it could lock people out.
+    #[must_use]
+    pub fn must_be_confirmed(&self) -> bool {
+        !self.files.is_empty() || self.changes.iter().any(diff::Change::must_be_confirmed)
     }
 
     /// What it would do.
@@ -77,7 +95,7 @@ impl Draft {
             "base": config_files::hash(&self.found),
             "changes": self.changes.iter().map(diff::Change::json).collect::<Vec<_>>(),
             "diff": diff::unified(&self.found, &self.new),
-            "needs_confirmation": self.changes.iter().any(diff::Change::must_be_confirmed),
+            "needs_confirmation": self.must_be_confirmed(),
         })
     }
 }

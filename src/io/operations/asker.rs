@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_local;
 
-use super::{Desk, Failure, Request};
+use super::{Desk, Failure, Looking, Request, ports};
 
 /// Questions that wait for the service thread; further ones are told to come back. Each is a few hundred bytes.
 const WAITING_MAX: usize = 32;
@@ -20,11 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what may take long.
 const PATIENCE_LONG: Duration = Duration::from_secs(60);
 
-/// A request and the place for its answer.
+/// What is asked, and the place for the answer.
 #[derive(Debug)]
-pub struct Question {
-    request: Request,
-    answer: oneshot::Sender<Result<Json, Failure>>,
+pub struct Question(Asked);
+
+#[derive(Debug)]
+enum Asked {
+    /// A request.
+    Request(Box<Request>, oneshot::Sender<Result<Json, Failure>>),
+    /// To look on at a port.
+    LookOn(String, oneshot::Sender<Result<Looking, Failure>>),
 }
 
 /// Asks from any thread.
@@ -46,8 +51,24 @@ impl Asker {
     pub async fn ask(&self, mut request: Request) -> Result<Json, Failure> {
         request.by.get_or_insert_with(|| super::By { name: "page".to_owned(), address: String::new() });
         let patience = if request.op.row().long { PATIENCE_LONG } else { PATIENCE };
+        self.answered(patience, |answer| Asked::Request(Box::new(request), answer)).await
+    }
+
+    /// Looks on at what passes over a port, as operation `trace` does.
+    ///
+    /// # Errors
+    /// [`Failure`]: there is no such port, too many look on, or the gateway is busy.
+    pub async fn look_on(&self, port: &str) -> Result<Looking, Failure> {
+        self.answered(PATIENCE, |answer| Asked::LookOn(port.to_owned(), answer)).await
+    }
+
+    async fn answered<T>(
+        &self,
+        patience: Duration,
+        asked: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Asked,
+    ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
-        if self.0.try_send(Question { request, answer }).is_err() {
+        if self.0.try_send(Question(asked(answer))).is_err() {
             return Err(Failure::busy("the gateway is busy with other questions; ask again"));
         }
         match tokio::time::timeout(patience, answered).await {
@@ -61,7 +82,15 @@ impl Asker {
 /// Answers until nobody can ask any more.
 pub async fn serve(desk: Desk, mut questions: mpsc::Receiver<Question>) {
     let room = Arc::new(Semaphore::new(AT_WORK_MAX));
-    while let Some(Question { request, answer }) = questions.recv().await {
+    while let Some(Question(asked)) = questions.recv().await {
+        let (request, answer) = match asked {
+            Asked::Request(request, answer) => (*request, answer),
+            Asked::LookOn(port, answer) => {
+                // Whoever has given up meanwhile looks on no more.
+                let _ = answer.send(ports::look_on(&port, &desk.reporter));
+                continue;
+            }
+        };
         // Whoever has given up meanwhile costs nothing.
         if answer.is_closed() {
             continue;

@@ -16,7 +16,7 @@ pub struct By {
 }
 
 /// Who has the control socket: the system decides who that is.
-const CONTROL_SOCKET: &str = "control socket";
+pub(super) const CONTROL_SOCKET: &str = "control socket";
 
 /// What an event about a request says: its kind if it is done, its kind if it isn't, and its details.
 pub(super) type Note = (&'static str, &'static str, String);
@@ -42,8 +42,26 @@ pub(super) fn of(request: &Request) -> Option<Note> {
             let time = request.for_s.map(|seconds| format!(" for {seconds} s")).unwrap_or_default();
             ("log_levels", "failed", format!("{}{time}", levels.join(" ")))
         }
+        Operation::BrokerKick => {
+            ("client_kicked", "failed", request.broker.as_ref()?.client.clone().unwrap_or_default())
+        }
+        Operation::BrokerPublish => {
+            ("published", "failed", request.broker.as_ref()?.topic.clone().unwrap_or_default())
+        }
+        Operation::BrokerForget => {
+            ("retained_deleted", "failed", request.broker.as_ref()?.topic.clone().unwrap_or_default())
+        }
         Operation::StorePurge => ("purged", "failed", whose()),
         Operation::UpstreamConnect => ("connect", "failed", whose()),
+        Operation::UpstreamPause => ("upstream_paused", "failed", whose()),
+        Operation::UpstreamResume => ("upstream_resumed", "failed", whose()),
+        Operation::ScanStart => {
+            let kind = request.scan.as_ref().map(|scan| format!("{:?}", scan.kind).to_lowercase());
+            let port = request.port.clone().unwrap_or_default();
+            ("scan", "failed", format!("{port}: scan for {}", kind.unwrap_or_default()))
+        }
+        Operation::ScanStop => ("scan_stopped", "failed", request.port.clone().unwrap_or_default()),
+        Operation::UpstreamPassword => ("upstream_password", "failed", whose()),
         Operation::Claim => ("claim_opened", "failed", String::new()),
         Operation::Restart => ("restart", "failed", String::new()),
         _ => return None,

@@ -13,13 +13,13 @@ use crate::broker::look::{
     CLIENTS_AT_ONCE_MAX, Client, Consumer, Held, PREVIEW_BYTES_MAX, RETAINED_AT_ONCE_MAX, RuleLook,
 };
 use crate::broker::watch::Seen;
+use crate::hex;
 use crate::io::lock::Locked;
 use crate::io::reporter::Reporter;
 use crate::io::shard::{Look, ToBroker};
-use crate::message::{Message, OutboxId, own_level};
+use crate::message::{Message, OutboxId};
 use crate::mqtt::topic::check_name;
 use crate::mqtt::{PropertiesBuf, QoS};
-use crate::people::roll::hex;
 
 /// The largest payload that is published from here: what people type or paste.
 const PUBLISH_BYTES_MAX: usize = 64 * 1024;
@@ -73,7 +73,7 @@ pub(super) async fn answer(
 }
 
 /// Has the broker thread answer.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     reporter: &Reporter,
     question: impl FnOnce(oneshot::Sender<T>) -> Look,
 ) -> Result<T, Failure> {
@@ -217,7 +217,7 @@ fn payload(shown: &[u8], bytes: usize) -> Json {
         text.filter(|text| !text.contains(|c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t')));
     match text {
         Some(text) => json!({"text": text, "bytes": bytes, "cut": shown.len() < bytes}),
-        None => json!({"hex": hex(shown), "bytes": bytes, "cut": shown.len() < bytes}),
+        None => json!({"hex": hex::encode(shown), "bytes": bytes, "cut": shown.len() < bytes}),
     }
 }
 
@@ -298,7 +298,7 @@ async fn publish(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, 
     let payload = match (arguments.text, arguments.hex) {
         (Some(_), Some(_)) => return Err(Failure::field("hex", "either text or hex, not both")),
         (text, None) => text.unwrap_or_default().into_bytes(),
-        (None, Some(digits)) => unhex(&digits)
+        (None, Some(digits)) => bytes_of(&digits)
             .ok_or_else(|| Failure::field("hex", "hex: expected pairs of hexadecimal digits"))?,
     };
     if payload.len() > PUBLISH_BYTES_MAX {
@@ -327,16 +327,21 @@ async fn publish(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, 
 /// Has a topic's retained message forgotten.
 async fn forget(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, Failure> {
     let topic = topic(&mut arguments)?;
-    let is_kept = matches!(own_level(&topic, &reporter.base), Some("status" | "health" | "receipt"));
-    if topic.starts_with("$SYS/") || is_kept {
-        return Err(Failure::field("topic", "the gateway itself keeps this message"));
-    }
     let asked = topic.clone();
-    if ask(reporter, |answer| Look::HeldAt { topic: asked, answer }).await?.is_none() {
-        return Err(Failure::field("topic", "nothing is retained there"));
+    match ask(reporter, |answer| Look::HeldAt { topic: asked, answer }).await? {
+        None => return Err(Failure::field("topic", "nothing is retained there")),
+        Some(held) if held.is_own => {
+            return Err(Failure::field("topic", "the gateway itself keeps this message"));
+        }
+        Some(_) => {}
     }
     send(reporter, &topic, Bytes::new(), QoS::AtLeastOnce, true)?;
     Ok(json!({"topic": topic, "forgotten": true}))
+}
+
+/// Bytes from pairs of hexadecimal digits, between which blanks may stand.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    hex::decode(&digits.split_whitespace().collect::<String>())
 }
 
 fn send(reporter: &Reporter, topic: &str, payload: Bytes, qos: QoS, retain: bool) -> Result<(), Failure> {
@@ -353,26 +358,16 @@ fn send(reporter: &Reporter, topic: &str, payload: Bytes, qos: QoS, retain: bool
     reporter.broker.push(ToBroker::Local(message), weight).map_err(busy)
 }
 
-/// Bytes from pairs of hexadecimal digits, between which blanks may stand.
-fn unhex(digits: &str) -> Option<Vec<u8>> {
-    let digits: Vec<char> = digits.chars().filter(|c| !c.is_whitespace()).collect();
-    let pair = |pair: &[char]| match pair {
-        [high, low] => u8::try_from(high.to_digit(16)? * 16 + low.to_digit(16)?).ok(),
-        _ => None,
-    };
-    digits.chunks(2).map(pair).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn digits_are_pairs_with_or_without_blanks() {
-        assert_eq!(unhex("00 fF\n10"), Some(vec![0, 255, 16]));
-        assert_eq!(unhex(""), Some(vec![]));
+        assert_eq!(bytes_of("00 fF\n10"), Some(vec![0, 255, 16]));
+        assert_eq!(bytes_of(""), Some(vec![]));
         for wrong in ["0", "0g", "00 1"] {
-            assert_eq!(unhex(wrong), None, "{wrong}");
+            assert_eq!(bytes_of(wrong), None, "{wrong}");
         }
     }
 

@@ -5,9 +5,11 @@
 mod asker;
 mod audit;
 pub mod broker;
+mod broker_users;
 mod look;
-mod ports;
+pub(super) mod ports;
 mod sensors;
+mod setup;
 mod system;
 mod upstreams;
 
@@ -27,10 +29,13 @@ use super::scan;
 use super::store_control::{self, Arguments, Ask};
 use super::write_control;
 use crate::people::Role;
+use crate::secret::Secret;
 
 pub use asker::{Asker, Question, asker, serve};
 pub use audit::By;
+pub use ports::Looking;
 pub use sensors::TRY_BYTES_MAX;
+pub use setup::plain;
 
 /// A request. Arguments that an operation doesn't take are refused.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,16 +49,16 @@ pub struct Request {
     pub for_s: Option<u64>,
     /// Of `deadletters`: nothing, `retry` or `purge`.
     pub action: Option<LetterAction>,
-    /// Of `deadletters` and `store-*`: whose; all without it. Of `upstream-connect`: which.
+    /// Of `deadletters` and `store-*`: whose; all without it. Of `upstream-…`: which. Of `maps`: whose.
     pub upstream: Option<String>,
     /// Of `store-export`: from which record on.
     #[serde(default)]
     pub from: u64,
     /// Of `store-purge`: what was committed before, in milliseconds since 1970.
     pub before: Option<i64>,
-    /// Of `trace` and `scan`: which.
+    /// Of `trace`, `scan` and `scan-…`: which. Of `listen`: its device file, or host and port.
     pub port: Option<String>,
-    /// Of `scan`: for what.
+    /// Of `scan`, `scan-start` and `listen`: for what.
     pub scan: Option<scan::Arguments>,
     /// Of `store-purge`: everything.
     #[serde(default)]
@@ -62,7 +67,7 @@ pub struct Request {
     pub gpio: Option<gpio_control::Arguments>,
     /// Of `write`: which device, which point, and its value.
     pub write: Option<write_control::Arguments>,
-    /// Of `history` and `sensors`: whose; all devices without it. Of `sensor-try`: which.
+    /// Of `history` and `sensors`: whose; all devices without it. Of `sensor-try` and `sensor-poll`: which.
     pub device: Option<String>,
     /// Of `history`: which; all points without it.
     pub point: Option<String>,
@@ -72,10 +77,19 @@ pub struct Request {
     pub after: Option<u64>,
     /// Of `broker-…`: see [`broker::Arguments`].
     pub broker: Option<broker::Arguments>,
-    /// Of `config-…`: see `io::change_control`.
+    /// Of `config-…`: see `io::change_control`. Of `upstream-test`: edits, as there.
     pub config: Option<Json>,
     /// Of `log-lines`: which.
     pub lines: Option<log::Wanted>,
+    /// Of `upstream-test` and `upstream-password`: what somebody has typed; no request on the control socket has it.
+    #[serde(skip)]
+    pub secret: Option<Secret>,
+    /// Of `config-backup` and `config-restore`, from the page alone.
+    #[serde(skip)]
+    pub passphrase: Option<Secret>,
+    /// Where it is told how it goes on. One that is closed calls off what only looks.
+    #[serde(skip)]
+    pub progress: Option<mpsc::Sender<Json>>,
     /// Who asks, where that is somebody at the page; no request says so itself.
     #[serde(skip)]
     pub by: Option<By>,
@@ -140,6 +154,9 @@ pub enum Operation {
     Plugged,
     Sensors,
     SensorTry,
+    SensorPoll,
+    Profiles,
+    Listen,
     Deadletters,
     Reload,
     Log,
@@ -148,6 +165,11 @@ pub enum Operation {
     StoreExport,
     StorePurge,
     UpstreamConnect,
+    UpstreamPause,
+    UpstreamResume,
+    Maps,
+    UpstreamTest,
+    UpstreamPassword,
     GpioSet,
     GpioPulse,
     Write,
@@ -161,9 +183,16 @@ pub enum Operation {
     ConfigApply,
     ConfigConfirm,
     ConfigRevert,
+    ConfigBackup,
+    ConfigRestore,
     Trace,
     Scan,
+    Holders,
+    ScanStart,
+    ScanLook,
+    ScanStop,
     BrokerClients,
+    BrokerUsers,
     BrokerKick,
     BrokerConsumers,
     BrokerLimits,
@@ -213,8 +242,15 @@ pub static OPERATIONS: &[Row] = &[
     row(Operation::Events, "events", Role::Operator, &["after"]),
     row(Operation::Links, "links", Role::Viewer, &[]),
     row(Operation::Plugged, "plugged", Role::Viewer, &[]),
+    row(Operation::Holders, "holders", Role::Operator, &[]),
+    long(Operation::ScanStart, "scan-start", Role::Operator, &["port", "scan"]),
+    row(Operation::ScanLook, "scan-look", Role::Operator, &["port"]),
+    row(Operation::ScanStop, "scan-stop", Role::Operator, &["port"]),
     row(Operation::Sensors, "sensors", Role::Viewer, &["device"]),
     row(Operation::SensorTry, "sensor-try", Role::Operator, &["device", "bytes"]),
+    long(Operation::SensorPoll, "sensor-poll", Role::Operator, &["device"]),
+    row(Operation::Profiles, "profiles", Role::Viewer, &[]),
+    long(Operation::Listen, "listen", Role::Admin, &["port", "scan"]),
     row(Operation::Deadletters, "deadletters", Role::Admin, &["action", "upstream"]),
     long(Operation::Reload, "reload", Role::Admin, &[]),
     row(Operation::Log, "log", Role::Admin, &["levels", "for_s"]),
@@ -223,6 +259,11 @@ pub static OPERATIONS: &[Row] = &[
     long(Operation::StoreExport, "store-export", Role::Admin, STORE),
     long(Operation::StorePurge, "store-purge", Role::Admin, STORE),
     row(Operation::UpstreamConnect, "upstream-connect", Role::Operator, &["upstream"]),
+    row(Operation::UpstreamPause, "upstream-pause", Role::Operator, &["upstream"]),
+    row(Operation::UpstreamResume, "upstream-resume", Role::Operator, &["upstream"]),
+    row(Operation::Maps, "maps", Role::Viewer, &["upstream"]),
+    long(Operation::UpstreamTest, "upstream-test", Role::Admin, &["upstream", "config"]),
+    row(Operation::UpstreamPassword, "upstream-password", Role::Admin, &["upstream"]),
     row(Operation::GpioSet, "gpio-set", Role::Operator, &["gpio"]),
     long(Operation::GpioPulse, "gpio-pulse", Role::Operator, &["gpio"]),
     long(Operation::ConfigGet, "config-get", Role::Admin, CONFIG),
@@ -234,8 +275,11 @@ pub static OPERATIONS: &[Row] = &[
     long(Operation::ConfigApply, "config-apply", Role::Admin, CONFIG),
     long(Operation::ConfigConfirm, "config-confirm", Role::Admin, CONFIG),
     long(Operation::ConfigRevert, "config-revert", Role::Admin, CONFIG),
+    long(Operation::ConfigBackup, "config-backup", Role::Admin, CONFIG),
+    long(Operation::ConfigRestore, "config-restore", Role::Admin, CONFIG),
     long(Operation::Write, "write", Role::Operator, &["write"]),
     row(Operation::BrokerClients, "broker-clients", Role::Viewer, BROKER),
+    row(Operation::BrokerUsers, "broker-users", Role::Operator, &[]),
     row(Operation::BrokerKick, "broker-kick", Role::Operator, BROKER),
     row(Operation::BrokerConsumers, "broker-consumers", Role::Viewer, BROKER),
     row(Operation::BrokerLimits, "broker-limits", Role::Viewer, &[]),
@@ -369,14 +413,15 @@ impl Desk {
     /// [`Failure`]: in words, naming the argument.
     pub async fn answer(&self, mut request: Request) -> Result<Json, Failure> {
         let (note, by) = (audit::of(&request), request.by.take());
-        let answer = self.answered(request).await;
+        let who = by.as_ref().map_or(audit::CONTROL_SOCKET, |by| &by.name).to_owned();
+        let answer = self.answered(request, who).await;
         if let Some(note) = note {
             audit::note(&self.reporter, note, by, &answer);
         }
         answer
     }
 
-    async fn answered(&self, request: Request) -> Result<Json, Failure> {
+    async fn answered(&self, request: Request, who: String) -> Result<Json, Failure> {
         let row = request.op.row();
         for argument in request.given() {
             if !row.takes.contains(&argument) {
@@ -392,6 +437,11 @@ impl Desk {
             Operation::Write => judged(write_control::write(request.write, reporter).await),
             Operation::Deadletters => upstreams::letters(&request, reporter),
             Operation::UpstreamConnect => upstreams::connect(&request, reporter),
+            Operation::UpstreamPause => upstreams::pause(&request, true, reporter),
+            Operation::UpstreamResume => upstreams::pause(&request, false, reporter),
+            Operation::Maps => upstreams::maps(&request, reporter),
+            Operation::UpstreamTest => upstreams::test(request, reporter).await,
+            Operation::UpstreamPassword => upstreams::keep_password(request, reporter).await,
             Operation::Reload => self.read_config_again().await,
             Operation::LogLines => system::lines(&request, reporter),
             Operation::System => system::system(reporter).await,
@@ -406,8 +456,15 @@ impl Desk {
             Operation::Events => Ok(look::events(&request, reporter)),
             Operation::Links => Ok(reporter.live.links.borrow().json_with_buckets(reporter.clock.now())),
             Operation::Plugged => ports::plugged(reporter).await,
+            Operation::Holders => ports::holders(reporter).await,
+            Operation::ScanStart => ports::scan(request, &who, reporter).await,
+            Operation::ScanLook => ports::scanned(&request, reporter).await,
+            Operation::ScanStop => ports::end_scan(&request, reporter),
             Operation::Sensors => sensors::sensors(&request, reporter).await,
             Operation::SensorTry => sensors::attempt(&request, reporter).await,
+            Operation::SensorPoll => sensors::poll(&request, reporter).await,
+            Operation::Profiles => setup::profiles().await,
+            Operation::Listen => setup::listen(request, reporter).await,
             Operation::Claim => look::claim(reporter),
             Operation::ConfigGet
             | Operation::ConfigSchema
@@ -417,11 +474,16 @@ impl Desk {
             | Operation::ConfigProbe
             | Operation::ConfigApply
             | Operation::ConfigConfirm
-            | Operation::ConfigRevert => {
-                let answer = change_control::answer(row.name, request.config, reporter).await;
+            | Operation::ConfigRevert
+            | Operation::ConfigBackup
+            | Operation::ConfigRestore => {
+                let Request { config, passphrase, progress, .. } = request;
+                let asked = change_control::Asked { by: "the page", passphrase, progress };
+                let answer = change_control::answer(row.name, config, asked, reporter).await;
                 // What was refused is told with its mistakes.
                 if answer.get("outcome").is_some() { Ok(answer) } else { judged(answer) }
             }
+            Operation::BrokerUsers => broker_users::users(reporter).await,
             Operation::BrokerClients
             | Operation::BrokerKick
             | Operation::BrokerConsumers
@@ -505,7 +567,10 @@ mod tests {
 
     #[test]
     fn an_argument_of_other_operations_is_told_with_those() {
-        assert_eq!(misplaced("port").message, "port goes with trace, scan");
+        assert_eq!(
+            misplaced("port").message,
+            "port goes with scan-start, scan-look, scan-stop, listen, trace, scan"
+        );
         assert_eq!(misplaced("gpio").message, "gpio goes with gpio-set, gpio-pulse");
     }
 }

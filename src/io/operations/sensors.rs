@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::{Failure, Request};
 use crate::health::value_json;
+use crate::hex;
 use crate::io::config_history::{self, History};
 use crate::io::{config_files, reporter::Reporter};
 use crate::reading::Sample;
@@ -17,6 +21,12 @@ use crate::unit::known;
 
 /// The most bytes that are tried at once: some frames of any device.
 pub const TRY_BYTES_MAX: usize = 16 * 1024;
+
+/// A poll out of turn ends within this, also where other devices of the bus are asked first: less than a page waits.
+const POLL_MAX: Duration = Duration::from_secs(50);
+
+/// Polls out of turn that are waited for at once: so other questions have room beside them.
+static POLLS: Semaphore = Semaphore::const_new(2);
 
 /// The most pieces that are told of a try; of further ones there is only the count.
 const PIECES_MAX: usize = 100;
@@ -41,7 +51,7 @@ pub(super) async fn sensors(request: &Request, reporter: &Reporter) -> Result<Js
     if let (Some(_), Some(sensor)) = (wanted, found.first_mut().and_then(Json::as_object_mut)) {
         let port = sensor.get("port").and_then(Json::as_str).unwrap_or_default();
         let raw = reporter.sources.traces.last(port);
-        let raw = raw.map(|(at, bytes)| json!({"time": at.to_string(), "bytes": hex(&bytes)}));
+        let raw = raw.map(|(at, bytes)| json!({"time": at.to_string(), "bytes": hex::encode(&bytes)}));
         sensor.insert("raw".into(), raw.unwrap_or_default());
     }
     if let (Some(wanted), true) = (wanted, found.is_empty()) {
@@ -55,7 +65,7 @@ pub(super) async fn attempt(request: &Request, reporter: &Reporter) -> Result<Js
     let Some(wanted) = request.device.clone() else {
         return Err(Failure::field("device", "sensor-try needs device"));
     };
-    let bytes = request.bytes.as_deref().and_then(unhex);
+    let bytes = request.bytes.as_deref().and_then(hex::decode);
     let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && bytes.len() <= TRY_BYTES_MAX) else {
         let message = format!("bytes: expected 1 to {TRY_BYTES_MAX} bytes as pairs of hexadecimal digits");
         return Err(Failure::field("bytes", message));
@@ -72,6 +82,51 @@ pub(super) async fn attempt(request: &Request, reporter: &Reporter) -> Result<Js
         Ok(trial(&device, &bytes))
     });
     tried.await.unwrap_or_else(|_| Err(Failure::busy("the gateway is stopping")))
+}
+
+/// Has a device read out of turn; what it said, and how long it took.
+pub(super) async fn poll(request: &Request, reporter: &Reporter) -> Result<Json, Failure> {
+    let Some(wanted) = request.device.as_deref() else {
+        return Err(Failure::field("device", "sensor-poll needs device"));
+    };
+    let Ok(_turn) = POLLS.try_acquire() else {
+        return Err(Failure::busy("other devices are being asked; try again when they have answered"));
+    };
+    let (id, end) = reporter.sources.poll(reporter.clock.now(), wanted).map_err(|error| {
+        error.map_or_else(|| no_such_device(wanted), |error| Failure::field("device", error))
+    })?;
+    let polled = match timeout(POLL_MAX, end).await {
+        Ok(Ok(polled)) => polled,
+        Ok(Err(_)) => {
+            return Err(Failure::refused(format!("{wanted} was taken out of the config meanwhile")));
+        }
+        Err(_) => {
+            reporter.sources.polls.forget(id);
+            let error = format!(
+                "{wanted} has not had its turn, or not ended, within {} s: the bus is busy",
+                POLL_MAX.as_secs()
+            );
+            return Err(Failure::refused(error));
+        }
+    };
+    let readings = reporter.readings.get();
+    let unit_of = |point: &str| readings.and_then(|readings| readings.machine.borrow().unit(wanted, point));
+    let value = |sample: &Sample| {
+        let unit = unit_of(&sample.point);
+        json!({
+            "point": &*sample.point,
+            "value": value_json(sample.value.as_ref()),
+            "unit": unit.as_deref(),
+            "symbol": unit.as_deref().and_then(known).map(|unit| unit.symbol),
+            "quality": sample.quality.as_str(),
+        })
+    };
+    Ok(json!({
+        "device": wanted,
+        "took_ms": (polled.took.as_secs_f64() * 10_000.0).round() / 10.0,
+        "values": polled.samples.iter().map(value).collect::<Vec<_>>(),
+        "error": polled.error,
+    }))
 }
 
 /// A device as the config in use has it.
@@ -106,13 +161,13 @@ fn piece_json(device: &DeviceConfig, piece: &Piece<'_>) -> Json {
     match piece {
         Piece::Frame { bytes, values: Ok(samples) } => {
             let values: Vec<Json> = samples.iter().map(|sample| sample_json(device, sample)).collect();
-            json!({"kind": "frame", "bytes": hex(bytes), "values": values})
+            json!({"kind": "frame", "bytes": hex::encode(bytes), "values": values})
         }
         Piece::Frame { bytes, values: Err(error) } => {
-            json!({"kind": "no_value", "bytes": hex(bytes), "error": error})
+            json!({"kind": "no_value", "bytes": hex::encode(bytes), "error": error})
         }
-        Piece::Bad { bytes, error } => json!({"kind": "bad", "bytes": hex(bytes), "error": error}),
-        Piece::Skipped(bytes) => json!({"kind": "skipped", "bytes": hex(bytes)}),
+        Piece::Bad { bytes, error } => json!({"kind": "bad", "bytes": hex::encode(bytes), "error": error}),
+        Piece::Skipped(bytes) => json!({"kind": "skipped", "bytes": hex::encode(bytes)}),
     }
 }
 
@@ -130,31 +185,9 @@ fn sample_json(device: &DeviceConfig, sample: &Sample) -> Json {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) || !text.is_ascii() {
-        return None;
-    }
-    let digits = text.as_bytes().chunks_exact(2);
-    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    digits.map(|pair| pair.iter().try_fold(0, |byte, one| Some(byte << 4 | digit(*one)?))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_come_as_pairs_of_digits() {
-        assert_eq!(unhex("00fF7b").unwrap(), [0, 255, 123]);
-        for wrong in ["0", "0g", "+1", "ä"] {
-            assert_eq!(unhex(wrong), None, "{wrong}");
-        }
-        assert_eq!(hex(b"\x00\xff{"), "00ff7b");
-    }
 
     #[test]
     fn what_is_tried_comes_back_piece_by_piece_and_no_more_than_some() {

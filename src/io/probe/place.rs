@@ -1,11 +1,11 @@
 //! Whether there is room on the disk for what may wait, whether listeners can listen, and what can't be tried.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::json;
 
 use super::{Found, State};
-use crate::config::{Bind, Buffer, Config, Listener};
+use crate::config::{Bind, Buffer, Config, CrlExpired, Listener, ListenerTls, TlsVersion, Web};
 use crate::io::change::Draft;
 use crate::io::reporter::Reporter;
 use crate::io::server_tls::Keys;
@@ -106,20 +106,54 @@ pub(super) async fn listener(new: Listener, old: Vec<Listener>) -> Found {
         },
         Bind::Tcp(address) => {
             // The reload hands the socket over, or closes one that is in the way.
-            let is_ours = old.iter().any(|old| match &old.bind {
-                Bind::Tcp(ours) => {
-                    ours.port() == address.port()
-                        && (ours.ip() == address.ip()
-                            || ours.ip().is_unspecified()
-                            || address.ip().is_unspecified())
-                }
-                Bind::Unix(_) => false,
+            let addresses = old.iter().filter_map(|old| match &old.bind {
+                Bind::Tcp(ours) => Some(*ours),
+                Bind::Unix(_) => None,
             });
-            match TcpListener::bind(address) {
-                _ if is_ours => found(State::Good, format!("{address} is this gateway's already")),
-                Ok(_) => found(State::Good, format!("{address} is free")),
-                Err(error) => found(State::Wrong, format!("can't listen on {address}: {error}")),
-            }
+            let (state, words) = free(*address, &addresses.collect::<Vec<_>>());
+            found(state, words)
         }
+    }
+}
+
+/// Whether the page has another address or another certificate.
+pub(super) fn is_elsewhere(new: &Web, old: &Web) -> bool {
+    (new.bind, new.plain, &new.certificate) != (old.bind, old.plain, &old.certificate)
+}
+
+/// Whether the page finds its certificate, and its addresses free.
+pub(super) async fn page(new: Web, old: Option<Web>) -> Found {
+    let found = |state, words: String| Found::new("page", "", state, words);
+    if let Some((cert, key)) = new.certificate.clone() {
+        let settings = ListenerTls {
+            cert,
+            key,
+            min_version: TlsVersion::V12,
+            client_ca: None,
+            crl: None,
+            crl_expired: CrlExpired::Warn,
+            user_from_cert: None,
+        };
+        if let Err(error) = Keys::open(&settings).await {
+            return found(State::Wrong, error);
+        }
+    }
+    let ours: Vec<SocketAddr> = old.iter().flat_map(|old| [Some(old.bind), old.plain]).flatten().collect();
+    let tried = [Some(new.bind), new.plain].into_iter().flatten().map(|address| free(address, &ours));
+    let (states, words): (Vec<State>, Vec<String>) = tried.unzip();
+    let state = if states.contains(&State::Wrong) { State::Wrong } else { State::Good };
+    found(state, words.join("; "))
+}
+
+/// Whether an address can be listened on; `ours` are those that this gateway listens on already.
+fn free(address: SocketAddr, ours: &[SocketAddr]) -> (State, String) {
+    let is_ours = ours.iter().any(|ours| {
+        ours.port() == address.port()
+            && (ours.ip() == address.ip() || ours.ip().is_unspecified() || address.ip().is_unspecified())
+    });
+    match TcpListener::bind(address) {
+        _ if is_ours => (State::Good, format!("{address} is this gateway's already")),
+        Ok(_) => (State::Good, format!("{address} is free")),
+        Err(error) => (State::Wrong, format!("can't listen on {address}: {error}")),
     }
 }

@@ -11,8 +11,9 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep_until};
 use tokio_serial::SerialStream;
 
-use super::{Found, State};
+use super::{Found, LineTeller, State};
 use crate::config::Config;
+use crate::hex;
 use crate::io::borrow::Loans;
 use crate::io::change::Draft;
 use crate::io::clock::{Clock, boot_id};
@@ -23,7 +24,8 @@ use crate::io::{plugged, serial};
 use crate::limits::PROBE_BORROW_MAX;
 use crate::reading::{Reading, Run, Value};
 use crate::sensor::bus::{Bus, Input as BusInput, Output as BusOutput};
-use crate::sensor::{DeviceConfig, DeviceStatus, Input, Output, Port, PortConfig, PortKind};
+use crate::sensor::{DeviceConfig, DeviceStatus, Input, Output, Points, Port, PortConfig, PortKind};
+use crate::unit::known;
 
 /// A try ends after this: before the port is taken back.
 const LISTEN_MAX: Duration = Duration::from_millis(4_500);
@@ -59,26 +61,22 @@ pub(super) fn attempts(draft: &Draft, reporter: &Reporter) -> Vec<Attempt> {
         })
     };
     let attempt = |port: &PortConfig| {
-        let (devices, is_polled) = devices_of(config, port);
+        let devices = config.devices_of(&port.name);
         let owner = draft.old.as_ref().and_then(|old| Some((old, owner(old, port)?)));
         Attempt {
-            was_polled: owner.as_ref().is_some_and(|(old, owner)| devices_of(old, owner).1),
+            was_polled: owner
+                .as_ref()
+                .is_some_and(|(old, owner)| owner.is_asked(&old.devices_of(&owner.name))),
             owner: owner.map(|(_, owner)| owner.clone()),
             config: port.clone(),
+            is_polled: port.is_asked(&devices),
             devices,
-            is_polled,
             loans: reporter.sources.loans.clone(),
             traces: reporter.sources.traces.clone(),
             clock: reporter.clock.clone(),
         }
     };
     config.ports.iter().filter(|port| is_touched(port)).map(attempt).collect()
-}
-
-fn devices_of(config: &Config, port: &PortConfig) -> (Vec<DeviceConfig>, bool) {
-    let devices: Vec<_> = config.devices.iter().filter(|device| device.port == port.name).cloned().collect();
-    let is_polled = port.kind == PortKind::Tcp || devices.iter().any(|device| device.poll.is_some());
-    (devices, is_polled)
 }
 
 /// The port of the old config that has the same line.
@@ -103,10 +101,10 @@ impl Attempt {
     }
 
     /// Tries it. What was borrowed comes back when this ends, or is dropped.
-    pub(super) async fn run(self) -> Found {
+    pub(super) async fn run(self, teller: LineTeller) -> Found {
         let runs_alike = self.owner.as_ref() == Some(&self.config) && !self.is_polled && !self.was_polled;
         if runs_alike && let Some(trace) = self.traces.look_on(&self.config.name) {
-            return self.listen(Ear::Trace(trace)).await;
+            return self.listen(Ear::Trace(trace), &teller).await;
         }
         let loan = match &self.owner {
             // One that can't be had is tried all the same: opening it says why.
@@ -116,10 +114,10 @@ impl Attempt {
             None => None,
         };
         let found = if self.is_polled {
-            self.ask().await
+            self.ask(&teller).await
         } else {
             match serial::open(&self.config) {
-                Ok((line, _)) => self.listen(Ear::Line(line)).await,
+                Ok((line, _)) => self.listen(Ear::Line(line), &teller).await,
                 Err(error) => self.found(State::Wrong, error),
             }
         };
@@ -128,7 +126,7 @@ impl Attempt {
     }
 
     /// Listens to what comes by itself.
-    async fn listen(&self, mut ear: Ear) -> Found {
+    async fn listen(&self, mut ear: Ear, teller: &LineTeller) -> Found {
         let now = || self.clock.now();
         let (config, devices) = (self.config.clone(), self.devices.clone());
         let mut machine = Port::new(config, devices, Run(0), boot_id(), fastrand::u64(..), now());
@@ -150,6 +148,7 @@ impl Attempt {
                     Some(bytes) => {
                         first.extend(bytes.iter().take(SHOWN_BYTES.saturating_sub(first.len())));
                         machine.handle(now(), Input::Bytes(&bytes));
+                        teller.came(machine.status(now()).bytes, readings.len());
                     }
                     None => break,
                 },
@@ -170,7 +169,7 @@ impl Attempt {
         let details = json!({
             "bytes": heard.bytes,
             "bad_lines": devices.iter().map(|device| device.bad_lines).sum::<u64>().saturating_add(heard.lost),
-            "devices": devices.iter().map(|device| device_json(device, readings)).collect::<Vec<_>>(),
+            "devices": devices.iter().map(|device| device_json(device, readings, &self.devices)).collect::<Vec<_>>(),
         });
         let error = devices.iter().find_map(|device| device.last_error.clone());
         let told: Vec<String> = readings.iter().map(in_words).collect();
@@ -190,10 +189,9 @@ impl Attempt {
                 format!("nothing came within {} s at {rate} baud; it may send more seldom", seconds()),
             )
         } else if readings.is_empty() {
-            let shown: Vec<String> = heard.first.iter().map(|byte| format!("{byte:02x}")).collect();
+            let shown = hex::spaced(&heard.first);
             let why = error.unwrap_or_else(|| "no whole frame was among them".to_owned());
-            let words =
-                format!("{} bytes came, but no value: {why}; the first are {}", heard.bytes, shown.join(" "));
+            let words = format!("{} bytes came, but no value: {why}; the first are {}", heard.bytes, shown);
             (State::Wrong, words)
         } else {
             (
@@ -205,7 +203,7 @@ impl Attempt {
     }
 
     /// Asks each device once.
-    async fn ask(&self) -> Found {
+    async fn ask(&self, teller: &LineTeller) -> Found {
         let mut line = match Line::open(&self.config).await {
             Ok((line, _)) => Some(line),
             Err(error) => return self.found(State::Wrong, error),
@@ -248,6 +246,7 @@ impl Attempt {
                     Ok(bytes) => {
                         received = received.saturating_add(u64::try_from(bytes).unwrap_or(0));
                         machine.handle(now(), BusInput::Bytes(scratch.get(..bytes).unwrap_or_default()));
+                        teller.came(received, readings.len());
                     }
                     Err(error) => break Some(error.to_string()),
                 },
@@ -271,7 +270,7 @@ impl Attempt {
     ) -> Found {
         let details = json!({
             "bytes": received,
-            "devices": devices.iter().map(|device| device_json(device, readings)).collect::<Vec<_>>(),
+            "devices": devices.iter().map(|device| device_json(device, readings, &self.devices)).collect::<Vec<_>>(),
         });
         let answers = |device: &&DeviceConfig| {
             let reading = readings.iter().find(|reading| reading.device == device.name);
@@ -356,7 +355,7 @@ fn in_words(reading: &Reading) -> String {
     format!("{}: {}", reading.device, shown.join(", "))
 }
 
-fn device_json(device: &DeviceStatus, readings: &[Reading]) -> Json {
+fn device_json(device: &DeviceStatus, readings: &[Reading], configs: &[DeviceConfig]) -> Json {
     let last = readings.iter().find(|reading| reading.device == device.name);
     let value = |value: Option<&Value>| match value {
         None => Json::Null,
@@ -375,7 +374,18 @@ fn device_json(device: &DeviceStatus, readings: &[Reading]) -> Json {
         "bad_lines": device.bad_lines,
         "error": device.last_error,
         "values": values,
+        "units": units(configs.iter().find(|config| config.name == device.name)),
     })
+}
+
+/// The symbols of the units of a device's points.
+fn units(config: Option<&DeviceConfig>) -> Json {
+    let Some(Points::List(points)) = config.map(|config| &config.points) else { return json!({}) };
+    let symbol = |unit: &str| known(unit).map_or_else(|| unit.to_owned(), |known| known.symbol.to_owned());
+    let units = points
+        .iter()
+        .filter_map(|point| Some((point.name.to_string(), json!(symbol(point.unit.as_deref()?)))));
+    Json::Object(units.collect())
 }
 
 async fn read(line: Option<&mut Line>, scratch: &mut [u8]) -> std::io::Result<usize> {

@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::{Core, Read, Shard, index};
 use crate::broker::{ConnId, Input, Sink};
 use crate::io::codec::{CHUNK_BYTES_MAX, Codec};
+use crate::io::memory::LOOK_BYTES;
 use crate::io::sink::OutBuffers;
 use crate::io::stream::{Link, Socket};
 
@@ -15,6 +16,11 @@ impl Shard {
         let mut core = self.core.borrow_mut();
         let taken = self.work_on(&mut core, conn, |core| take(core, conn, link));
         self.after_input(&mut core);
+        let came = core.broker.stats().bytes_received;
+        if came.saturating_sub(self.told_of.get()) >= LOOK_BYTES {
+            self.told_of.set(came);
+            self.much_came.notify_one();
+        }
         drop(core);
         let Some(outcome) = taken else { return Read::Gone };
         if link.codec.is_some() {

@@ -92,6 +92,11 @@ impl Registers {
         Round { todo, raws: BTreeMap::new(), part: due.iter().map(|item| item.point).collect() }
     }
 
+    /// All of them take part in the next round.
+    pub(in crate::sensor) fn all_due(&mut self) {
+        self.due.fill(Mono::ZERO);
+    }
+
     /// The round came to nothing: its slower points are due again at once.
     pub(super) fn again(&mut self, round: &Round) {
         for point in &round.part {

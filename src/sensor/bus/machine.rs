@@ -101,7 +101,7 @@ impl Bus {
             Change::None => {}
             Change::Open => self.outputs.push_back(Output::Open),
             Change::Opened => self.opened(now.mono),
-            Change::Closed(notice) => self.closed(notice),
+            Change::Closed(notice) => self.closed(now.mono, notice),
         }
         if let Input::Bytes(bytes) = input
             && self.line.is_open()
@@ -164,8 +164,32 @@ impl Bus {
         self.outputs.push_back(Output::Notice(Notice::Port(port::Notice::PortOpened)));
     }
 
+    /// Whether the line is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.line.is_open()
+    }
+
+    /// Why it isn't.
+    pub(super) fn line_error(&self) -> Option<String> {
+        self.line.error()
+    }
+
+    pub(super) fn slave_named(&mut self, name: &str) -> Option<&mut Slave> {
+        self.slaves.iter_mut().find(|slave| *slave.status.device == *name)
+    }
+
+    pub(super) fn slaves_mut(&mut self) -> &mut [Slave] {
+        &mut self.slaves
+    }
+
+    pub(super) fn push(&mut self, outputs: impl Iterator<Item = Output>) {
+        self.outputs.extend(outputs);
+    }
+
     /// What was under way has failed: whoever waits is told.
-    fn closed(&mut self, notice: Option<port::Notice>) {
+    fn closed(&mut self, now: Mono, notice: Option<port::Notice>) {
+        let error = self.line.error();
+        self.drop_asked(now, error.as_deref());
         self.outputs.extend(notice.map(|notice| Output::Notice(Notice::Port(notice))));
         self.drop_writes();
         self.flight = None;
@@ -205,7 +229,7 @@ impl Bus {
                 self.outputs.push_back(Output::Close);
                 let lost = Input::Lost { error: "the other end speaks no Modbus TCP" };
                 if let Change::Closed(notice) = self.line.handle(now.mono, &lost) {
-                    self.closed(notice);
+                    self.closed(now.mono, notice);
                 }
             }
         }
@@ -327,6 +351,7 @@ impl Bus {
     fn tell(&mut self, outcome: Outcome) {
         self.outputs.extend(outcome.notices.into_iter().map(Output::Notice));
         self.outputs.extend(outcome.reading.map(Output::Reading));
+        self.outputs.extend(outcome.polled.map(Output::Polled));
     }
 
     /// Sends the next request if one is due and the line is silent.
@@ -360,7 +385,7 @@ impl Bus {
                     let timeout = slave.poll.timeout;
                     self.send(now, index, Purpose::Poll, question, timeout);
                 }
-                None => slave.skip(now),
+                None => self.outputs.extend(slave.skip(now).map(Output::Polled)),
             }
         }
     }

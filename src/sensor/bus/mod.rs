@@ -21,6 +21,7 @@
 
 pub mod config;
 
+mod asked;
 pub(in crate::sensor) mod cycle;
 mod flight;
 mod late;
@@ -40,6 +41,7 @@ use crate::reading::Reading;
 use slave::Slave;
 
 pub use super::port::Input;
+pub use asked::{AskError, Polled};
 pub use machine::Bus;
 pub use stats::{BusStatus, SlaveStatus};
 
@@ -58,6 +60,8 @@ pub enum Output {
     Reading(Reading),
     /// Log it, and publish health soon.
     Notice(Notice),
+    /// What came of a poll that somebody asked for.
+    Polled(Polled),
     /// What came of a command.
     Done {
         /// Which.

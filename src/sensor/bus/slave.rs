@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::Notice;
+use super::asked::{Polled, Waiting};
 use super::config::{Ask, PollConfig};
 use super::cycle::{Registers, Round};
 use super::flight::Question;
@@ -41,6 +42,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 pub(super) struct Outcome {
     pub(super) reading: Option<Reading>,
     pub(super) notices: Vec<Notice>,
+    /// For whoever has asked for it.
+    pub(super) polled: Option<Polled>,
 }
 
 /// A polled device.
@@ -61,6 +64,8 @@ pub(super) struct Slave {
     phase: Duration,
     opened: Mono,
     cycle: Option<Cycle>,
+    /// Somebody waits for the end of the cycle.
+    pub(super) asked: Option<Waiting>,
     /// It answered in its last cycle.
     is_well: bool,
     failed_cycles: u32,
@@ -121,6 +126,7 @@ impl Slave {
             phase: Duration::ZERO,
             opened: Mono::ZERO,
             cycle: None,
+            asked: None,
             is_well: false,
             failed_cycles: 0,
             failing_since: None,
@@ -181,6 +187,7 @@ impl Slave {
 
     /// What it is asked now; `None` if its cycle has nothing to ask.
     pub(super) fn question(&mut self, now: Mono) -> Option<Question> {
+        self.asked.iter_mut().for_each(|waiting| waiting.asks(now));
         let retries = u64::from(self.is_retry());
         let question = match &self.poll.ask {
             Ask::Bytes(bytes) => {
@@ -213,9 +220,21 @@ impl Slave {
     }
 
     /// It has nothing to be asked in this cycle: all that is due is refused.
-    pub(super) fn skip(&mut self, now: Mono) {
+    pub(super) fn skip(&mut self, now: Mono) -> Option<Polled> {
         self.cycle = None;
         self.next_cycle(now);
+        let why = "it refuses all of its points; they are asked for again ten minutes after it did";
+        Some(self.asked.take()?.ended(now, Vec::new(), Some(why.to_owned())))
+    }
+
+    /// All of its points are due now, whatever their pace; whether a cycle is under way already.
+    pub(super) fn all_at_once(&mut self, now: Mono) -> bool {
+        let is_asking = self.cycle.is_some();
+        if !is_asking {
+            self.due = now;
+            self.registers.iter_mut().for_each(Registers::all_due);
+        }
+        is_asking
     }
 
     /// It answered its question.
@@ -282,7 +301,9 @@ impl Slave {
 
     /// A device that is no Modbus device has answered; `None`: none of its points was due.
     fn read(&mut self, now: Now, reading: Option<Reading>) -> Outcome {
-        let mut outcome = Outcome { reading, notices: Vec::new() };
+        let samples = || reading.iter().flat_map(|reading| reading.samples.iter().cloned()).collect();
+        let polled = self.asked.take().map(|waiting| waiting.ended(now.mono, samples(), None));
+        let mut outcome = Outcome { reading, notices: Vec::new(), polled };
         outcome.notices.extend(self.device.freshen(now.mono).map(Notice::Port));
         self.status.answers = self.status.answers.saturating_add(1);
         self.cycle = None;
@@ -312,16 +333,22 @@ impl Slave {
     /// The cycle is over. What came is told, also where not all came.
     fn end(&mut self, now: Now, is_whole: bool, outcome: &mut Outcome) {
         let cycle = self.cycle.take().unwrap_or_default();
+        let error = self.status.last_error.clone().filter(|_| !is_whole);
+        let mut told = Vec::new();
         if let Some(registers) = &mut self.registers {
             let samples = registers.samples(&cycle.round);
             if !is_whole {
                 registers.again(&cycle.round);
+            }
+            if self.asked.is_some() {
+                told.clone_from(&samples);
             }
             if !samples.is_empty() {
                 outcome.reading = Some(self.device.reading(now, samples));
                 outcome.notices.extend(self.device.freshen(now.mono).map(Notice::Port));
             }
         }
+        outcome.polled = self.asked.take().map(|waiting| waiting.ended(now.mono, told, error));
         if is_whole {
             self.recovered(outcome);
         } else {
@@ -402,7 +429,8 @@ impl Slave {
     /// A value that was read beside the cycle.
     pub(super) fn tell(&mut self, now: Now, sample: Sample) -> Outcome {
         let reading = Some(self.device.reading(now, vec![sample]));
-        Outcome { reading, notices: self.device.freshen(now.mono).map(Notice::Port).into_iter().collect() }
+        let notices = self.device.freshen(now.mono).map(Notice::Port).into_iter().collect();
+        Outcome { reading, notices, polled: None }
     }
 
     /// It was told something: what it says now is asked at once.

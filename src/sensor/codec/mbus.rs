@@ -19,6 +19,7 @@ use rust_decimal::Decimal;
 use super::super::decode::Raw;
 use super::quantity::{self, shift};
 use super::{Fault, Fields, Role, mbus_link};
+use crate::hex;
 
 /// Where the link layer's control and address end and the application layer begins.
 const APPLICATION_AT: usize = 2;
@@ -232,7 +233,7 @@ fn medium(code: u8) -> String {
 fn put<'a>(number: usize, record: &DataRecord<'_>, fields: &mut Fields<'a>) {
     let Some(value) = record.value() else { return };
     if let DataType::ManufacturerSpecific(bytes) = value {
-        let text = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = hex::encode(bytes);
         fields.detail(number.to_string(), Raw::String(Cow::Owned(text)));
         return;
     }

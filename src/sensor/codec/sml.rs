@@ -18,6 +18,7 @@ use super::obis_names::{self, Code, Kind};
 use super::quantity;
 use super::stream::{self, Step};
 use super::{Fault, Fields, Role};
+use crate::hex;
 
 /// Household meters send 200 to 700 bytes.
 const FILE_BYTES_MAX: usize = 4 * 1024;
@@ -213,5 +214,5 @@ fn words(bytes: &[u8]) -> Raw<'static> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> Raw<'static> {
-    Raw::String(Cow::Owned(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    Raw::String(Cow::Owned(hex::encode(bytes)))
 }

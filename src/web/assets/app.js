@@ -36,6 +36,47 @@ export async function api(method, path, body) {
     return answer;
 }
 
+/** As `api` with POST, for what takes a while: `step` gets each piece of progress as it comes. `signal` calls it off. */
+export async function steps(path, body, step, signal) {
+    const headers = {
+        Accept: "application/x-ndjson",
+        "Content-Type": "application/json",
+        "X-FG-CSRF": document.body.dataset.csrf || "none",
+    };
+    const refused = (error) => Object.assign(new Error(error.message), { code: error.code, field: error.field });
+    let reader;
+    let rest = "";
+    let last;
+    const take = (line) => {
+        if (!line) return;
+        const told = JSON.parse(line);
+        if ("progress" in told) step(told.progress);
+        else last = told;
+    };
+    try {
+        const request = { method: "POST", headers, body: JSON.stringify(body ?? {}), signal };
+        const response = await fetch(path, { ...request, credentials: "same-origin", cache: "no-store" });
+        if (!response.ok) {
+            const answer = await response.json().catch(() => ({}));
+            last = { error: answer.error ?? { message: `${response.status} ${response.statusText}` } };
+        } else {
+            reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+            for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+                const lines = (rest + piece.value).split("\n");
+                rest = lines.pop();
+                lines.forEach(take);
+            }
+            take(rest);
+        }
+    } catch (failure) {
+        if (failure.name === "AbortError") throw failure;
+        throw refused({ message: word("unreachable"), code: "unreachable" });
+    }
+    if (!last) throw refused({ message: word("unreachable"), code: "unreachable" });
+    if (last.error) throw refused(last.error);
+    return last.answer;
+}
+
 /** Says something for a few seconds. */
 export function toast(message) {
     const place = document.querySelector("[data-toast]");
@@ -64,6 +105,9 @@ export function confirm(message, typed) {
         dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
     });
 }
+
+// On a narrow screen the menu scrolls: where one is can be seen.
+document.querySelector("header nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 const listeners = {};
 /** Has `listener` called with the data of each event of that kind: "readings", "stale", "status", "skipped". */
@@ -107,6 +151,14 @@ on("readings", ({ points }) => {
             if (when) when.dataset.at = time;
         }
     }
+});
+
+// Where nothing was known of a device when the page was made, its first reading has the page made anew; not while somebody
+// types, and not more often than one can read.
+on("readings", ({ points }) => {
+    const awaited = ({ device }) => document.querySelector(`[data-awaits][data-device="${CSS.escape(device)}"]`);
+    const isRead = performance.now() < 2000 || document.activeElement?.closest("form");
+    if (!isRead && points.some(awaited)) location.reload();
 });
 
 on("stale", ({ devices }) => {
@@ -170,7 +222,8 @@ export function fields(form) {
     return body;
 }
 
-function tell(form, error) {
+/** Says at a field of a form, or above it, what is wrong; without `error` takes back what was said before. */
+export function tell(form, error) {
     for (const field of form.querySelectorAll("[aria-invalid]")) {
         field.removeAttribute("aria-invalid");
         field.removeAttribute("aria-errormessage");

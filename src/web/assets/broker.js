@@ -1,4 +1,4 @@
-// The page of the broker looks again every few seconds for as long as somebody is at it: a page that is left open
+// The pages of broker and ports look again every few seconds for as long as somebody is at them: a page that is left open
 // doesn't keep a session alive for ever.
 
 const EVERY = 5000;

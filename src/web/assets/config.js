@@ -1,24 +1,24 @@
 // The config's pages: what a form or the text has changed is checked, tried and applied, and what came of it is told.
 
-import { api, confirm, word } from "./app.js";
+import { api, confirm, steps, word } from "./app.js";
 
-const SAID = "fg-config-said";
+export const SAID = "fg-config-said";
 
-function element(name, text, className) {
+export function element(name, text, className) {
     const made = document.createElement(name);
     if (text !== undefined) made.textContent = text;
     if (className) made.className = className;
     return made;
 }
 
-function list(title, lines) {
+export function list(title, lines) {
     const items = element("ul");
     items.append(...lines.map((line) => (line instanceof Node ? line : element("li", line))));
     return [element("h3", title), items];
 }
 
 /** A text of differences, with its added and removed lines marked. */
-function diffLines(text) {
+export function diffLines(text) {
     return text.split("\n").map((line) => {
         const kind = /^(\+\+\+|---)/.test(line) ? "" : line[0] === "+" ? "good" : line[0] === "-" ? "bad" : "";
         return element("span", `${line}\n`, kind);
@@ -30,25 +30,50 @@ function changeInWords({ path, effect, secret, old, new: now }) {
     return `${path}: ${secret ? word("config_leave") : `${side(old)} → ${side(now)}`} (${effect})`;
 }
 
-function tried(probe) {
-    if (!probe?.length) return [element("p", word("config_nothing_tried"))];
+const titleOf = ({ what, name }) => [what, name].filter(Boolean).join(" ");
+
+/** What came of one try, in a list's item. */
+function outcome(item, { what, name, state, words }) {
     const states = {
         good: word("config_good"),
         doubtful: word("config_doubtful"),
         wrong: word("config_wrong"),
         skipped: word("config_skipped"),
     };
-    const items = probe.map(({ what, name, state, words }) => {
-        const item = element("li");
-        const colour = state === "good" ? "good" : state === "wrong" ? "bad" : "";
-        item.append(`${what} ${name}: `, element("strong", states[state] ?? state, colour), ` – ${words}`);
-        return item;
-    });
-    return list(word("config_tried"), items);
+    const colour = state === "good" ? "good" : state === "wrong" ? "bad" : "";
+    item.replaceChildren(`${titleOf({ what, name })}: `, element("strong", states[state] ?? state, colour), ` – ${words}`);
+    return item;
+}
+
+export function tried(probe) {
+    if (!probe?.length) return [element("p", word("config_nothing_tried"))];
+    return list(word("config_tried"), probe.map((found) => outcome(element("li"), found)));
+}
+
+/** Shows how a try goes on: each port and each upstream from waiting to what came of it. */
+function progress(place) {
+    const items = new Map();
+    const [title, all] = list(word("config_wait"), []);
+    all.dataset.trying = "";
+    say(place, [title, all]);
+    return (piece) => {
+        const key = titleOf(piece);
+        if (piece.step === "apply") title.textContent = word("config_taking");
+        if (!key) return;
+        if (!items.has(key)) {
+            items.set(key, element("li"));
+            all.append(items.get(key));
+        }
+        const item = items.get(key);
+        const { step, bytes, readings } = piece;
+        if (piece.state) outcome(item, piece);
+        else if (step === "came") item.textContent = `${key}: ${word("config_came", { bytes, readings })}`;
+        else item.textContent = `${key}: ${step === "begun" ? word("config_begun") : word("config_waiting")}`;
+    };
 }
 
 /** What a change would do. */
-function wouldDo({ changes, diff, needs_confirmation: mustConfirm }) {
+export function wouldDo({ changes, diff, needs_confirmation: mustConfirm }) {
     const parts = [];
     if (changes?.length) parts.push(...list(word("config_changes"), changes.map(changeInWords)));
     else parts.push(element("p", word("config_same")));
@@ -72,7 +97,7 @@ function came({ version, reopened, next_start: nextStart, disconnected, probe })
     return parts;
 }
 
-function say(place, parts) {
+export function say(place, parts) {
     place.replaceChildren(...parts);
     place.hidden = parts.length === 0;
 }
@@ -102,11 +127,13 @@ function desk(root, { proposal, mark, then }) {
         }
         busy = true;
         for (const button of buttons) button.disabled = true;
-        if (what !== "look") say(result, [element("p", word("config_wait"))]);
+        const told = what === "look" ? undefined : progress(result);
         try {
             const note = root.querySelector("[data-note]")?.value;
             const how = what === "apply" || what === "revert" ? { note: note || undefined, force: more.force } : {};
-            show(what, await api("POST", `/api/v1/config/${what}`, { ...body, ...how }), more);
+            const [path, all] = [`/api/v1/config/${what}`, { ...body, ...how }];
+            const answer = what === "probe" || what === "apply" ? await steps(path, all, told) : await api("POST", path, all);
+            show(what, answer, more);
         } catch (failure) {
             say(result, []);
             tell(failure.message);
@@ -178,18 +205,38 @@ if (form) {
     const { base, addsTo, place: here } = form.dataset;
     const newName = () => inputs.find(({ dataset }) => dataset.path === `${addsTo}.*.name`).value.trim();
     const real = (path) => (addsTo ? path.replace(`${addsTo}.*`, `${addsTo}.${newName()}`) : path);
-    const isChanged = (input) => input.value !== input.dataset.was;
+    const kind = form.querySelector("[data-kind-path]");
+    const kindPath = kind?.dataset.kindPath;
+    const isChanged = (input) => input.value !== input.dataset.was || input.dataset.path === kindPath;
     const editOf = (input) => {
         const path = real(input.dataset.path);
         if (input.value === "") return { path, value: null };
         return input.hasAttribute("data-text") ? { path, value: input.value } : { path, text: input.value };
     };
 
+    // A page that has found something out leads here with it: `with.baud=9600`. Nothing counts before it is applied.
+    for (const [key, value] of new URLSearchParams(location.search)) {
+        const name = key.startsWith("with.") && `${addsTo ? `${addsTo}.*` : here}.${key.slice(5)}`;
+        const input = inputs.find(({ dataset }) => dataset.path === name);
+        if (!input || input.type === "checkbox") continue;
+        input.value = value;
+        input.closest("details")?.setAttribute("open", "");
+        input.classList.add("filled");
+        document.querySelector("[data-filled]")?.removeAttribute("hidden");
+    }
+
     const proposal = ({ remove }) => {
         if (remove) return { base, edits: [{ path: remove, value: null }] };
         let changed = inputs.filter(isChanged);
         if (!changed.length) return null;
-        if (!addsTo) return { base, edits: changed.map(editOf) };
+        if (!addsTo) {
+            // What another kind doesn't have goes first, and the kind comes before what only that one has.
+            const unfit = kind?.querySelector("[data-take-out]").checked ? [...kind.querySelectorAll("[data-unfit-path]")] : [];
+            const out = unfit.map(({ dataset }) => ({ path: dataset.unfitPath, value: null, if_there: true }));
+            const first = changed.filter(({ dataset }) => dataset.path === kindPath);
+            const rest = changed.filter(({ dataset }) => dataset.path !== kindPath);
+            return { base, edits: [...out, ...first.map(editOf), ...rest.map(editOf)] };
+        }
         const name = newName();
         if (!name) throw new Error(word("config_new_name"));
         changed = changed.filter(({ dataset }) => dataset.path !== `${addsTo}.*.name`);
@@ -231,8 +278,21 @@ if (form) {
     const { act } = desk(form, {
         proposal,
         mark,
-        then: ({ remove }) => (remove ? above() : addsTo ? made() : location.href),
+        then: ({ remove }) => (remove ? above() : addsTo ? made() : `/config?path=${encodeURIComponent(here)}`),
     });
+    for (const select of form.querySelectorAll("[data-kind]")) {
+        select.onchange = async () => {
+            const { path, was } = select.dataset;
+            if (addsTo || !select.value) return;
+            const others = inputs.some((input) => input !== select && isChanged(input));
+            if (others && !(await confirm(word("config_kind_ask")))) {
+                select.value = was;
+                return;
+            }
+            const query = new URLSearchParams({ path: here, kind: `${path}=${select.value}` });
+            location.assign(`/config?${query}`);
+        };
+    }
     const button = form.querySelector("[data-remove]");
     if (button) {
         button.onclick = async () => {

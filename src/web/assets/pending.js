@@ -5,6 +5,8 @@ import { api, at, on, toast, word } from "./app.js";
 const bar = document.querySelector("[data-pending]");
 const words = bar.querySelector("[data-pending-words]");
 const left = bar.querySelector("[data-pending-left]");
+const keep = bar.querySelector("[data-keep]");
+const elsewhere = bar.querySelector("[data-elsewhere]");
 let deadline = null;
 /** What this page did about it itself: then it says so once. */
 let own = null;
@@ -26,6 +28,7 @@ function show(pending) {
         const said = word("pending", { who: pending.who });
         if (words.textContent !== said) words.textContent = said;
         bar.hidden = false;
+        lead(pending);
         count();
     } else if (deadline !== null) {
         const over = Date.now() > deadline - 1500;
@@ -35,6 +38,21 @@ function show(pending) {
         own = null;
         document.dispatchEvent(new CustomEvent("settled"));
     }
+}
+
+/** Whoever would be locked out can't keep it: a link leads to where that can be done. */
+function lead({ can_confirm: here, confirm_at: at }) {
+    if (!keep) return;
+    keep.hidden = here === false;
+    elsewhere.hidden = here !== false;
+    const link = elsewhere.querySelector("[data-there]");
+    link.hidden = !at;
+    if (!at) return;
+    const host = at.address === null ? location.hostname : at.address.includes(":") ? `[${at.address}]` : at.address;
+    const there = new URL(location.pathname + location.search, location.href);
+    [there.protocol, there.hostname, there.port] = ["https:", host, at.port];
+    link.href = there.href;
+    link.textContent = `${there.origin}/`;
 }
 
 function count() {
@@ -60,7 +78,7 @@ async function settle(path, said) {
     }
 }
 
-bar.querySelector("[data-keep]")?.addEventListener("click", () => settle("/api/v1/config/confirm", word("pending_kept")));
+keep?.addEventListener("click", () => settle("/api/v1/config/confirm", word("pending_kept")));
 bar.querySelector("[data-put-back]")?.addEventListener("click", () => settle("/api/v1/config/revert", word("pending_back")));
 
 on("status", (status) => {

@@ -1,6 +1,6 @@
-// One sensor's page: what became of bytes that somebody tried.
+// One sensor's page: what became of bytes that somebody tried, and what it says when it is asked out of turn.
 
-import { word } from "./app.js";
+import { steps, word } from "./app.js";
 
 const KINDS = {
     frame: () => word("try_frame"),
@@ -22,19 +22,21 @@ function element(name, text, className = "") {
     return made;
 }
 
-function piece({ kind, bytes, error, values }) {
+function values(all) {
+    const list = document.createElement("dl");
+    for (const { point, value, unit, symbol, quality } of all) {
+        const doubt = quality === "good" ? "" : ` (${QUALITIES[quality]?.() ?? quality})`;
+        const shown = `${value === null ? "–" : value} ${symbol ?? unit ?? ""}${doubt}`;
+        list.append(element("dt", point), element("dd", shown));
+    }
+    return list;
+}
+
+function piece({ kind, bytes, error, values: all }) {
     const item = document.createElement("li");
     item.append(element("strong", KINDS[kind](), kind === "frame" ? "good" : "bad"));
     if (error) item.append(element("p", error));
-    if (values) {
-        const list = document.createElement("dl");
-        for (const { point, value, unit, symbol, quality } of values) {
-            const doubt = quality === "good" ? "" : ` (${QUALITIES[quality]?.() ?? quality})`;
-            const shown = `${value === null ? "–" : value} ${symbol ?? unit ?? ""}${doubt}`;
-            list.append(element("dt", point), element("dd", shown));
-        }
-        item.append(list);
-    }
+    if (all) item.append(values(all));
     item.append(element("small", bytes.replace(/(..)(?=.)/g, "$1 ")));
     return item;
 }
@@ -48,3 +50,22 @@ document.querySelector("[data-try]")?.addEventListener("done", ({ detail }) => {
     if (detail.count === 0) place.replaceChildren(element("p", word("try_nothing")));
     if (more > 0) place.append(element("p", word("try_more", { count: more }), "hint"));
 });
+
+const poll = document.querySelector("[data-poll]");
+if (poll) {
+    const place = document.querySelector("[data-polled]");
+    poll.onclick = async () => {
+        poll.disabled = true;
+        place.replaceChildren(element("p", word("poll_wait")));
+        try {
+            const { took_ms: took, values: all, error } = await steps(poll.dataset.poll, {}, () => {});
+            const said = error ? word("poll_failed", { ms: took }) : word("poll_done", { ms: took });
+            place.replaceChildren(element("p", said, error ? "bad" : "good"));
+            if (error) place.append(element("p", error, "bad"));
+            place.append(values(all));
+        } catch (error) {
+            place.replaceChildren(element("p", error.message, "bad"));
+        }
+        poll.disabled = false;
+    };
+}

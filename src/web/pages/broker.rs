@@ -13,6 +13,7 @@ use crate::io::operations::{Operation, Request};
 use crate::people::Role;
 use crate::web::broker::{number, request};
 use crate::web::call::Call;
+use crate::web::guard::encoded;
 use crate::web::reply::{Refusal, Reply};
 use crate::web::texts::Catalogue;
 
@@ -42,6 +43,8 @@ struct Page {
     prefix: String,
     retained: Vec<Retained>,
     next_retained: String,
+    users: Vec<User>,
+    users_more: String,
     is_open: bool,
     rules: Vec<Rule>,
     rules_more: String,
@@ -91,6 +94,15 @@ struct Retained {
     expires: String,
 }
 
+struct User {
+    name: String,
+    whence: String,
+    /// Where the config has him; empty: it hasn't.
+    link: String,
+    clients: String,
+    is_connected: bool,
+}
+
 struct Rule {
     whom: String,
     what: String,
@@ -119,7 +131,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
     let frame = Frame::of(&call, "broker.title");
     let is_operator = call.who.as_ref().is_some_and(|who| who.role >= Role::Operator);
     let prefix = call.argument("prefix").unwrap_or_default().to_owned();
-    let (mut retained, mut rules) = (Json::Null, Json::Null);
+    let (mut retained, mut rules, mut users) = (Json::Null, Json::Null, Json::Null);
     if is_operator {
         let after = call.argument("after").map(str::to_owned);
         let arguments = Arguments {
@@ -130,6 +142,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         };
         retained = asker.ask(request(Operation::BrokerRetained, arguments)).await?;
         rules = asker.ask(Request::new(Operation::BrokerRules)).await?;
+        users = asker.ask(Request::new(Operation::BrokerUsers)).await?;
     }
     let rules_more = whole(&rules, "more");
     let mut list: Vec<&Json> = array(&clients, "clients").iter().collect();
@@ -154,12 +167,11 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         prefix,
         next_retained: text(&retained, "next"),
         retained: array(&retained, "messages").iter().map(self::retained).collect(),
+        users: array(&users, "users").iter().map(|one| user(&t, one)).collect(),
+        users_more: more(&t, whole(&users, "more")),
         is_open: flag(&rules, "open"),
         rules: array(&rules, "rules").iter().map(|one| rule(&t, one)).collect(),
-        rules_more: match rules_more {
-            0 => String::new(),
-            more => t.fill("broker.more", &[("count", &more.to_string())]),
-        },
+        rules_more: more(&t, rules_more),
         frame,
     };
     rendered(&call, &page)
@@ -316,6 +328,42 @@ fn retained(json: &Json) -> Retained {
             .and_then(Json::as_u64)
             .map(|_| seconds(json, "expires_s"))
             .unwrap_or_default(),
+    }
+}
+
+fn more(t: &Catalogue, count: u64) -> String {
+    if count == 0 { String::new() } else { t.fill("broker.more", &[("count", &count.to_string())]) }
+}
+
+fn user(t: &Catalogue, json: &Json) -> User {
+    let (name, listener, source) = (text(json, "name"), text(json, "listener"), text(json, "source"));
+    let whence = match source.as_str() {
+        "config" => t.say("broker.of_config"),
+        "file" => t.say("broker.of_file"),
+        _ if name.is_empty() => t.say("broker.without_name"),
+        _ => t.say("broker.not_listed"),
+    };
+    let whence = if listener.is_empty() { whence.to_owned() } else { format!("{whence}, {listener}") };
+    let count = whole(json, "connected");
+    let clients: Vec<&str> = array(json, "clients").iter().filter_map(Json::as_str).collect();
+    let shown = clients.join(", ");
+    let rest = count.saturating_sub(u64::try_from(clients.len()).unwrap_or(u64::MAX));
+    let clients = match (count, rest) {
+        (0, _) => t.say("broker.not_connected").to_owned(),
+        (_, 0) => t.fill("broker.connected_as", &[("clients", &shown)]),
+        _ => format!("{} {}", t.fill("broker.connected_as", &[("clients", &shown)]), more(t, rest)),
+    };
+    User {
+        // Users of a listener have no page of their own in the form.
+        link: if source == "config" && listener.is_empty() {
+            format!("/config?path={}", encoded(&format!("broker.user.{name}")))
+        } else {
+            String::new()
+        },
+        name: or_dash(name),
+        whence,
+        clients,
+        is_connected: count > 0,
     }
 }
 

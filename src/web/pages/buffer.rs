@@ -22,6 +22,7 @@ use crate::web::texts::Catalogue;
 struct Buffer {
     frame: Frame,
     is_admin: bool,
+    may_pause: bool,
     boxes: Vec<Outbox>,
 }
 
@@ -31,6 +32,8 @@ struct Outbox {
     place: usize,
     state: String,
     is_online: bool,
+    /// Since when it is paused; empty: it isn't.
+    paused: String,
     waiting: u64,
     figures: Vec<(String, String)>,
     in_memory: String,
@@ -50,6 +53,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
     let upstreams = list(&health, "upstreams").iter().enumerate();
     let page = Buffer {
         is_admin: frame.may("admin"),
+        may_pause: frame.may("operator"),
         boxes: upstreams.map(|(place, json)| outbox(place, json, &links, &call.texts)).collect(),
         frame,
     };
@@ -71,6 +75,7 @@ fn outbox(place: usize, json: &Json, links: &Json, t: &Catalogue) -> Outbox {
         link: in_address(&name),
         place,
         is_online: state == "online",
+        paused: text(json, "paused"),
         state: state_word(&state, t),
         figures: figures(json, &series(links, &name, "waiting"), &series(links, &name, "delivered"), t),
         in_memory: if in_memory == 0 {
@@ -134,7 +139,7 @@ fn figures(
         .map(|pace| t.fill("buffer.a_second", &[("count", &format!("{pace:.1}"))]));
     let left = json.pointer("/backlog/messages").and_then(Json::as_f64).unwrap_or_default();
     let drain = match pace(waiting) {
-        _ if left < 1.0 => None,
+        _ if left < 1.0 || json.get("paused").is_some_and(Json::is_string) => None,
         Some(pace) if pace < -0.01 => Some(spoken(left / -pace)),
         Some(_) => Some(t.say("buffer.not_draining").to_owned()),
         None => None,
@@ -163,6 +168,7 @@ fn lost(json: &Json, t: &Catalogue) -> Vec<(String, u64)> {
         (t.say("buffer.damaged"), "/drops/damaged"),
         (t.say("buffer.expired"), "/drops/expired"),
         (t.say("buffer.purged"), "/drops/purged"),
+        (t.say("buffer.unmapped"), "/drops/unmapped"),
     ];
     let counted = reasons.into_iter().map(|(reason, at)| (reason.to_owned(), number(json, at)));
     counted.filter(|(_, count)| *count > 0).collect()

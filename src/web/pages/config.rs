@@ -44,6 +44,10 @@ struct Form {
     removable: bool,
     /// The list to which this form adds something.
     adds_to: String,
+    /// The field that says of which kind a table is to be, if another than it is; empty: none.
+    kind_path: String,
+    /// What doesn't fit that kind, in paths that a script splits at spaces, and in words.
+    unfit: Vec<(String, String)>,
 }
 
 /// A link.
@@ -84,6 +88,8 @@ pub(in crate::web) async fn form(call: Call) -> Result<Reply, Refusal> {
         lists: Vec::new(),
         removable: false,
         adds_to: String::new(),
+        kind_path: String::new(),
+        unfit: Vec::new(),
     };
     if !page.broken.is_empty() {
         return rendered(&call, &page);
@@ -98,7 +104,13 @@ pub(in crate::web) async fn form(call: Call) -> Result<Reply, Refusal> {
         page.adds_to.clone_from(&page.path);
         return rendered(&call, &page);
     }
-    match form::place(schema(), settings, &page.path).ok_or_else(Refusal::not_found)? {
+    let mut settings = settings.clone();
+    if let Some((kind_path, kind)) = call.argument("kind").and_then(|kind| kind.split_once('=')) {
+        page.unfit =
+            form::change_kind(schema(), &mut settings, kind_path, kind).ok_or_else(Refusal::not_found)?;
+        kind_path.clone_into(&mut page.kind_path);
+    }
+    match form::place(schema(), &settings, &page.path).ok_or_else(Refusal::not_found)? {
         Place::List(list) => page.lists = vec![names(list, find, true)],
         Place::Table { groups, lists, is_item } => {
             page.groups = groups;
@@ -124,7 +136,7 @@ fn sections(settings: &Json) -> Vec<Step> {
     lists.chain(groups).collect()
 }
 
-fn link(path: &str) -> String {
+pub(super) fn link(path: &str) -> String {
     format!("/config?path={}", encoded(path))
 }
 
@@ -177,7 +189,17 @@ fn names(list: List, find: &str, is_searched: bool) -> Names {
     }
 }
 
-fn text(json: &Json, key: &str) -> String {
+/// Whether it says something of a key.
+pub(super) fn has(json: &Json, key: &str) -> bool {
+    json.get(key).is_some_and(|value| !value.is_null())
+}
+
+/// Where the form of something is, if the config has it.
+pub(super) fn form_of(settings: &Json, path: &str) -> Option<String> {
+    form::place(schema(), settings, path).map(|_| link(path))
+}
+
+pub(super) fn text(json: &Json, key: &str) -> String {
     json.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
 }
 

@@ -2,8 +2,10 @@
 
 use askama::Template;
 
+use super::status::list;
 use super::{Frame, rendered};
 use crate::io::lock::Locked;
+use crate::io::operations::{Operation, Request};
 use crate::people::PASSWORD_CHARS_MIN;
 use crate::web::call::Call;
 use crate::web::reply::{Refusal, Reply};
@@ -31,14 +33,22 @@ struct Setup {
     frame: Frame,
     is_open: bool,
     characters_min: usize,
+    /// Where the claim leads: a gateway that was set up beforehand needs no steps.
+    then: &'static str,
 }
 
 pub(in crate::web) async fn setup(call: Call) -> Result<Reply, Refusal> {
     let is_open = call.web.people.locked().is_claim_open(call.web.clock.now().mono);
-    rendered(
-        &call,
-        &Setup { frame: Frame::of(&call, "setup.title"), is_open, characters_min: PASSWORD_CHARS_MIN },
-    )
+    let status = call.ask(Request::new(Operation::Status)).await.unwrap_or_default();
+    let has_any = |key: &str| !list(&status, key).is_empty();
+    let is_new = !has_any("devices") && !has_any("upstreams");
+    let page = Setup {
+        frame: Frame::of(&call, "setup.title"),
+        is_open,
+        characters_min: PASSWORD_CHARS_MIN,
+        then: if is_new { "/start" } else { "/" },
+    };
+    rendered(&call, &page)
 }
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
 //! The pages: what they have in common. Each has a file here and a template.
 
+pub(super) mod backup;
 pub(super) mod broker;
 pub(super) mod buffer;
 pub(super) mod config;
 pub(super) mod doors;
 pub(super) mod events;
+mod findings;
 pub(super) mod logs;
+pub(super) mod port;
 pub(super) mod ports;
 pub(super) mod sensors;
+pub(super) mod start;
 pub(super) mod status;
 pub(super) mod system;
 pub(super) mod topics;
@@ -21,7 +25,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use super::assets;
 use super::call::Call;
 use super::reply::{Refusal, Reply, page};
-use super::routes::{Access, ROUTES};
+use super::routes::{self, Access};
 use super::texts::Catalogue;
 use crate::people::Role;
 
@@ -47,7 +51,7 @@ pub static PAGES: &[Entry] = &[
     Entry { path: "/logs", title: "nav.logs" },
     Entry { path: "/events", title: "nav.events" },
     Entry { path: "/system", title: "nav.system" },
-    Entry { path: "/setup", title: "nav.setup" },
+    Entry { path: "/start", title: "nav.setup" },
 ];
 
 /// A line of the menu.
@@ -125,7 +129,7 @@ impl Frame {
 
 fn links(call: &Call, role: Option<Role>) -> Vec<Link> {
     let may = |path: &str| {
-        let route = ROUTES.iter().find(|route| route.path == path && route.content == "text/html");
+        let route = routes::all().find(|route| route.path == path && route.content == "text/html");
         match route.map(|route| route.access) {
             Some(Access::Role(wanted)) => role.is_some_and(|role| role >= wanted),
             _ => false,
@@ -141,7 +145,8 @@ fn links(call: &Call, role: Option<Role>) -> Vec<Link> {
 }
 
 fn languages(call: &Call) -> Vec<(String, String, bool)> {
-    let all = call.web.texts.languages();
+    let current = call.web.current();
+    let all = current.texts.languages();
     all.map(|(code, name)| (code.to_owned(), name.to_owned(), code == call.texts.code)).collect()
 }
 

@@ -32,6 +32,7 @@ struct Ports {
 
 struct Port {
     name: String,
+    link: String,
     path: String,
     word: String,
     is_good: bool,
@@ -44,29 +45,31 @@ struct Port {
 }
 
 /// The bus doctor's findings.
-struct Bus {
-    load: u64,
-    foreign: u64,
-    air: String,
-    devices: Vec<Device>,
+pub(super) struct Bus {
+    pub(super) load: u64,
+    pub(super) foreign: u64,
+    pub(super) air: String,
+    pub(super) devices: Vec<Device>,
 }
 
-struct Device {
-    name: String,
-    address: String,
-    link: String,
-    is_offline: bool,
-    latency: String,
-    longest: String,
-    requests: u64,
-    timeouts: u64,
-    damaged: u64,
-    share: String,
-    error: String,
+/// How a device of a bus answers.
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) link: String,
+    pub(super) is_offline: bool,
+    pub(super) latency: String,
+    pub(super) longest: String,
+    pub(super) requests: u64,
+    pub(super) timeouts: u64,
+    pub(super) damaged: u64,
+    pub(super) share: String,
+    pub(super) error: String,
 }
 
 struct Adapter {
     path: String,
+    link: String,
     about: String,
     users: String,
     config: String,
@@ -81,6 +84,7 @@ struct Line {
     count: String,
     error: String,
     is_output: bool,
+    is_counter: bool,
 }
 
 pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
@@ -104,16 +108,11 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
 
 fn port(json: &Json, buses: &[Json], t: &Catalogue) -> Port {
     let name = text(json, "name");
-    let state = text(json, "state");
-    let word = match state.as_str() {
-        "open" => t.say("ports.open"),
-        "opening" => t.say("ports.opening"),
-        "borrowed" => t.say("ports.borrowed"),
-        _ => t.say("ports.down"),
-    };
+    let (word, is_good) = state(json, t);
     Port {
-        word: word.to_owned(),
-        is_good: state != "down",
+        word,
+        is_good,
+        link: in_address(&name),
         path: text(json, "path"),
         since: text(json, "since"),
         error: text(json, "error"),
@@ -125,7 +124,19 @@ fn port(json: &Json, buses: &[Json], t: &Catalogue) -> Port {
     }
 }
 
-fn bus(json: &Json, t: &Catalogue) -> Bus {
+/// How a port does, in a word, and whether that is well.
+pub(super) fn state(json: &Json, t: &Catalogue) -> (String, bool) {
+    let state = text(json, "state");
+    let word = match state.as_str() {
+        "open" => t.say("ports.open"),
+        "opening" => t.say("ports.opening"),
+        "borrowed" => t.say("ports.borrowed"),
+        _ => t.say("ports.down"),
+    };
+    (word.to_owned(), state != "down")
+}
+
+pub(super) fn bus(json: &Json, t: &Catalogue) -> Bus {
     let slaves = list(json, "devices");
     let air = |slave: &Json| slave.get("air_time_s").and_then(Json::as_f64).unwrap_or_default();
     let all: f64 = slaves.iter().map(air).sum();
@@ -165,8 +176,10 @@ fn device(json: &Json, share: f64) -> Device {
 fn adapter(json: &Json, t: &Catalogue) -> Adapter {
     let words = ["maker", "product", "serial", "vid_pid", "driver"].map(|key| text(json, key));
     let users: Vec<&str> = list(json, "used_by").iter().filter_map(Json::as_str).collect();
+    let path = text(json, "path");
     Adapter {
-        path: text(json, "path"),
+        link: in_address(&path),
+        path,
         about: words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", "),
         users: if users.is_empty() {
             String::new()
@@ -182,12 +195,18 @@ fn line(json: &Json, readings: &[Json], t: &Catalogue) -> Line {
     let mode = text(json, "mode");
     let reading = readings.iter().find(|reading| text(reading, "device") == name);
     let values = reading.and_then(|reading| reading.get("values")).and_then(Json::as_object);
-    let unit = text(json, "unit");
-    let symbol = unit::known(&unit).map_or(unit.as_str(), |known| known.symbol);
+    let symbol = |key: &str| {
+        let unit = text(json, key);
+        unit::known(&unit).map_or(unit, |known| known.symbol.to_owned())
+    };
+    let (unit, rate_unit) = (symbol("unit"), symbol("rate_unit"));
     let shown = |point: &String, one: &Json| match one {
         Json::Bool(true) => format!("{point}: {}", t.say("ports.on")),
         Json::Bool(false) => format!("{point}: {}", t.say("ports.off")),
-        other => format!("{point}: {} {symbol}", value(Some(other))).trim_end().to_owned(),
+        other => {
+            let unit = if point == "rate" { &rate_unit } else { &unit };
+            format!("{point}: {} {unit}", value(Some(other))).trim_end().to_owned()
+        }
     };
     let values: Vec<String> = values.into_iter().flatten().map(|(point, one)| shown(point, one)).collect();
     let age = json.get("last_reading_s").and_then(Json::as_f64);
@@ -212,6 +231,7 @@ fn line(json: &Json, readings: &[Json], t: &Catalogue) -> Line {
         ),
         error: text(json, "error"),
         is_output: mode == "output",
+        is_counter: mode == "counter",
         name,
     }
 }
@@ -222,6 +242,17 @@ mod tests {
 
     use super::*;
     use crate::web::texts::Texts;
+
+    #[test]
+    fn a_rate_is_told_by_its_time_and_a_total_is_not() {
+        let texts = Texts::load(std::path::Path::new("/nonexistent"));
+        let told = line(
+            &json!({"name": "gas", "mode": "counter", "unit": "m3", "rate_unit": "m3/h"}),
+            &[json!({"device": "gas", "values": {"rate": 2.5, "total": 12}})],
+            &texts.liked("en"),
+        );
+        assert_eq!(told.value, "rate: 2.5 m³/h, total: 12 m³");
+    }
 
     #[test]
     fn the_bus_doctor_tells_whose_the_air_time_is() {

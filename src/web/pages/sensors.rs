@@ -4,18 +4,18 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use askama::Template;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::status::{last, list, text};
-use super::{Frame, in_address, rendered};
+use super::{Frame, config, in_address, rendered};
 use crate::health::span;
 use crate::history::Bucket;
 use crate::io::operations::{Operation, Request};
 use crate::unit;
 use crate::web::call::Call;
 use crate::web::chart;
+use crate::web::config_api::ask;
 use crate::web::reply::{Refusal, Reply};
-use crate::web::routes::{Access, ROUTES};
 use crate::web::texts::Catalogue;
 
 /// Sensors on one page of the table; links lead to the others.
@@ -45,7 +45,12 @@ struct One {
     raw_hex: String,
     raw_time: String,
     may_try: bool,
-    has_config: bool,
+    /// Whether it is asked, and whoever looks may ask it out of turn.
+    may_poll: bool,
+    /// Whether it sends by itself.
+    pushes: bool,
+    /// Where its form is; empty: nowhere, or not for whoever looks.
+    edit: String,
 }
 
 struct Sensor {
@@ -71,6 +76,8 @@ struct Point {
     /// In words; empty where the value is good.
     quality: String,
     chart: String,
+    /// Where its form is; empty: it has none of its own.
+    edit: String,
 }
 
 /// A point's last day.
@@ -129,14 +136,17 @@ pub(in crate::web) async fn one(call: Call) -> Result<Reply, Refusal> {
     // A sensor that has sent nothing yet has none.
     let history = call.web.asker.ask(history).await.unwrap_or_default();
     let t = &call.texts;
-    let sensor = sensor(known, &history, t);
+    let mut sensor = sensor(known, &history, t);
     let raw = known.pointer("/raw/bytes").and_then(Json::as_str).unwrap_or_default();
     let mut frame = Frame::of(&call, "sensors.title");
     frame.title.clone_from(&sensor.name);
+    let is_asked = known.get("poll").is_some_and(|poll| !poll.is_null());
+    let edit = if frame.may("admin") { forms(&call, &mut sensor).await } else { String::new() };
     let shown = One {
-        may_try: frame.may("operator") && known.get("poll").is_none_or(Json::is_null),
-        has_config: frame.may("admin")
-            && ROUTES.iter().any(|route| route.path == "/config" && matches!(route.access, Access::Role(_))),
+        may_try: frame.may("operator") && !is_asked,
+        may_poll: frame.may("operator") && is_asked,
+        pushes: !is_asked,
+        edit,
         days: sensor.points.iter().filter_map(|point| day(point, &sensor.name, &history, t)).collect(),
         poll: known.get("poll").map(|poll| poll_words(poll, t)).unwrap_or_default(),
         raw_text: readable(raw),
@@ -146,6 +156,29 @@ pub(in crate::web) async fn one(call: Call) -> Result<Reply, Refusal> {
         sensor,
     };
     rendered(&call, &shown)
+}
+
+/// Where the form of a sensor is, and those of its points that have one.
+async fn forms(call: &Call, sensor: &mut Sensor) -> String {
+    let state = call.ask(ask(Operation::ConfigGet, json!({}))).await.unwrap_or_default();
+    let Some(settings) = state.get("settings") else { return String::new() };
+    let place = ["device", "gpio", "file"].map(|kind| format!("{kind}.{}", sensor.name));
+    let Some((place, link)) = place.into_iter().find_map(|place| {
+        let link = config::form_of(settings, &place)?;
+        Some((place, link))
+    }) else {
+        return String::new();
+    };
+    // Those of a profile stand in no file of the config: they have no form.
+    let devices = settings.get("device").and_then(Json::as_array).into_iter().flatten();
+    let mut own = devices.filter(|device| text(device, "name") == sensor.name);
+    if own.any(|device| !text(device, "profile").is_empty()) {
+        return link;
+    }
+    for point in &mut sensor.points {
+        point.edit = config::form_of(settings, &format!("{place}.points.{}", point.name)).unwrap_or_default();
+    }
+    link
 }
 
 /// Whether the sensor, its port or one of its points has these letters.
@@ -220,6 +253,7 @@ fn point_of(json: &Json, device: &str, history: &Json, t: &Catalogue) -> Point {
         unit: unit_word(&text(json, "unit")),
         quality: quality.to_owned(),
         chart: chart::sparkline(&last(history, device, &name), &format!("{device} {name}")),
+        edit: String::new(),
         name,
     }
 }
@@ -233,7 +267,8 @@ pub(super) fn value(json: Option<&Json>) -> String {
     }
 }
 
-fn unit_word(written: &str) -> String {
+/// A unit as people write it.
+pub(super) fn unit_word(written: &str) -> String {
     unit::known(written).map_or(written, |known| known.symbol).to_owned()
 }
 
@@ -315,8 +350,6 @@ fn spaced(hex: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

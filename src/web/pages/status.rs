@@ -2,8 +2,10 @@
 
 use askama::Template;
 use serde_json::Value as Json;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::sensors::unit_word;
 use super::{Frame, rendered};
 use crate::health::span;
 use crate::io::operations::{Operation, Request};
@@ -47,6 +49,7 @@ struct Point {
     device: String,
     point: String,
     value: String,
+    unit: String,
     stale: bool,
     chart: String,
 }
@@ -54,6 +57,7 @@ struct Point {
 pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
     let status = call.web.asker.ask(Request::new(Operation::Status)).await?;
     let history = call.web.asker.ask(Request::new(Operation::History)).await?;
+    let sensors = call.web.asker.ask(Request::new(Operation::Sensors)).await?;
     let t = &call.texts;
     let problems: Vec<String> =
         list(&status, "problems").iter().filter_map(Json::as_str).map(str::to_owned).collect();
@@ -62,7 +66,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         1 => t.say("status.one_problem").to_owned(),
         count => t.fill("status.problems", &[("count", &count.to_string())]),
     };
-    let mut points = points(&status, &history);
+    let mut points = points(&status, &history, &units(&sensors));
     let more = points.len().saturating_sub(POINTS_MAX);
     points.truncate(POINTS_MAX);
     let points_more =
@@ -80,7 +84,9 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         rss: bytes(number("/rss_bytes")),
         disk: bytes(number("/disk_free_bytes")),
         uptime: span(Duration::from_secs(number("/uptime_s").unwrap_or_default())),
-        clock: text(&status, "clock"),
+        clock: t
+            .say(if text(&status, "clock") == "synced" { "system.synced" } else { "system.unsynced" })
+            .to_owned(),
         version: text(&status, "version"),
         clients: number("/broker/clients").map(|clients| clients.to_string()).unwrap_or_default(),
     };
@@ -108,7 +114,19 @@ fn upstream(json: &Json) -> Upstream {
     }
 }
 
-fn points(status: &Json, history: &Json) -> Vec<Point> {
+/// The unit of each point, as people write it, by device and point.
+fn units(sensors: &Json) -> BTreeMap<(String, String), String> {
+    let sensors = sensors.as_array().map(Vec::as_slice).unwrap_or_default();
+    let all = sensors.iter().flat_map(|sensor| {
+        let device = text(sensor, "name");
+        list(sensor, "points")
+            .iter()
+            .map(move |point| ((device.clone(), text(point, "point")), unit_word(&text(point, "unit"))))
+    });
+    all.collect()
+}
+
+fn points(status: &Json, history: &Json, units: &BTreeMap<(String, String), String>) -> Vec<Point> {
     let mut points = Vec::new();
     for reading in list(status, "readings") {
         let (device, stale) =
@@ -125,6 +143,7 @@ fn points(status: &Json, history: &Json) -> Vec<Point> {
                 device: device.clone(),
                 point: point.clone(),
                 value,
+                unit: units.get(&(device.clone(), point.clone())).cloned().unwrap_or_default(),
                 stale,
             });
         }

@@ -190,6 +190,7 @@ fn versions(system: &Json, t: &Catalogue) -> Vec<Fact> {
     let own = format!("{} ({})", words(system, "/version"), words(system, "/architecture"));
     let facts = [
         fact("fieldgate", own),
+        fact(t.say("system.supported"), t.say("system.supported_until").to_owned()),
         fact(t.say("system.running"), seconds(system, "/uptime_s")),
         fact(t.say("system.kernel"), words(system, "/machine/kernel")),
         fact(t.say("system.system"), words(system, "/machine/system")),

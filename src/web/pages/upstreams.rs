@@ -18,12 +18,15 @@ use crate::web::texts::Catalogue;
 struct Upstreams {
     frame: Frame,
     may_connect: bool,
+    may_test: bool,
     upstreams: Vec<Upstream>,
 }
 
 struct Upstream {
     name: String,
     link: String,
+    /// Where its form is.
+    edit: String,
     state: String,
     word: String,
     since: String,
@@ -31,7 +34,20 @@ struct Upstream {
     problems: Vec<String>,
     figures: Vec<(String, String)>,
     inward: Vec<(String, String)>,
+    maps: Vec<Map>,
+    paused: String,
     certificates: Vec<Certificate>,
+}
+
+/// A map, and what went over it.
+struct Map {
+    topics: String,
+    way: String,
+    names: String,
+    out: String,
+    inward: String,
+    dropped: u64,
+    dropped_words: String,
 }
 
 struct Certificate {
@@ -48,17 +64,20 @@ const URGENT_DAYS: i64 = 30;
 pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
     let health = call.web.asker.ask(Request::new(Operation::Health)).await?;
     let certificates = list(&health, "certificates");
+    let maps = call.web.asker.ask(Request::new(Operation::Maps)).await?;
+    let maps = maps.as_array().map(Vec::as_slice).unwrap_or_default();
     let frame = Frame::of(&call, "upstreams.title");
     let upstreams = list(&health, "upstreams").iter();
     let page = Upstreams {
         may_connect: frame.may("operator"),
-        upstreams: upstreams.map(|json| upstream(json, certificates, &call.texts)).collect(),
+        may_test: frame.may("admin"),
+        upstreams: upstreams.map(|json| upstream(json, certificates, maps, &call.texts)).collect(),
         frame,
     };
     rendered(&call, &page)
 }
 
-fn upstream(json: &Json, certificates: &[Json], t: &Catalogue) -> Upstream {
+fn upstream(json: &Json, certificates: &[Json], maps: &[Json], t: &Catalogue) -> Upstream {
     let name = text(json, "name");
     let state = text(json, "state");
     let refused = json.pointer("/inward/not_subscribed").and_then(Json::as_array);
@@ -72,12 +91,20 @@ fn upstream(json: &Json, certificates: &[Json], t: &Catalogue) -> Upstream {
     let is_its = |one: &&Json| text(one, "upstream") == name;
     Upstream {
         link: in_address(&name),
+        edit: super::config::link(&format!("upstream.{name}")),
         word: state_word(&state, t),
         since: text(json, "since"),
         error: text(json, "error"),
         problems: rival.into_iter().chain(refused).collect(),
         figures: figures(json, t),
         inward: inward(json, t),
+        maps: maps
+            .iter()
+            .filter(|one| text(one, "name") == name)
+            .flat_map(|one| list(one, "maps"))
+            .map(|one| map(one, t))
+            .collect(),
+        paused: text(json, "paused"),
         certificates: certificates.iter().filter(is_its).map(|one| certificate(one, t)).collect(),
         name,
         state,
@@ -143,6 +170,38 @@ fn inward(json: &Json, t: &Catalogue) -> Vec<(String, String)> {
         ("upstreams.not_kept", "/inward/drops/not_kept"),
     ];
     counts.into_iter().map(|(key, at)| (t.say(key).to_owned(), number(json, at).to_string())).collect()
+}
+
+fn map(json: &Json, t: &Catalogue) -> Map {
+    let direction = text(json, "direction");
+    let (local, remote) = (text(json, "local_prefix"), text(json, "remote_prefix"));
+    let went = |count: &str, size: &str| {
+        let (count, size) = (number(json, count), bytes(Some(number(json, size))));
+        if count == 0 { "–".to_owned() } else { format!("{count} ({size})") }
+    };
+    let (expired, refused) = (number(json, "/drops/expired"), number(json, "/drops/refused"));
+    let words = [("buffer.expired", expired), ("buffer.refused", refused)];
+    let words = words.into_iter().filter(|(_, count)| *count > 0);
+    let words: Vec<String> = words.map(|(key, count)| format!("{} {count}", t.say(key))).collect();
+    Map {
+        topics: text(json, "topics"),
+        way: match direction.as_str() {
+            "in" => t.say("upstreams.map_in"),
+            "both" => t.say("upstreams.map_both"),
+            _ => t.say("upstreams.map_out"),
+        }
+        .to_owned(),
+        names: if local == remote {
+            String::new()
+        } else {
+            let shown = |prefix: String| if prefix.is_empty() { "∅".to_owned() } else { prefix };
+            format!("{} → {}", shown(local), shown(remote))
+        },
+        out: if direction == "in" { String::new() } else { went("/sent", "/sent_bytes") },
+        inward: if direction == "out" { String::new() } else { went("/received", "/received_bytes") },
+        dropped: expired.saturating_add(refused),
+        dropped_words: words.join(", "),
+    }
 }
 
 fn certificate(json: &Json, t: &Catalogue) -> Certificate {

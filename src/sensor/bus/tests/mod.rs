@@ -1,5 +1,6 @@
 //! The bus against modelled slaves on a modelled line, in invented time.
 
+mod asked;
 mod sick;
 mod sim;
 mod talks;

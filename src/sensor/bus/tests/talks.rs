@@ -123,7 +123,7 @@ impl Bench {
                 Output::Send(bytes) => self.send(bytes),
                 Output::Reading(reading) => self.readings.push((self.clock, reading)),
                 Output::Notice(notice) => self.notices.push(notice),
-                Output::Close | Output::Done { .. } => {}
+                Output::Close | Output::Done { .. } | Output::Polled(_) => {}
             }
         }
     }

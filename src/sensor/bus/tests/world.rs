@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::command::{Command, CommandId, Outcome};
 use crate::reading::{Reading, Run, Value};
 use crate::sensor::bus::config::{Ask, PollConfig, Register};
-use crate::sensor::bus::{Bus, Input, Notice, Output};
+use crate::sensor::bus::{AskError, Bus, Input, Notice, Output, Polled};
 use crate::sensor::config::*;
 use crate::sensor::modbus::pdu::{Exception, ReadFunction};
 use crate::sensor::modbus::rtu;
@@ -180,6 +180,8 @@ pub struct World {
     pub readings: Vec<(Mono, Reading)>,
     pub notices: Vec<Notice>,
     pub done: Vec<(u64, Outcome)>,
+    /// What came of polls that somebody asked for.
+    pub polled: Vec<Polled>,
     /// What the line does to an answer: the pieces, each with its delay.
     pub line: Box<dyn FnMut(Vec<u8>) -> Vec<Piece>>,
 }
@@ -220,6 +222,7 @@ impl World {
             readings: Vec::new(),
             notices: Vec::new(),
             done: Vec::new(),
+            polled: Vec::new(),
             line: Box::new(|answer| vec![(Duration::ZERO, answer)]),
         };
         world.outputs();
@@ -276,6 +279,14 @@ impl World {
         self.outputs();
     }
 
+    /// Asks for a poll out of turn.
+    pub fn ask(&mut self, number: u64, device: &str) -> Result<(), AskError> {
+        let asked = self.bus.ask(self.now(), device, number);
+        self.bus.handle(self.now(), Input::Tick);
+        self.outputs();
+        asked
+    }
+
     /// What came of a command.
     pub fn outcome(&self, number: u64) -> &Outcome {
         let mut ended = self.done.iter().filter(|(id, _)| *id == number).map(|(_, outcome)| outcome);
@@ -292,6 +303,7 @@ impl World {
                 Output::Send(bytes) => self.carry(bytes),
                 Output::Reading(reading) => self.readings.push((self.clock, reading)),
                 Output::Notice(notice) => self.notices.push(notice),
+                Output::Polled(polled) => self.polled.push(polled),
                 Output::Done { id, outcome } => self.done.push((id.0, outcome)),
                 Output::Rate(baud) => panic!("a Modbus line keeps its rate, not {baud}"),
             }
