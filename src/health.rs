@@ -4,6 +4,8 @@
 mod buses;
 mod certificates;
 mod clock;
+mod counters;
+mod devices;
 mod lines;
 mod page;
 mod sensors;
@@ -12,7 +14,7 @@ mod upstreams;
 
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::bridge;
 use crate::broker;
@@ -20,17 +22,19 @@ use crate::broker::memory::Shedding;
 use crate::command;
 use crate::expiry::Dated;
 use crate::gpio;
-use crate::hex;
-use crate::reading::Value;
 use crate::sensor::bus::BusStatus;
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
 use crate::time::{BootId, ClockSource, Now, Timestamp};
 pub use certificates::UpstreamCertificate;
 use clock::clock_json;
+use counters::broker_json;
+pub use devices::port_state;
+pub(crate) use devices::value_json;
+use devices::{device_json, port_json};
 pub use page::Page;
 pub use sensors::UnitOf;
-pub use upstreams::{Outbox, link_state};
-use upstreams::{outbox_problems, stream_json, upstream_problems};
+pub use upstreams::{Outbox, letters, link_state};
+use upstreams::{outbox_problems, upstream_problems};
 
 /// Everything that is known at one moment.
 #[derive(Clone, Debug)]
@@ -265,272 +269,14 @@ impl Snapshot {
         })
     }
 
-    /// The last reading of each device.
-    #[must_use]
-    pub fn readings(&self) -> Json {
-        self.devices()
-            .map(|device| {
-                let values: Map<String, Json> = device
-                    .last
-                    .iter()
-                    .flat_map(|reading| &reading.samples)
-                    .map(|sample| (sample.point.to_string(), value_json(sample.value.as_ref())))
-                    .collect();
-                json!({
-                    "device": &*device.name,
-                    "port": &*device.port,
-                    "stale": device.stale,
-                    "readings": device.readings,
-                    "age_s": device.last_age.map(|age| age.as_secs_f64()),
-                    "seq": device.last.as_ref().map(|reading| reading.seq.to_string()),
-                    "values": values,
-                })
-            })
-            .chain(self.gpio.iter().map(lines::reading_json))
-            .collect()
-    }
-
-    /// What waits for each upstream.
-    #[must_use]
-    pub fn backlog(&self) -> Json {
-        self.upstreams
-            .iter()
-            .map(|upstream| {
-                let mut json = backlog_json(upstream);
-                if let Json::Object(object) = &mut json {
-                    object.insert("upstream".into(), json!(&*upstream.name));
-                    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
-                    object.insert("refused".into(), json!(letters));
-                }
-                json
-            })
-            .collect()
-    }
-
     fn devices(&self) -> impl Iterator<Item = &DeviceStatus> {
         self.ports.iter().flat_map(|port| &port.devices)
-    }
-
-    fn upstreams_json(&self) -> Vec<Json> {
-        let outboxes = self.outboxes.iter().copied().chain(std::iter::repeat(Outbox::default()));
-        self.upstreams
-            .iter()
-            .zip(outboxes)
-            .enumerate()
-            .map(|(index, (upstream, outbox))| {
-                let mut json = upstream_json(upstream, outbox);
-                if let Json::Object(object) = &mut json
-                    && upstream.streams.len() > 1
-                {
-                    object.insert("streams".into(), self.streams_json(index));
-                }
-                json
-            })
-            .collect()
-    }
-
-    /// An upstream's streams with their outboxes.
-    fn streams(&self, upstream: usize) -> impl Iterator<Item = (&bridge::StreamStatus, Outbox)> {
-        let further = |status: &bridge::Status| status.streams.len().saturating_sub(1);
-        let before: usize = self.upstreams.iter().take(upstream).map(further).sum();
-        let first = self.outboxes.get(upstream);
-        let others = self.outboxes.iter().skip(self.upstreams.len() + before);
-        let outboxes = first.into_iter().chain(others).copied().chain(std::iter::repeat(Outbox::default()));
-        self.upstreams.get(upstream).into_iter().flat_map(|status| &status.streams).zip(outboxes)
-    }
-
-    fn streams_json(&self, upstream: usize) -> Json {
-        self.streams(upstream).map(|(stream, outbox)| stream_json(stream, outbox)).collect()
     }
 }
 
 /// A device that ought to have sent something by now.
 fn is_missed(device: &DeviceStatus, port: &PortStatus) -> bool {
     device.stale && !device.waiting && port.state == PortState::Open
-}
-
-fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
-    json!({
-        "name": &*upstream.name,
-        "state": link_state(upstream.state),
-        "address": &*upstream.place,
-        "since": upstream.since.to_string(),
-        "error": upstream.error,
-        "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
-        "paused": upstream.paused.map(|since| since.to_string()),
-        "connections": upstream.connections,
-        "backlog": backlog_json(upstream),
-        "outbox_disk_bytes": outbox.disk_bytes,
-        "outbox": {
-            "disk_bytes": outbox.disk_bytes,
-            "bytes_max": outbox.bytes_max,
-            "fill_percent": outbox.fill_percent,
-            "quarantined": outbox.quarantined,
-            "set_aside": outbox.set_aside,
-            "damaged_segments": outbox.damaged_segments,
-            "damaged_records": outbox.damaged_records,
-        },
-        "inflight": upstream.inflight,
-        "delivered": upstream.delivered,
-        "elided": upstream.elided,
-        "resent": upstream.resent,
-        "rival": upstream.rival,
-        "traffic": {
-            "sent_today": upstream.traffic.today.0,
-            "received_today": upstream.traffic.today.1,
-            "sent_yesterday": upstream.traffic.yesterday.0,
-            "received_yesterday": upstream.traffic.yesterday.1,
-        },
-        "receipt": upstream.receipt.as_deref().and_then(|receipt| serde_json::from_str::<Json>(receipt).ok()),
-        "refused_kept": upstream.dead_letters.len(),
-        "status_repairs": upstream.status_repairs,
-        "inward": {
-            "received": upstream.inward.received,
-            "delivered": upstream.inward.delivered,
-            "drops": {
-                "unmapped": upstream.inward.unmapped,
-                "closed": upstream.inward.closed,
-                "old_commands": upstream.inward.old_commands,
-                "not_kept": upstream.inward.not_kept,
-            },
-            "not_subscribed": upstream.not_subscribed.iter().map(|(filter, reason)| {
-                json!({"filter": filter, "reason": reason})
-            }).collect::<Vec<_>>(),
-        },
-        "round_trip_ms": upstream.round_trip.map(|span| span.as_secs_f64() * 1_000.0),
-        "drops": {
-            "disk_full": upstream.drops.disk_full,
-            "memory_full": upstream.drops.memory_full,
-            "refused": upstream.drops.refused,
-            "too_large": upstream.drops.too_large,
-            "damaged": upstream.drops.damaged,
-            "expired": upstream.drops.expired,
-            "purged": upstream.drops.purged,
-            "unmapped": upstream.drops.unmapped,
-        },
-    })
-}
-
-/// The messages that an upstream refused for good.
-#[must_use]
-pub fn letters(upstream: &bridge::Status) -> Json {
-    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
-    json!({"upstream": &*upstream.name, "refused": letters})
-}
-
-/// Only for who asks on the machine itself: the payload is nobody else's business.
-fn letter_json(letter: &bridge::DeadLetter) -> Json {
-    json!({
-        "time": letter.at.to_string(),
-        "topic": letter.topic,
-        "reason": letter.reason,
-        "bytes": letter.bytes,
-        "kept": !letter.record.is_empty(),
-        "payload": String::from_utf8_lossy(&letter.payload),
-        "payload_hex": std::str::from_utf8(&letter.payload).is_err().then(|| hex::encode(&letter.payload)),
-    })
-}
-
-pub(crate) fn value_json(value: Option<&Value>) -> Json {
-    match value {
-        None => Json::Null,
-        // As the payload prints it: 61 rather than 61.0.
-        Some(Value::Number(number)) => number.to_string().parse().unwrap_or(Json::Null),
-        Some(Value::Integer(number)) => json!(number),
-        Some(Value::Bool(state)) => json!(state),
-        Some(Value::Text(text)) => json!(text),
-    }
-}
-
-fn backlog_json(upstream: &bridge::Status) -> Json {
-    json!({
-        "messages": upstream.backlog_records,
-        "bytes": upstream.backlog_bytes,
-        "oldest_s": upstream.backlog_oldest.map(|age| age.as_secs_f64()),
-        "in_memory_only": upstream.unsafe_records,
-    })
-}
-
-/// The word for what a port is doing.
-#[must_use]
-pub const fn port_state(state: PortState) -> &'static str {
-    match state {
-        PortState::Opening => "opening",
-        PortState::Open => "open",
-        PortState::Down => "down",
-        PortState::Lent => "borrowed",
-    }
-}
-
-fn port_json(port: &PortStatus) -> Json {
-    json!({
-        "name": &*port.name,
-        "path": port.path,
-        "state": port_state(port.state),
-        "since": port.since.to_string(),
-        "error": port.error,
-        "bytes": port.bytes,
-        "bad_lines": port.bad_lines,
-        "lost": port.lost,
-    })
-}
-
-fn device_json(device: &DeviceStatus) -> Json {
-    let state = match (device.stale, device.waiting) {
-        (false, _) => "ok",
-        (true, true) => "waiting",
-        (true, false) => "stale",
-    };
-    json!({
-        "name": &*device.name,
-        "port": &*device.port,
-        "state": state,
-        "readings": device.readings,
-        "last_reading_s": device.last_age.map(|age| age.as_secs_f64()),
-        "bad_lines": device.bad_lines,
-        "last_error": device.last_error,
-    })
-}
-
-fn broker_json(stats: &broker::Stats) -> Json {
-    json!({
-        "clients": stats.clients_connected,
-        "sessions_offline": stats.sessions_offline,
-        "subscriptions": stats.subscriptions,
-        "retained": stats.retained,
-        "received": stats.publish_received,
-        "sent": stats.publish_sent,
-        "connects_refused": stats.connects_refused,
-        "logins_failed": stats.logins_failed,
-        "protocol_errors": stats.protocol_errors,
-        "limits": {
-            "address_full": stats.arrivals_address_full,
-            "half_open": stats.arrivals_half_open,
-            "too_fast": stats.arrivals_too_fast,
-            "delayed": stats.arrivals_delayed,
-            "greetings_dropped": stats.greetings_dropped,
-            "accepts_paused": stats.accepts_paused,
-            "publishers_held": stats.publishers_held,
-            "receivers_left_behind": stats.receivers_left_behind,
-            "publishers_closed": stats.publishers_closed,
-            "sessions_overflowed": stats.sessions_overflowed,
-            "subscriptions_refused": stats.subscriptions_refused,
-            "refused_for_memory": stats.refused_for_memory,
-            "dropped_for_memory": stats.dropped_for_memory,
-            "closed_for_memory": stats.closed_for_memory,
-        },
-        "commits": stats.commits,
-        "commit_failures": stats.commit_failures,
-        "commit_last_ms": stats.commit_last.as_secs_f64() * 1_000.0,
-        "drops": {
-            "queue_full": stats.dropped_queue_full,
-            "too_large": stats.dropped_too_large,
-            "expired": stats.dropped_expired,
-            "denied": stats.publish_denied,
-            "revoked": stats.dropped_revoked,
-            "retained_full": stats.retained_refused,
-        },
-    })
 }
 
 /// A span for people: "850 ms", "12 s", "3 min", "2 h", "5 d".

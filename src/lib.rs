@@ -52,7 +52,7 @@
 //!
 //! | level | where | what |
 //! |---|---|---|
-//! | 0 words | [`time`], [`reading`], [`secret`], [`unit`](mod@unit), [`limits`], [`hex`], [`version`] | values without behaviour |
+//! | 0 words | [`time`], [`reading`], [`mod@said`], [`secret`], [`unit`](mod@unit), [`limits`], [`hex`], [`version`] | values without behaviour |
 //! | 1 formats | [`mqtt`], [`message`], [`record`], [`ranges`], [`state`], [`payload`] | bytes to values and back |
 //! | 2 machines | [`sensor`], [`gpio`], [`filter`], [`ingest`], [`command`], [`auth`], [`broker`], [`bridge`], [`config`], [`discovery`], [`expiry`], [`health`], [`history`], [`events`], [`people`] | every decision; pure |
 //! | 3 durable | [`store`] | the only folder that names sled |
@@ -102,6 +102,7 @@
 pub mod hex;
 pub mod limits;
 pub mod reading;
+pub mod said;
 pub mod secret;
 pub mod time;
 pub mod unit;

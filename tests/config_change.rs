@@ -45,11 +45,7 @@ fn refused(gateway: &Gateway, code: i32, arguments: &[&str]) -> String {
 
 /// The last answer of the control socket to one request.
 fn ask(gateway: &Gateway, request: &Json) -> Json {
-    let stream = UnixStream::connect(gateway.socket()).unwrap();
-    (&stream).write_all(format!("{request}\n").as_bytes()).unwrap();
-    let lines =
-        BufReader::new(stream).lines().map(|line| serde_json::from_str::<Json>(&line.unwrap()).unwrap());
-    lines.filter(|line| line.get("progress").is_none()).last().expect("an answer")
+    gateway.request(request)
 }
 
 fn text(gateway: &Gateway) -> String {

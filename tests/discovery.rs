@@ -82,6 +82,17 @@ fn a_neighbour_finds_the_page_and_the_broker_as_long_as_it_may() {
     );
     let status = gateway.wait("it knows its name", |status| status["web"]["local_name"] == "gw.local");
     assert_eq!(status["state"], "ok", "{status}");
+    // The certificate names what the neighbour asks for, also the address that has come while it runs.
+    let text = |file: &str| {
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-noout", "-text", "-in"]).arg(gateway.data_dir().join("web").join(file));
+        Process::run_well("openssl x509", &mut command)
+    };
+    within(PATIENCE, "the certificate has the new address", || {
+        let text = text("certificate.pem");
+        assert!(text.contains("DNS:gw.local"), "{text}");
+        text.contains("IP Address:10.99.0.1").then_some(())
+    });
 
     // Another listener is told as soon as it is there, one that is gone no longer.
     let more = "[[broker.listener]]\nname = \"plc\"\nbind = \"10.99.0.1:1999\"\nallow_anonymous = true\n";

@@ -12,7 +12,7 @@ struct Rule {
 }
 
 const WORDS: &[&str] =
-    &["time.rs", "reading.rs", "secret.rs", "unit.rs", "limits.rs", "hex.rs", "version.rs"];
+    &["time.rs", "reading.rs", "said.rs", "secret.rs", "unit.rs", "limits.rs", "hex.rs", "version.rs"];
 const FORMATS: &[&str] = &[
     "mqtt",
     "message.rs",

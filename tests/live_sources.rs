@@ -20,16 +20,6 @@ use fieldgate::io::control;
 use serde_json::{Value as Json, json};
 use support::*;
 
-/// A config that is taken; the answer.
-#[track_caller]
-fn take(gateway: &Gateway, rest: &str) -> Json {
-    gateway.configure(rest);
-    let answer = gateway.ask("reload");
-    assert_eq!(answer["outcome"], "applied", "{answer}\n{}", gateway.log());
-    assert_eq!((&answer["disconnected"], &answer["next_start"]), (&json!(0), &json!([])), "{answer}");
-    answer
-}
-
 fn names(answer: &Json) -> Vec<&str> {
     answer["reopened"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
@@ -100,7 +90,7 @@ fn a_changed_device_is_read_by_its_new_rules_and_the_other_port_loses_no_line() 
     let first = of_a.take();
     assert_eq!((value(&first), number(&first)), (json!(10), 1));
     for (turn, scale) in ["0.1", "2", "0.5", "1"].iter().enumerate() {
-        let answer = take(&gateway, &with(scale));
+        let answer = gateway.take_config(&with(scale));
         assert_eq!(answer["applied"], json!(["device.a.points.n.scale"]), "{answer}");
         assert_eq!(names(&answer), ["port a-port"]);
         wait_open(&mut gateway, "a-port");
@@ -112,11 +102,11 @@ fn a_changed_device_is_read_by_its_new_rules_and_the_other_port_loses_no_line() 
         assert_eq!(number(&message), turn as u64 + 2, "numbers go on");
     }
     // Gone, and back.
-    let answer = take(&gateway, &other);
+    let answer = gateway.take_config(&other);
     assert_eq!(names(&answer), ["port a-port"]);
     let shown = gateway.ask("status");
     assert_eq!(find(&shown["ports"], "a-port"), &Json::Null);
-    take(&gateway, &with("3"));
+    gateway.take_config(&with("3"));
     wait_open(&mut gateway, "a-port");
     a.line("~\n{\"n\": 10}");
     let message = of_a.take();
@@ -142,14 +132,14 @@ fn what_is_published_and_told_of_a_device_changes_without_its_port_being_closed(
     pty.line("{\"n\": 1}");
     assert_eq!(value(&data.take()), json!(1));
     // What was measured before a change is published as it was to be: the window is over with it.
-    let answer = take(&gateway, &with("[device.publish]\nmode = \"mean\"\nwindow = \"1h\"\n"));
+    let answer = gateway.take_config(&with("[device.publish]\nmode = \"mean\"\nwindow = \"1h\"\n"));
     assert_eq!(answer["applied"], json!(["device.scale.publish"]));
     assert_eq!(names(&answer), Vec::<&str>::new());
     pty.line("{\"n\": 10}");
     pty.line("{\"n\": 20}");
     gateway.wait_readings("scale", 3);
     data.nothing();
-    take(&gateway, &with("[device.publish]\npayload = \"plain\"\n"));
+    gateway.take_config(&with("[device.publish]\npayload = \"plain\"\n"));
     let mean = data.take();
     assert_eq!((value(&mean), number(&mean)), (json!(15), 2), "{}", mean.payload);
     let mut plain = listener(&gateway, &Gateway::topic("data/scale/n"));
@@ -160,22 +150,22 @@ fn what_is_published_and_told_of_a_device_changes_without_its_port_being_closed(
     let mut info = listener(&gateway, &Gateway::topic("info/#"));
     assert!(info.take().payload.contains("\"kg\""));
     let discovery = |prefix: &str| format!("[home_assistant]\nenabled = true\nprefix = \"{prefix}\"\n");
-    take(&gateway, &(discovery("homeassistant") + &with("")));
+    gateway.take_config(&(discovery("homeassistant") + &with("")));
     let told = announced.take();
     assert!(told.topic.starts_with("homeassistant/sensor/"), "{told:?}");
-    take(&gateway, &(discovery("ha") + &with("")));
+    gateway.take_config(&(discovery("ha") + &with("")));
     let both = [announced.take(), announced.take()];
     let (new, old): (Vec<_>, Vec<_>) = both.iter().partition(|message| message.topic.starts_with("ha/"));
     assert_eq!((new.len(), old.len()), (1, 1));
     assert_eq!((&old[0].topic, &*old[0].payload), (&told.topic, ""), "the old one is taken back");
-    take(&gateway, &with(""));
+    gateway.take_config(&with(""));
     assert_eq!(announced.take().payload, "");
     // The port was never closed.
     pty.line("{\"n\": 8}");
     assert_eq!(value(&data.take()), json!(8));
     assert_eq!(gateway.log().matches("port is open").count(), 1, "{}", gateway.log());
     // The device is gone, and so is what is known of it.
-    take(&gateway, "");
+    gateway.take_config("");
     let cleared = loop {
         let message = info.take();
         if message.payload.is_empty() {
@@ -223,17 +213,17 @@ fn programs_and_files_come_and_go_and_those_that_stay_run_on() {
     };
     let before = children(&gateway);
     assert_eq!(before.len(), 2);
-    let answer = take(&gateway, &(program("stays", 1) + &program("changes", 2) + &files("0.001")));
+    let answer = gateway.take_config(&(program("stays", 1) + &program("changes", 2) + &files("0.001")));
     assert_eq!(names(&answer), ["files cellar", "program changes"]);
     of("changes-device", json!(2));
     of("cellar", json!(21.5));
     let after = children(&gateway);
     assert_eq!(after.iter().filter(|pid| before.contains(pid)).count(), 1, "{before:?} {after:?}");
-    let answer = take(&gateway, &(program("stays", 1) + &files("0.01")));
+    let answer = gateway.take_config(&(program("stays", 1) + &files("0.01")));
     assert_eq!(names(&answer), ["files cellar", "program changes"]);
     of("cellar", json!(215));
     assert_eq!(children(&gateway).len(), 1);
-    take(&gateway, &program("stays", 1));
+    gateway.take_config(&program("stays", 1));
     let shown = gateway.wait("the file is gone", |status| find(&status["ports"], "cellar").is_null());
     assert_eq!(find(&shown["devices"], "stays-device")["readings"], 1);
     assert_eq!(children(&gateway).first(), after.iter().find(|pid| before.contains(pid)));
@@ -266,7 +256,7 @@ fn gpio_lines_come_and_go_outputs_that_stay_hold_their_level_and_totals_go_on() 
     assert!(of_lamp.take().payload.contains("true"));
     // The fan is changed: it is as at the start; a door is new.
     let changed = line("fan", output, "active_low = true") + &line("door", "\"input\"", "");
-    let answer = take(&gateway, &(stay.clone() + &changed));
+    let answer = gateway.take_config(&(stay.clone() + &changed));
     assert_eq!(names(&answer), ["GPIO line door", "GPIO line fan"]);
     let shown = gateway.wait("they are open", |status| {
         ["fan", "door"].iter().all(|name| find(&status["gpio"], name)["error"].is_null())
@@ -279,7 +269,7 @@ fn gpio_lines_come_and_go_outputs_that_stay_hold_their_level_and_totals_go_on() 
     gateway.wait("it counts on", |status| find(&status["gpio"], "water")["pulses"] == 6);
     // A counter that is changed begins with its total, whenever that was to be on disk.
     let other = r#"{ kind = "counter", per_pulse = 0.5, persist_every = "30min" }"#;
-    let answer = take(&gateway, &(line("lamp", output, "") + &line("water", other, "")));
+    let answer = gateway.take_config(&(line("lamp", output, "") + &line("water", other, "")));
     assert_eq!(names(&answer), ["GPIO line door", "GPIO line fan", "GPIO line water"]);
     let shown = gateway.wait("the total is there", |status| find(&status["gpio"], "water")["pulses"] == 6);
     assert_eq!(shown["gpio"].as_array().unwrap().len(), 2);
@@ -291,8 +281,8 @@ fn gpio_lines_come_and_go_outputs_that_stay_hold_their_level_and_totals_go_on() 
     // The lamp was never touched: it has told nothing since it was switched on.
     of_lamp.nothing();
     // All gone, and back.
-    take(&gateway, "");
-    take(&gateway, &stay);
+    gateway.take_config("");
+    gateway.take_config(&stay);
     gateway.wait("the total is there again", |status| find(&status["gpio"], "water")["pulses"] == 6);
 }
 

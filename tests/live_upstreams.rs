@@ -25,15 +25,6 @@ use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 use support::*;
 
-#[track_caller]
-fn take(gateway: &Gateway, rest: &str) -> Json {
-    gateway.configure(rest);
-    let answer = gateway.ask("reload");
-    assert_eq!(answer["outcome"], "applied", "{answer}\n{}", gateway.log());
-    assert_eq!((&answer["disconnected"], &answer["next_start"]), (&json!(0), &json!([])), "{answer}");
-    answer
-}
-
 fn reopened(answer: &Json) -> Vec<&str> {
     answer["reopened"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
@@ -105,13 +96,13 @@ fn five_thousand_readings_that_wait_for_a_right_password_arrive_once_when_it_is_
     let tap = Tap::subscribe_with(port, &Gateway::topic("data/#"), &["-u", "gateway", "-P", "right"]);
     // No key has changed, but what it names has.
     std::fs::write(&secret, "right").unwrap();
-    let answer = take(&gateway, &account(""));
+    let answer = gateway.take_config(&account(""));
     assert_eq!((&answer["applied"], reopened(&answer)), (&json!([]), vec!["upstream up"]));
     gateway.wait_drained();
     all_once(&tap, "scale", COUNT);
     // All is as it was, but for what is new.
     let before = gateway.ask("status");
-    take(&gateway, &account(""));
+    gateway.take_config(&account(""));
     sensor.write(lines(COUNT, COUNT + 1).as_bytes());
     all_once(&tap, "scale", COUNT + 1);
     let after = gateway.ask("status");
@@ -135,7 +126,7 @@ fn a_second_upstream_comes_and_goes_and_comes_again_with_what_waited_for_it() {
     gateway.wait_online();
     sensor.write(lines(0, 100).as_bytes());
     gateway.wait_readings("scale", 100);
-    let answer = take(&gateway, &both);
+    let answer = gateway.take_config(&both);
     assert_eq!(reopened(&answer), ["upstream second"]);
     gateway.wait("it is online", |status| of(status, "second")["state"] == "online");
     at_second.wait("what is known of the device", |message| message.topic.ends_with("info/scale"));
@@ -152,14 +143,14 @@ fn a_second_upstream_comes_and_goes_and_comes_again_with_what_waited_for_it() {
     sensor.write(lines(200, 300).as_bytes());
     lan.say("lan/a", 1, "it waits");
     gateway.wait("it waits", |status| of(status, "second")["backlog"]["messages"] == 101);
-    let answer = take(&gateway, &one);
+    let answer = gateway.take_config(&one);
     assert_eq!(reopened(&answer), ["upstream second"]);
     let shown = gateway.ask("status");
     assert_eq!(shown["upstreams"].as_array().unwrap().len(), 1);
     assert!(gateway.data_dir().join("outbox-second").exists(), "what waits stays on disk");
     lan.say("lan/a", 1, "for nobody");
     relay.open();
-    take(&gateway, &both);
+    gateway.take_config(&both);
     gateway.wait("all is sent", |status| {
         let second = of(status, "second");
         second["state"] == "online" && second["backlog"]["messages"] == 0
@@ -168,7 +159,7 @@ fn a_second_upstream_comes_and_goes_and_comes_again_with_what_waited_for_it() {
     assert!(of_second().into_iter().eq(100..300), "{:?}", of_second());
     assert!(!at_second.messages().iter().any(|message| message.payload == "for nobody"));
     // Taken out while it is there, it says goodbye.
-    take(&gateway, &one);
+    gateway.take_config(&one);
     at_second.wait("it says goodbye", |message| {
         message.topic.ends_with("gw/status") && message.json()["reason"] == "stopped"
     });
@@ -208,7 +199,7 @@ fn maps_and_streams_change_while_a_backlog_drains_and_each_message_arrives_once(
             1 => format!("{slow}inflight_max = {}\n{data}{alarms}", 8 + turn),
             _ => format!("{slow}{data}[[upstream.map]]\nfilter = \"other/#\"\n"),
         };
-        let answer = take(&gateway, &with(&more));
+        let answer = gateway.take_config(&with(&more));
         assert_eq!(reopened(&answer), ["upstream up"]);
         if turn % 3 < 2 {
             lan.say("alarm/x", 1, &format!("alarm {turn}"));
@@ -217,7 +208,7 @@ fn maps_and_streams_change_while_a_backlog_drains_and_each_message_arrives_once(
             lan.say("other/x", 1, &format!("other {turn}"));
         }
     }
-    take(&gateway, &with(data));
+    gateway.take_config(&with(data));
     gateway.wait_drained();
     all_once(&tap, "scale", COUNT);
     for payload in ["other 2", "other 5"] {
@@ -238,7 +229,7 @@ fn bounds_of_the_buffer_count_at_once() {
     sensor.write(lines(0, 500).as_bytes());
     gateway.wait("all wait", |status| of(status, "up")["backlog"]["messages"] == 500);
     let buffer = "[buffer]\nmax_records = 100\nmax_size = \"2 MiB\"\nmemory = \"1 MiB\"\ncommit_interval = \"100ms\"\n";
-    let answer = take(&gateway, &(rest.clone() + buffer));
+    let answer = gateway.take_config(&(rest.clone() + buffer));
     assert_eq!(reopened(&answer), Vec::<&str>::new());
     assert_eq!(answer["applied"].as_array().unwrap().len(), 4);
     sensor.write(lines(500, 501).as_bytes());
@@ -288,7 +279,7 @@ fn two_hundred_changes_in_a_row_under_load_leak_nothing_and_lose_nothing() {
             }
         });
         for turn in 0..TURNS {
-            take(&gateway, &config(turn));
+            gateway.take_config(&config(turn));
             if turn == 19 {
                 warm = process(&gateway);
             }
@@ -333,7 +324,7 @@ fn a_crash_after_changes_under_load_loses_nothing_that_was_acknowledged() {
             }
         });
         for turn in 1..12 {
-            take(&gateway, &with(turn));
+            gateway.take_config(&with(turn));
             let now = sent.load(Ordering::Relaxed);
             eventually("it goes on", || (sent.load(Ordering::Relaxed) > now + 5).then_some(()));
         }

@@ -189,18 +189,21 @@ fn a_device_is_asked_out_of_turn_on_the_page() {
     support::eventually("the simulated meter is there", || std::fs::metadata(&line).ok());
     let config = format!(
         "[[port]]\nname = \"bus\"\npath = \"{}\"\n[[device]]\nname = \"meter\"\nport = \"bus\"\n\
-         profile = \"eastron-sdm120\"\nunit_id = 1\nevery = \"1h\"\n",
+         profile = \"eastron-sdm120\"\nunit_id = 1\nevery = \"1h\"\ntimeout = \"3s\"\n",
         line.display()
     );
     let (gateway, mut plain, tls) = with_page("", &config);
     plain.claim(&gateway);
     let screenshots = std::env::var("FIELDGATE_SCREENSHOTS").ok();
-    let script = begin("poll.mjs", &gateway, &tls, json!({ "screenshots": screenshots }));
+    let stopped = gateway.dir.path().join("stopped");
+    let more = json!({ "screenshots": screenshots, "stopped": stopped });
+    let script = begin("poll.mjs", &gateway, &tls, more);
     within(SCRIPT_MAX, "the script has polled it, or has failed", || {
         let text = script.text();
         (text.contains("silence") || text.contains("Error")).then_some(())
     });
     simulator.signal(rustix::process::Signal::STOP);
+    std::fs::write(stopped, "").unwrap();
     finish("poll.mjs", &gateway, script);
     simulator.signal(rustix::process::Signal::CONT);
 }
@@ -230,6 +233,48 @@ fn who_speaks_on_a_bus_is_found_listened_to_and_put_into_the_config() {
     let (gateway, plain, tls) = with_page("", &config);
     plain.clone().claim(&gateway);
     browse("port.mjs", &gateway, &tls, json!({"shots": std::env::var("FIELDGATE_SHOTS").ok()}));
+}
+
+#[test]
+fn a_satellite_receiver_is_chosen_as_the_source_of_time() {
+    let pty = Pty::open();
+    let config = format!(
+        "[[port]]\nname = \"line\"\npath = {:?}\n[[device]]\nname = \"roof\"\nport = \"line\"\nprofile = \"nmea-gps\"\n",
+        pty.path()
+    );
+    // Whoever vouches for the clock needs no receiver.
+    let (gateway, mut plain, tls) = with_page("", &config);
+    let path = &gateway.config();
+    std::fs::write(
+        path,
+        std::fs::read_to_string(path).unwrap().replace("trust = \"always\"", "trust = \"auto\""),
+    )
+    .unwrap();
+    gateway.ask("reload");
+    plain.claim(&gateway);
+    let script = begin(
+        "gnss.mjs",
+        &gateway,
+        &tls,
+        json!({ "screenshots": std::env::var("FIELDGATE_SCREENSHOTS").ok() }),
+    );
+    let chosen = || std::fs::read_to_string(gateway.config()).unwrap().contains("device = \"roof\"");
+    within(SCRIPT_MAX, "the receiver stands in the config, or the script has failed", || {
+        (chosen() || script.text().contains("Error")).then_some(())
+    });
+    finish("gnss.mjs", &gateway, script);
+    assert!(!chosen(), "and it was taken out again");
+}
+
+#[test]
+fn what_is_refused_is_said_in_german_to_whoever_reads_german() {
+    let (gateway, _, tls) = with_page("", "");
+    let more = json!({
+        "code": claim_code(&gateway),
+        "locale": "de-DE",
+        "screenshots": std::env::var("FIELDGATE_SCREENSHOTS").ok(),
+    });
+    browse("refused.mjs", &gateway, &tls, more);
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn secrets_are_in_a_backup_only_with_a_passphrase_that_is_long_enough() {
     assert_eq!((&sealed["encrypted"], &sealed["left_out"]), (&json!(true), &json!([])), "{sealed}");
     assert!(!sealed["content"].as_str().unwrap().contains("confirm_within"));
     let journal = http.get("/api/v1/journal").body;
-    assert!(journal.contains("a backup with secrets was made"), "{journal}");
+    let made = "\"detail\":\"with secrets\",\"kind\":\"backup_made\"";
+    assert!(journal.contains(made), "{journal}");
     assert!(!journal.contains("long enough") && !gateway.log().contains("long enough"));
     for (body, words) in [
         (json!({"backup": sealed["content"]}), "give its passphrase"),

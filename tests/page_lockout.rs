@@ -139,6 +139,49 @@ fn another_certificate_is_confirmed_by_a_connection_that_has_it() {
     change(&http, &edits);
     assert_eq!(new.post("/api/v1/config/confirm", &json!({})).status, 200);
     assert_eq!(new.get("/api/v1/session").status, 200);
+    // It is somebody else's: another name has neither it nor the gateway's own made again.
+    let web = gateway.data_dir().join("web");
+    let files = || {
+        [&issued.certificate, &issued.key, &web.join("certificate.pem")]
+            .map(|file| std::fs::read(file).unwrap())
+    };
+    let as_they_were = files();
+    change(&new, &set("web.hosts", json!(["gate.example.com"])));
+    assert_eq!(new.send("GET", "/healthz", &[("host", "gate.example.com")], "").status, 200);
+    assert!(!new.is_shown_for("gate.example.com"));
+    assert_eq!(files(), as_they_were);
+}
+
+#[test]
+fn the_own_certificate_is_made_again_for_another_name_and_who_is_there_stays() {
+    let (gateway, _, mut http) = with_page("", PATIENT);
+    http.claim(&gateway);
+    let web = gateway.data_dir().join("web");
+    // Whoever trusts the first one goes on trusting: the key stays.
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first.pem");
+    std::fs::copy(web.join("certificate.pem"), &first).unwrap();
+    let key = std::fs::read(web.join("certificate.key")).unwrap();
+    http.certificate = Some(first);
+    for (name, is_named) in [("gw.local", true), ("127.0.0.1", true), ("gate.example.com", false)] {
+        assert_eq!(http.is_shown_for(name), is_named, "{name}");
+    }
+    let mut stays = http.connect();
+    let request = format!(
+        "GET /api/v1/session HTTP/1.1\r\nhost: 127.0.0.1:{}\r\ncookie: {}\r\n\r\n",
+        http.port, http.cookie
+    );
+    change(&http, &set("web.hosts", json!(["gate.example.com"])));
+    eventually("another certificate is shown", || {
+        let answer = support::http::read_answer(&mut *stays, request.as_bytes());
+        assert_eq!(answer.status, 200, "the connection and the session from before stay: {answer:?}");
+        http.is_shown_for("gate.example.com").then_some(())
+    });
+    assert!(http.is_shown_for("gw.local"));
+    assert_eq!(std::fs::read(web.join("certificate.key")).unwrap(), key);
+    let told = gateway.ask("events").to_string();
+    assert_eq!(told.matches("certificate_made").count(), 1, "{told}");
+    assert!(told.contains("gate.example.com"), "{told}");
 }
 
 #[test]
@@ -152,6 +195,44 @@ fn who_takes_away_the_tunnel_that_he_came_by_confirms_it_by_another_way() {
     assert_eq!(plain.post("/api/v1/config/confirm", &json!({})).status, 409);
     assert_eq!(tls.post("/api/v1/config/confirm", &json!({})).status, 200);
     eventually("the tunnel's address is closed", || (!is_open(plain.port)).then_some(()));
+}
+
+#[test]
+fn whoever_looks_on_at_an_address_that_is_closed_is_told_where_the_page_is() {
+    let (gateway, _, mut old) = with_page("", PATIENT);
+    old.claim(&gateway);
+    let mut stream = old.connect();
+    let Http { port, cookie, .. } = &old;
+    let request =
+        format!("GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncookie: {cookie}\r\n\r\n");
+    assert_eq!(support::http::read_answer(&mut *stream, request.as_bytes()).status, 200);
+    let bind = free_port();
+    change(&old, &set("web.bind", format!("127.0.0.1:{bind}")));
+    // Nothing ends before it is settled.
+    let new = at(&old, bind);
+    assert_eq!(new.post("/api/v1/config/confirm", &json!({})).status, 200);
+    let settled = std::time::Instant::now();
+    let mut rest = String::new();
+    // Its end may be abrupt: what counts was said before.
+    let _ = stream.read_to_string(&mut rest);
+    assert!(settled.elapsed().as_secs() < 20, "{:?}", settled.elapsed());
+    let last = format!("event: moved\ndata: {}", json!({"address": "127.0.0.1", "port": bind}));
+    assert!(rest.contains(&last), "{rest}");
+}
+
+#[test]
+fn where_the_page_is_tells_a_command_too() {
+    let (mut gateway, _, tls) = with_page("", "");
+    let place = |gateway: &Gateway| {
+        let mut command = support::fieldgate();
+        command.args(["claim", "--address", "--config"]).arg(gateway.config());
+        support::Process::run_well("fieldgate claim --address", &mut command)
+    };
+    let expected = format!("https://127.0.0.1:{}/", tls.port);
+    eventually("it runs, and says so", || (place(&gateway).trim() == expected).then_some(()));
+    assert!(gateway.ask("status")["web"]["unclaimed"] == true, "nothing was claimed or closed by asking");
+    gateway.stop();
+    assert_eq!(place(&gateway).trim(), expected, "as its config says");
 }
 
 #[test]

@@ -12,7 +12,6 @@
 
 mod support;
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
@@ -29,19 +28,7 @@ const GROWTH_BYTES_MAX: u64 = 2_000_000;
 #[test]
 fn a_table_of_500_sensors_stays_usable_while_all_of_them_send() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = String::new();
-    for group in 0..10 {
-        for number in 0..50 {
-            std::fs::write(folder.path().join(format!("g{group}-{number:02}")), "0\n").unwrap();
-        }
-        let path = folder.path().join(format!("g{group}-*"));
-        let path = path.display();
-        write!(
-            config,
-            "[[file]]\nname = \"g{group}\"\npath = \"{path}\"\nevery = \"1s\"\nunit = \"Cel\"\n\n"
-        )
-        .unwrap();
-    }
+    let config = support::sensors_of_files(folder.path(), "0");
     let (gateway, mut plain, tls) = with_page("", &config);
     plain.claim(&gateway);
     eventually("all have sent", || {

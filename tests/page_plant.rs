@@ -10,8 +10,6 @@
 
 mod support;
 
-use std::fmt::Write as _;
-
 use serde_json::{Value as Json, json};
 use support::http::with_page;
 use support::{Gateway, Mosquitto, Pty, Tap, eventually, fieldgate, free_port, json_device, upstream};
@@ -64,19 +62,7 @@ fn a_sensor_is_told_with_units_and_its_last_bytes_and_bytes_are_tried_without_be
 #[test]
 fn a_table_of_500_sensors_comes_in_pages_of_100_and_letters_find_one() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = String::new();
-    for group in 0..10 {
-        for number in 0..50 {
-            std::fs::write(folder.path().join(format!("g{group}-{number:02}")), "21.5\n").unwrap();
-        }
-        let path = folder.path().join(format!("g{group}-*"));
-        let path = path.display();
-        write!(
-            config,
-            "[[file]]\nname = \"g{group}\"\npath = \"{path}\"\nevery = \"1s\"\nunit = \"Cel\"\n\n"
-        )
-        .unwrap();
-    }
+    let config = support::sensors_of_files(folder.path(), "21.5");
     let (gateway, mut http, _) = with_page("", &config);
     http.claim(&gateway);
     eventually("all have sent", || {

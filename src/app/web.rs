@@ -106,8 +106,7 @@ pub(super) fn start(
     let (asker, questions) = operations::asker();
     spawn_local(operations::serve(desk, questions));
     spawn_local(crate::io::live::run(reporter.clone(), stop.clone()));
-    let setup = web::Setup {
-        config: config.web.clone(),
+    let given = web::Given {
         gateway: config.gateway.id.clone(),
         folder: folder(config),
         claim_file,
@@ -119,9 +118,8 @@ pub(super) fn start(
         orders,
         clock: reporter.clock.clone(),
         panics: reporter.panics.clone(),
-        page_orders: reporter.page_orders.begin(),
     };
-    match web::start(setup, stop, beat) {
+    match web::start(given, config.web.clone(), reporter.page_orders.begin(), stop, beat) {
         Ok(thread) => Some(thread),
         Err(error) => {
             let error = format!("it can't be started: {error}");

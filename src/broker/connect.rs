@@ -369,9 +369,9 @@ impl Broker {
         c.window = usize::from(config.inflight_max.min(wanted));
         c.told = Told {
             window: wanted,
-            receive_max: usize::from(config.receive_max),
+            receive_max: config.receive_max,
             packet_bytes_max: config.packet_bytes_max,
-            topic_alias_max: usize::from(config.topic_alias_max),
+            topic_alias_max: config.topic_alias_max,
             qos_max,
             no_retain,
         };

@@ -76,11 +76,11 @@ pub(super) struct Told {
     /// The client's Receive Maximum; 65,535 where it has told none (3.1.2.11.3).
     pub(super) window: u16,
     /// Our Receive Maximum.
-    pub(super) receive_max: usize,
+    pub(super) receive_max: u16,
     /// Our Maximum Packet Size.
     pub(super) packet_bytes_max: usize,
     /// Our Topic Alias Maximum.
-    pub(super) topic_alias_max: usize,
+    pub(super) topic_alias_max: u16,
     /// Our Maximum QoS, where it isn't 2 (3.2.2.3.4).
     pub(super) qos_max: Option<QoS>,
     /// Retained messages are not available (3.2.2.3.5).

@@ -1,6 +1,7 @@
 //! Messages to clients: at once, or from the session's queue as the client's window and buffer allow; and the
 //! client's answers to them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use super::route::{Grant, Group, Route};
 use super::session::{Exchange, Inflight, Outbound, SessionIdx};
 use super::timer::Owner;
 use super::{Broker, ConnId, Cx, Delivery, Sink, count};
-use crate::mqtt::{Ack, Packet, PacketId, Properties, PropertiesBuf, QoS, ReasonCode, Version};
+use crate::mqtt::decode::SHORT_ACK_BYTES;
+use crate::mqtt::{Ack, AckKind, PacketId, Properties, PropertiesBuf, QoS, ReasonCode, Version, encode};
 use crate::state::Key;
 
 /// Retained messages that go to one client before others have their turn: each costs a few microseconds.
@@ -169,9 +171,14 @@ impl Broker {
         if let Some(conn) = conn {
             self.write(conn, &outbound, packet_id, false, cx);
         }
-        if let Some(session) = self.sessions.get_mut(idx) {
-            let exchange = Exchange::Published(outbound);
-            session.inflight.push_back(Inflight { packet_id, exchange, sent: true, mark });
+        let Some(session) = self.sessions.get_mut(idx) else { return };
+        let exchange = Exchange::Published(outbound);
+        session.inflight.push_back(Inflight { packet_id, exchange, sent: true, mark });
+        let under_way = session.inflight.len();
+        if let Some(conn) = conn
+            && self.conns.get(conn).is_some_and(|c| under_way.saturating_mul(2) >= c.window)
+        {
+            cx.sink.hurry(conn);
         }
     }
 
@@ -230,7 +237,8 @@ impl Broker {
     /// Sends what waits, in order: what was under way before a reconnect, then the queue, then retained messages
     /// of new subscriptions; as far as window and buffer allow.
     pub(super) fn pump<S: Sink>(&mut self, idx: SessionIdx, cx: &mut Cx<'_, S>) {
-        let conn = self.sessions.get(idx).and_then(|session| session.conn);
+        let Some(session) = self.sessions.get(idx).filter(|session| session.has_waiting()) else { return };
+        let conn = session.conn;
         if !conn.and_then(|conn| self.conns.get(conn)).is_some_and(Connection::is_welcomed)
             || !self.resend(idx, cx)
         {
@@ -309,6 +317,10 @@ impl Broker {
             let next = self.retained.next_match(&walk.filter, walk.after.as_deref(), cx.now);
             let Some(kept) = next.map(Arc::clone) else {
                 session.walks.pop_front();
+                if session.walks.is_empty() {
+                    // Idle sessions are many, and few subscribe again.
+                    session.walks = VecDeque::new();
+                }
                 continue;
             };
             if !session.rights.may_read(&kept.message.topic) {
@@ -373,21 +385,20 @@ impl Broker {
         &mut self,
         conn: ConnId,
         kind: AckKind,
-        ack: &Ack<'_>,
+        id: PacketId,
+        is_failure: bool,
         cx: &mut Cx<'_, S>,
     ) {
         let Some(idx) = self.conns.get(conn).and_then(|c| c.session) else { return };
         let Some(session) = self.sessions.get_mut(idx) else { return };
-        let id = ack.packet_id;
         let at = session.inflight_at(id);
-        let inflight = at.and_then(|at| session.inflight.get_mut(at));
-        match (kind, inflight) {
+        match (kind, at.and_then(|at| session.inflight.get_mut(at))) {
             // Unknown: PUBREL with Packet Identifier not found lets the client forget it too (3.6.2.1).
-            (AckKind::PubRec, None) if !ack.reason.is_error() => {
+            (AckKind::PubRec, None) if !is_failure => {
                 self.acknowledge_with(conn, AckKind::PubRel, id, ReasonCode::PacketIdentifierNotFound, cx);
             }
             (_, None) => {}
-            (AckKind::PubRec, Some(inflight)) if !ack.reason.is_error() => {
+            (AckKind::PubRec, Some(inflight)) if !is_failure => {
                 if matches!(&inflight.exchange, Exchange::Published(o) if o.qos == QoS::AtLeastOnce) {
                     return;
                 }
@@ -416,7 +427,7 @@ impl Broker {
                     _ => false,
                 };
                 if ends {
-                    self.finish_exchange(idx, id);
+                    self.finish_at(idx, at);
                     self.pump(idx, cx);
                 }
             }
@@ -424,8 +435,13 @@ impl Broker {
     }
 
     fn finish_exchange(&mut self, idx: SessionIdx, id: PacketId) {
+        let at = self.sessions.get(idx).and_then(|session| session.inflight_at(id));
+        self.finish_at(idx, at);
+    }
+
+    fn finish_at(&mut self, idx: SessionIdx, at: Option<usize>) {
         if let Some(session) = self.sessions.get_mut(idx)
-            && let Some(at) = session.inflight_at(id)
+            && let Some(at) = at
             // Mostly it is the oldest, and nothing has to move.
             && let Some(inflight) =
                 if at == 0 { session.inflight.pop_front() } else { session.inflight.remove(at) }
@@ -444,13 +460,14 @@ impl Broker {
         cx: &mut Cx<'_, S>,
     ) {
         let ack = Ack { packet_id, reason, properties: Properties::EMPTY };
-        let packet = match kind {
-            AckKind::PubAck => Packet::PubAck(ack),
-            AckKind::PubRec => Packet::PubRec(ack),
-            AckKind::PubRel => Packet::PubRel(ack),
-            AckKind::PubComp => Packet::PubComp(ack),
-        };
-        self.send(conn, &packet, cx);
+        let Some(c) = self.conns.get(conn).filter(|c| !c.gone && !c.is_closing()) else { return };
+        let says_no_more = reason == ReasonCode::Success || c.version != Version::V5;
+        if !says_no_more || c.packet_bytes_max.is_some_and(|max| max < SHORT_ACK_BYTES) {
+            return self.send(conn, &kind.packet(ack), cx);
+        }
+        debug!(conn = conn.0, packet = %kind.packet(ack).describe(), "sent");
+        let buffered = cx.sink.raw(conn, &encode::short_ack(kind, packet_id));
+        self.note_sent(conn, SHORT_ACK_BYTES, buffered, cx);
     }
 }
 
@@ -462,14 +479,4 @@ impl Outbound {
         let properties = shared + self.identifiers.as_properties().as_bytes().len();
         publish_len(version, self.qos, message.topic.len(), properties, message.payload.len())
     }
-}
-
-/// The four acknowledgements.
-#[expect(clippy::enum_variant_names, reason = "the packets' names")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AckKind {
-    PubAck,
-    PubRec,
-    PubRel,
-    PubComp,
 }

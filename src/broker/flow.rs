@@ -5,11 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, PendingAck, Phase};
-use super::delivery::AckKind;
 use super::session::SessionIdx;
 use super::{Broker, ConnId, Cx, Event, Sink};
 use crate::message::{OutboxId, SafeToken, Ticket};
-use crate::mqtt::{PacketId, QoS, ReasonCode, Version};
+use crate::mqtt::{AckKind, PacketId, QoS, ReasonCode, Version};
 use crate::time::Mono;
 
 /// So long a receiver whose buffer is full may keep the publishers of its QoS 0 messages waiting; whoever takes half of
@@ -82,7 +81,7 @@ impl Broker {
         cx: &mut Cx<'_, S>,
     ) {
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let receive_max = c.told.receive_max;
+        let receive_max = usize::from(c.told.receive_max);
         let pending = c.pending(kind);
         if token.is_none() && pending.is_empty() {
             return self.acknowledge_with(conn, kind, packet_id, reason, cx);
@@ -125,7 +124,7 @@ impl Broker {
             incoming.token = None;
             if !safe {
                 // The client ends the exchange when it is told. If it never is, it sends the message again.
-                incoming.unforwarded = true;
+                (incoming.unforwarded, incoming.refused) = (true, true);
                 incoming.seen = false;
             }
         }
@@ -158,7 +157,7 @@ impl Broker {
         }
         if let Some(c) = self.conns.get_mut(conn)
             && c.pause.window
-            && c.unacknowledged() <= c.told.receive_max / 2
+            && c.unacknowledged() <= usize::from(c.told.receive_max / 2)
         {
             c.pause.window = false;
             self.resumable.push(conn);

@@ -55,14 +55,14 @@ impl Broker {
     }
 
     /// A PUBLISH whose identifier stands for a message that subscribers have, and the outboxes may not: its identifier was
-    /// on disk when the process ended, and they are synced by themselves; or they refused it. Sent again (DUP, 3.3.1-1) it
-    /// goes to them alone; upstream it may come twice, as anything may over a crash. Another message under that identifier
-    /// says that the client has ended the exchange: the old one is forgotten. Gives whether that was on disk.
+    /// on disk when the process ended, and they are synced by themselves; or they refused it. Sent again it goes
+    /// to them alone, with DUP (3.3.1-1) or without: 4.3.3 counts the identifier, and clients forget to set it after two
+    /// attempts to connect (paho does); upstream it may come twice, as anything may over a crash. Another message under that
+    /// identifier says that the client has ended the exchange: the old one is forgotten. Gives whether that was on disk.
     pub(super) fn take_up(
         &mut self,
         idx: SessionIdx,
         (publish, properties): (&Publish<'_>, Properties<'_>),
-        fingerprint: Option<u32>,
         memo: &Memo,
         now: Mono,
     ) -> bool {
@@ -73,14 +73,16 @@ impl Broker {
         else {
             return false;
         };
-        let is_same = publish.dup && (incoming.fingerprint.is_none() || incoming.fingerprint == fingerprint);
+        let is_known = |known| known == fingerprint(&memo.topic, publish.payload);
+        let is_same =
+            incoming.fingerprint.map_or(publish.dup, is_known) && (publish.dup || !incoming.refused);
         if !is_same {
             let on_disk = incoming.on_disk;
             session.incoming.remove(&packet_id);
             self.journal.forget(Key::Incoming(serial, packet_id), on_disk, Class::Soon, None);
             return on_disk;
         }
-        incoming.unforwarded = false;
+        (incoming.unforwarded, incoming.refused) = (false, false);
         if memo.route.access != Access::Allowed || memo.may_write != Some(true) {
             return false;
         }

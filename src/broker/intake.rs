@@ -9,9 +9,10 @@ use tracing::debug;
 use super::connection::{Connection, Held, Phase};
 use super::{Broker, ConnId, Cx, Event, ListenerId, Sink, count};
 use crate::limits::READ_SCRATCH_BYTES;
+use crate::mqtt::decode::{SHORT_ACK_BYTES, publish_again, short_ack};
 use crate::mqtt::{
-    Ack, ConnAck, DecodeError, Disconnect, Frame, Packet, Properties, PropertiesBuf, Property, PropertyId,
-    ReasonCode, SubAck, Version, decode_within, encode, frame,
+    Ack, AckKind, ConnAck, DecodeError, Disconnect, Frame, Packet, PacketId, Properties, PropertiesBuf,
+    Property, PropertyId, Publish, ReasonCode, SubAck, Version, decode_within, encode, frame,
 };
 
 /// The first byte of CONNECT (3.1.1).
@@ -111,7 +112,17 @@ impl Broker {
     fn feed<S: Sink>(&mut self, conn: ConnId, bytes: &[u8], cx: &mut Cx<'_, S>) -> usize {
         let mut used = 0;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let Some(c) = self.conns.get(conn).filter(|c| c.takes_packets()) else { break };
+            let Some(c) = self.conns.get_mut(conn).filter(|c| c.takes_packets()) else { break };
+            if let Some((kind, id)) = short_ack(rest)
+                && matches!(c.phase, Phase::Ready)
+                && SHORT_ACK_BYTES <= c.told.packet_bytes_max
+            {
+                self.stats.packets_received += 1;
+                c.last_seen = cx.now;
+                self.short_ack_in(conn, kind, id, cx);
+                used += SHORT_ACK_BYTES;
+                continue;
+            }
             let is_first = matches!(c.phase, Phase::Fresh);
             // Whatever is no CONNECT is refused on its first byte, whatever length it claims (3.1.0-1).
             if is_first && rest.first() != Some(&CONNECT_FIRST_BYTE) {
@@ -134,9 +145,26 @@ impl Broker {
         used
     }
 
+    fn short_ack_in<S: Sink>(&mut self, conn: ConnId, kind: AckKind, id: PacketId, cx: &mut Cx<'_, S>) {
+        let ack = Ack { packet_id: id, reason: ReasonCode::Success, properties: Properties::EMPTY };
+        debug!(conn = conn.0, packet = %kind.packet(ack).describe(), "received");
+        match kind {
+            AckKind::PubRel => self.release_in(conn, id, cx),
+            kind => self.answer_in(conn, kind, id, false, cx),
+        }
+    }
+
     fn packet<S: Sink>(&mut self, conn: ConnId, frame: Frame<'_>, cx: &mut Cx<'_, S>) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         self.stats.packets_received += 1;
+        if let Some(memo) = &c.memo
+            && let Some(publish) = publish_again(frame, c.version, &memo.topic)
+        {
+            let topic = &*memo.topic;
+            debug!(conn = conn.0, packet = %Packet::Publish(Publish { topic, ..publish }).describe(), "received");
+            c.last_seen = cx.now;
+            return self.publish_in(conn, &publish, true, cx);
+        }
         let is_first = matches!(c.phase, Phase::Fresh);
         let packet = match decode_within(frame, c.version, self.config.properties) {
             Ok(packet) => packet,
@@ -214,10 +242,15 @@ impl Broker {
         }
         debug!(conn = conn.0, packet = %packet.describe(), "sent");
         let buffered = cx.sink.raw(conn, &self.scratch);
-        self.stats.packets_sent += 1;
-        self.stats.bytes_sent += count(self.scratch.len());
         let is_last = matches!(packet, Packet::Disconnect(_));
-        if buffered > self.config.out_buffer_bytes_max && !is_last {
+        self.note_sent(conn, self.scratch.len(), if is_last { 0 } else { buffered }, cx);
+    }
+
+    /// So much was written, and so much waits now.
+    pub(super) fn note_sent<S: Sink>(&mut self, conn: ConnId, bytes: usize, buffered: usize, cx: &Cx<'_, S>) {
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += count(bytes);
+        if buffered > self.config.out_buffer_bytes_max {
             // It asks without reading the answers.
             self.now_full(conn, cx.now);
             self.hold_publisher(conn, conn);

@@ -163,7 +163,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(idx) else { return };
         self.timers.disarm(&mut session.armed, Owner::Session(idx));
         let filters = std::mem::take(&mut session.filters);
-        for filter in &filters {
+        for filter in filters.iter() {
             self.routes.remove(filter, idx);
         }
         if let Some(will) = session.will.take() {

@@ -13,6 +13,7 @@ mod connection;
 mod deadline;
 mod delivery;
 pub mod doorman;
+mod filters;
 mod flow;
 mod forward;
 pub mod home;
@@ -310,6 +311,9 @@ pub trait Sink {
 
     /// Appends an encoded packet to a connection's buffer. Returns the buffer's bytes from now on.
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize;
+
+    /// What waits for a connection should not wait for company: its client can't be sent much more before it answers.
+    fn hurry(&mut self, _conn: ConnId) {}
 
     /// The bytes that wait in a connection's buffer.
     fn buffered(&self, conn: ConnId) -> usize;

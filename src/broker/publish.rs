@@ -7,7 +7,6 @@ use tracing::warn;
 
 use super::access::Access;
 use super::config::PublishRate;
-use super::delivery::AckKind;
 use super::flow::{Exchange, Publisher};
 use super::forward::fingerprint;
 use super::journal::{Class, Waiter};
@@ -19,7 +18,7 @@ use super::session::{Incoming, SessionIdx};
 use super::{Broker, ConnId, Cx, Event, Sink, count};
 use crate::message::{Message, OutboxId, SafeToken, Ticket};
 use crate::mqtt::{
-    Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
+    AckKind, Packet, PacketId, Properties, PropertiesBuf, PropertyId, Publish, QoS, ReasonCode, Version,
 };
 use crate::state::Key;
 use crate::time::Mono;
@@ -32,8 +31,14 @@ const QOS2_OPEN_MAX: usize = 4_096;
 const INCOMING_KEPT: usize = 32;
 
 impl Broker {
-    /// A client's PUBLISH.
-    pub(super) fn publish_in<S: Sink>(&mut self, conn: ConnId, publish: &Publish<'_>, cx: &mut Cx<'_, S>) {
+    /// A client's PUBLISH; `again`: to the topic of its last one, which is left out.
+    pub(super) fn publish_in<S: Sink>(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        again: bool,
+        cx: &mut Cx<'_, S>,
+    ) {
         self.stats.publish_received += 1;
         self.stats.publish_bytes_received += count(publish.payload.len());
         let Some(c) = self.conns.get(conn) else { return };
@@ -46,7 +51,9 @@ impl Broker {
             // 3.2.2-14
             return self.fail(conn, ReasonCode::RetainNotSupported, cx);
         }
-        if !self.keeps_pace(conn, publish.topic.len().saturating_add(publish.payload.len()), cx) {
+        let topic_len =
+            c.memo.as_ref().filter(|_| again).map_or(publish.topic.len(), |memo| memo.topic.len());
+        if !self.keeps_pace(conn, topic_len.saturating_add(publish.payload.len()), cx) {
             return;
         }
         let mut own = PropertiesBuf::new();
@@ -65,7 +72,12 @@ impl Broker {
                 properties = own.as_properties();
             }
         }
-        let mut memo = match self.topic_of(conn, publish.topic, alias) {
+        let known = self.conns.get_mut(conn).and_then(|c| c.memo.take());
+        let found = match known {
+            Some(memo) if again => Ok(self.routes.resolve_again(memo, &self.sessions)),
+            memo => self.topic_of(conn, publish.topic, alias, memo),
+        };
+        let mut memo = match found {
             Ok(memo) => memo,
             Err(reason) => return self.fail(conn, reason, cx),
         };
@@ -115,9 +127,14 @@ impl Broker {
     }
 
     /// The topic that a PUBLISH names, by itself or by an alias, which it may set (3.3.2.3.4).
-    fn topic_of(&mut self, conn: ConnId, topic: &str, alias: Option<u32>) -> Result<Memo, ReasonCode> {
+    fn topic_of(
+        &mut self,
+        conn: ConnId,
+        topic: &str,
+        alias: Option<u32>,
+        memo: Option<Memo>,
+    ) -> Result<Memo, ReasonCode> {
         let Some(c) = self.conns.get_mut(conn) else { return Err(ReasonCode::UnspecifiedError) };
-        let memo = c.memo.take();
         let Some(alias) = alias else {
             if topic.is_empty() {
                 return Err(ReasonCode::ProtocolError);
@@ -125,7 +142,7 @@ impl Broker {
             return Ok(self.routes.resolve(memo, topic, &self.sessions));
         };
         let alias = usize::try_from(alias).unwrap_or(usize::MAX);
-        if alias == 0 || alias > c.told.topic_alias_max {
+        if alias == 0 || alias > usize::from(c.told.topic_alias_max) {
             return Err(ReasonCode::TopicAliasInvalid);
         }
         if topic.is_empty() {
@@ -154,15 +171,14 @@ impl Broker {
         memo: &Memo,
         cx: &mut Cx<'_, S>,
     ) {
-        let fingerprint =
-            (publish.qos == QoS::ExactlyOnce).then(|| fingerprint(&memo.topic, publish.payload));
-        let on_disk = publish.qos == QoS::ExactlyOnce
-            && self.take_up(idx, (publish, properties), fingerprint, memo, cx.now);
-        let known = Incoming { seen: true, on_disk, fingerprint, ..Incoming::default() };
-        if let Some(id) = publish.packet_id
-            && !self.admit(conn, idx, (publish.qos, id), known, cx)
-        {
-            return;
+        if let Some(id) = publish.packet_id {
+            let open = if publish.qos == QoS::ExactlyOnce { self.incoming(idx, id) } else { None };
+            let on_disk = open.is_some_and(|incoming| incoming.unforwarded)
+                && self.take_up(idx, (publish, properties), memo, cx.now);
+            let known = Incoming { seen: true, on_disk, ..Incoming::default() };
+            if !self.admit(conn, idx, (publish.qos, id), (open.is_some(), known), cx) {
+                return;
+            }
         }
         if let Some(reason) = memo.route.access.refusal() {
             return self.deny(conn, idx, publish, reason, cx);
@@ -184,10 +200,13 @@ impl Broker {
         );
         let token = self.publish(&mut message, &memo.route, by, cx);
         if let Some(id) = publish.packet_id {
+            // Without a token nothing of it is on disk, and no outbox has it: nobody will ask which message it was.
             if publish.qos == QoS::ExactlyOnce
+                && token.is_some()
                 && let Some(incoming) = self.sessions.get_mut(idx).and_then(|s| s.incoming.get_mut(&id))
             {
                 incoming.token = token;
+                incoming.fingerprint = Some(fingerprint(&memo.topic, publish.payload));
             }
             let is_v5 = self.conns.get(conn).is_some_and(|c| c.version == Version::V5);
             let reason = if message.not_retained && is_v5 && publish.qos == QoS::AtLeastOnce {
@@ -202,21 +221,24 @@ impl Broker {
         }
     }
 
+    /// What is open under a client's QoS 2 identifier.
+    fn incoming(&self, idx: SessionIdx, id: PacketId) -> Option<Incoming> {
+        self.sessions.get(idx)?.incoming.get(&id).copied()
+    }
+
     /// Whether a message with QoS 1 or 2 is new and within the client's window. If not, all is done already.
     fn admit<S: Sink>(
         &mut self,
         conn: ConnId,
         idx: SessionIdx,
         (qos, id): (QoS, PacketId),
-        known: Incoming,
+        (may_be_open, known): (bool, Incoming),
         cx: &mut Cx<'_, S>,
     ) -> bool {
         let Some(session) = self.sessions.get_mut(idx) else { return false };
         let Some(c) = self.conns.get(conn) else { return false };
-        let receive_max = c.told.receive_max;
-        if qos == QoS::ExactlyOnce
-            && let Some(incoming) = session.incoming.get_mut(&id)
-        {
+        let receive_max = usize::from(c.told.receive_max);
+        if may_be_open && let Some(incoming) = session.incoming.get_mut(&id) {
             // Sent again before PUBREL: the message is known (4.3.3-10), only the answer was lost.
             incoming.seen = true;
             let token = incoming.token;
@@ -226,8 +248,11 @@ impl Broker {
             return false;
         }
         if c.version == Version::V5 {
-            let open = session.incoming.values().filter(|incoming| incoming.seen).count();
-            if c.pubacks.len() + open >= receive_max {
+            let is_seen = |incoming: &&Incoming| incoming.seen;
+            let may_be_too_many = c.pubacks.len() + session.incoming.len() >= receive_max;
+            if may_be_too_many
+                && c.pubacks.len() + session.incoming.values().filter(is_seen).count() >= receive_max
+            {
                 self.fail(conn, ReasonCode::ReceiveMaximumExceeded, cx);
                 return false;
             }
@@ -277,8 +302,7 @@ impl Broker {
     pub(super) fn release_in<S: Sink>(&mut self, conn: ConnId, id: PacketId, cx: &mut Cx<'_, S>) {
         let idx = self.conns.get(conn).and_then(|c| c.session);
         let Some(idx) = idx else { return };
-        let is_kept = self.is_kept(idx);
-        let visitor = self.visitor(idx);
+        let visitor = if self.is_kept(idx) { self.visitor(idx) } else { None };
         let Some(session) = self.sessions.get_mut(idx) else { return };
         let removed = session.incoming.remove(&id);
         let reason = match removed {
@@ -289,7 +313,7 @@ impl Broker {
             session.incoming.shrink_to_fit();
         }
         let key = Key::Incoming(session.serial, id);
-        let Some(visitor) = visitor.filter(|_| is_kept) else { return self.complete(conn, id, reason, cx) };
+        let Some(visitor) = visitor else { return self.complete(conn, id, reason, cx) };
         // Once the client has PUBCOMP it may use the identifier for another message.
         let waiter = Waiter::PubComp(visitor, id, reason);
         match removed {
@@ -422,10 +446,16 @@ impl Broker {
     /// Everything that a connected client may send.
     pub(super) fn packet_in<S: Sink>(&mut self, conn: ConnId, packet: &Packet<'_>, cx: &mut Cx<'_, S>) {
         match packet {
-            Packet::Publish(publish) => self.publish_in(conn, publish, cx),
-            Packet::PubAck(ack) => self.answer_in(conn, AckKind::PubAck, ack, cx),
-            Packet::PubRec(ack) => self.answer_in(conn, AckKind::PubRec, ack, cx),
-            Packet::PubComp(ack) => self.answer_in(conn, AckKind::PubComp, ack, cx),
+            Packet::Publish(publish) => self.publish_in(conn, publish, false, cx),
+            Packet::PubAck(ack) => {
+                self.answer_in(conn, AckKind::PubAck, ack.packet_id, ack.reason.is_error(), cx)
+            }
+            Packet::PubRec(ack) => {
+                self.answer_in(conn, AckKind::PubRec, ack.packet_id, ack.reason.is_error(), cx)
+            }
+            Packet::PubComp(ack) => {
+                self.answer_in(conn, AckKind::PubComp, ack.packet_id, ack.reason.is_error(), cx)
+            }
             Packet::PubRel(ack) => self.release_in(conn, ack.packet_id, cx),
             Packet::Subscribe(subscribe) => self.subscribe_in(conn, subscribe, cx),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe_in(conn, unsubscribe, cx),

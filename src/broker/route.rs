@@ -197,6 +197,10 @@ impl Routes {
             *old = subscription;
             return Some(true);
         }
+        if subscriptions.is_empty() {
+            // Most filters are one client's own.
+            subscriptions.reserve_exact(1);
+        }
         subscriptions.push(subscription);
         self.len += 1;
         self.shared += usize::from(filter.share().is_some());
@@ -253,6 +257,11 @@ impl Routes {
             self.remember(&topic, &route);
         }
         Memo { generation, topic, route, may_write: None }
+    }
+
+    /// The same for the topic of the memo itself.
+    pub(super) fn resolve_again(&mut self, memo: Memo, sessions: &Sessions) -> Memo {
+        if memo.generation == self.generation { memo } else { self.resolve(None, &memo.topic, sessions) }
     }
 
     fn remember(&mut self, topic: &Arc<str>, route: &Arc<Route>) {

@@ -1,13 +1,14 @@
 //! What outlives a connection: subscriptions, messages on their way to the client, packet identifiers. How
 //! messages get in is `publish`, how they leave is `delivery`.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConnId;
 use super::acl::Rights;
+use super::filters::Filters;
 use super::home::Rules;
 use super::message::Kept;
 use super::will::Will;
@@ -101,6 +102,8 @@ pub(super) struct Incoming {
     /// The outboxes may not have the message, since the identifier comes from before the start, or they have refused
     /// it: if it is sent again, they get it; if another message comes, the client has ended this exchange.
     pub(super) unforwarded: bool,
+    /// They have refused it, and the client was told: only with DUP it sends that message again.
+    pub(super) refused: bool,
     /// Tells its message from another one under the same identifier.
     pub(super) fingerprint: Option<u32>,
 }
@@ -151,7 +154,7 @@ pub(super) struct Session {
     pub(super) conn: Option<ConnId>,
     /// How long it outlives its connection; `None`: for ever.
     pub(super) expiry: Option<Duration>,
-    pub(super) filters: HashSet<TopicFilter>,
+    pub(super) filters: Filters,
     pub(super) inflight: VecDeque<Inflight>,
     /// There may be messages under way that were not sent on the present connection.
     pub(super) may_resend: bool,
@@ -200,6 +203,11 @@ impl Session {
             dropped.push(oldest.mark);
         }
         dropped
+    }
+
+    /// Whether there may be anything to send.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.may_resend || !self.queue.is_empty() || !self.walks.is_empty()
     }
 
     /// Topic, payload and properties of all that is queued.
@@ -316,6 +324,11 @@ impl Session {
 
     /// Where the exchange with this identifier stands.
     pub(super) fn inflight_at(&self, id: PacketId) -> Option<usize> {
+        // Identifiers mostly follow one another, so its distance from the first one's is its place.
+        let guess = usize::from(id.get().wrapping_sub(self.inflight.front()?.packet_id.get()));
+        if self.inflight.get(guess).is_some_and(|inflight| inflight.packet_id == id) {
+            return Some(guess);
+        }
         self.inflight.iter().position(|inflight| inflight.packet_id == id)
     }
 
@@ -430,7 +443,7 @@ impl Sessions {
             home,
             conn: None,
             expiry: Some(Duration::ZERO),
-            filters: HashSet::new(),
+            filters: Filters::default(),
             inflight: VecDeque::new(),
             last_packet_id: 0,
             last_number: 0,

@@ -111,6 +111,12 @@ pub struct Stats {
 }
 
 impl Broker {
+    /// Bytes that clients have sent: for whoever looks at each read, which is too often for a snapshot.
+    #[must_use]
+    pub const fn bytes_received(&self) -> u64 {
+        self.stats.bytes_received
+    }
+
     /// A snapshot.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -123,7 +123,7 @@ fn administrator(name: &str, config: &Path) -> Result<String, String> {
         chown(&folder, Some(owner.uid()), Some(owner.gid())).map_err(in_words)?;
     }
     let password = String::from_utf8(asked()?).map_err(|_| "the password is not UTF-8")?;
-    check_password(&password, name).map_err(|error| format!("the password: {error}"))?;
+    check_password(&password, name).map_err(|error| error.to_string())?;
     let hash = passwords::make(&Secret::new(password.into_bytes()))?;
     let file = accounts_file(&folder);
     let is_new = !file.exists();
@@ -131,7 +131,7 @@ fn administrator(name: &str, config: &Path) -> Result<String, String> {
         let parsed = old.map_or_else(|| Ok(Roll::default()), |old| Roll::parse(&old));
         let mut roll =
             parsed.map_err(|error| format!("{}: {error}; remove it to begin anew", file.display()))?;
-        let existed = roll.set(name, Role::Admin, hash)?;
+        let existed = roll.set(name, Role::Admin, hash).map_err(|error| error.to_string())?;
         Ok((roll.to_bytes(), existed))
     })?;
     if is_new {

@@ -389,11 +389,21 @@ pub fn data_dir(sources: &[Source]) -> Option<PathBuf> {
     gateway_path(sources, "data_dir")
 }
 
+/// Where the files say that the page is, whatever else is wrong with them.
+#[must_use]
+pub fn web_address(sources: &[Source]) -> String {
+    text_of(sources, "web", "bind").unwrap_or_else(|| web::ANYWHERE.to_string())
+}
+
 fn gateway_path(sources: &[Source], key: &str) -> Option<PathBuf> {
+    text_of(sources, "gateway", key).map(PathBuf::from)
+}
+
+fn text_of(sources: &[Source], section: &str, key: &str) -> Option<String> {
     sources.iter().find_map(|source| {
         let (document, _) = toml::de::DeTable::parse_recoverable(&source.text);
-        let gateway = document.get_ref().get("gateway")?.get_ref().as_table()?;
-        Some(PathBuf::from(gateway.get(key)?.get_ref().as_str()?))
+        let section = document.get_ref().get(section)?.get_ref().as_table()?;
+        Some(section.get(key)?.get_ref().as_str()?.to_owned())
     })
 }
 

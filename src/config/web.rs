@@ -1,6 +1,6 @@
 //! `[web]`: the page and its API.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ const DAY_MS: u64 = 86_400_000;
 
 /// Names of the gateway that may be listed.
 const HOSTS_MAX: usize = 16;
+
+/// Where the page is unless the config says otherwise: every interface, of IPv4 too.
+pub(super) const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 8443);
 
 /// `[web]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,10 +152,9 @@ pub(super) fn web(section: &Section, mistakes: &mut Mistakes<'_>) -> Web {
             mistakes.note(*span, format!("hosts: {message}"), help);
         }
     }
-    let anywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443));
     Web {
         enabled: section.bool("enabled") != Some(false),
-        bind: address(section, "bind", mistakes).unwrap_or(anywhere),
+        bind: address(section, "bind", mistakes).unwrap_or(ANYWHERE),
         plain,
         certificate,
         hosts: section.texts("hosts").iter().map(|(host, _)| host.to_ascii_lowercase()).collect(),

@@ -1,8 +1,10 @@
-//! What is wrong with an upstream and its outbox, in words.
+//! An upstream and its outbox: what is wrong with them, in words, and how they are, as JSON.
 
 use serde_json::{Value as Json, json};
 
+use super::Snapshot;
 use crate::bridge::{self, LinkState};
+use crate::hex;
 
 /// An upstream's outbox on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +25,57 @@ pub struct Outbox {
     pub damaged_segments: u64,
     /// Records that were lost with them.
     pub damaged_records: u64,
+}
+
+impl Snapshot {
+    /// What waits for each upstream.
+    #[must_use]
+    pub fn backlog(&self) -> Json {
+        self.upstreams
+            .iter()
+            .map(|upstream| {
+                let mut json = backlog_json(upstream);
+                if let Json::Object(object) = &mut json {
+                    object.insert("upstream".into(), json!(&*upstream.name));
+                    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
+                    object.insert("refused".into(), json!(letters));
+                }
+                json
+            })
+            .collect()
+    }
+
+    pub(super) fn upstreams_json(&self) -> Vec<Json> {
+        let outboxes = self.outboxes.iter().copied().chain(std::iter::repeat(Outbox::default()));
+        self.upstreams
+            .iter()
+            .zip(outboxes)
+            .enumerate()
+            .map(|(index, (upstream, outbox))| {
+                let mut json = upstream_json(upstream, outbox);
+                if let Json::Object(object) = &mut json
+                    && upstream.streams.len() > 1
+                {
+                    object.insert("streams".into(), self.streams_json(index));
+                }
+                json
+            })
+            .collect()
+    }
+
+    /// An upstream's streams with their outboxes.
+    pub(super) fn streams(&self, upstream: usize) -> impl Iterator<Item = (&bridge::StreamStatus, Outbox)> {
+        let further = |status: &bridge::Status| status.streams.len().saturating_sub(1);
+        let before: usize = self.upstreams.iter().take(upstream).map(further).sum();
+        let first = self.outboxes.get(upstream);
+        let others = self.outboxes.iter().skip(self.upstreams.len() + before);
+        let outboxes = first.into_iter().chain(others).copied().chain(std::iter::repeat(Outbox::default()));
+        self.upstreams.get(upstream).into_iter().flat_map(|status| &status.streams).zip(outboxes)
+    }
+
+    fn streams_json(&self, upstream: usize) -> Json {
+        self.streams(upstream).map(|(stream, outbox)| stream_json(stream, outbox)).collect()
+    }
 }
 
 /// What is wrong with one upstream; of its link nothing where that is known already.
@@ -129,5 +182,96 @@ pub(super) fn stream_json(stream: &bridge::StreamStatus, outbox: Outbox) -> Json
             "fill_percent": outbox.fill_percent,
         },
         "drops": dropped,
+    })
+}
+
+fn upstream_json(upstream: &bridge::Status, outbox: Outbox) -> Json {
+    json!({
+        "name": &*upstream.name,
+        "state": link_state(upstream.state),
+        "address": &*upstream.place,
+        "since": upstream.since.to_string(),
+        "error": upstream.error,
+        "retry_in_s": upstream.retry_in.map(|wait| wait.as_secs_f64()),
+        "paused": upstream.paused.map(|since| since.to_string()),
+        "connections": upstream.connections,
+        "backlog": backlog_json(upstream),
+        "outbox_disk_bytes": outbox.disk_bytes,
+        "outbox": {
+            "disk_bytes": outbox.disk_bytes,
+            "bytes_max": outbox.bytes_max,
+            "fill_percent": outbox.fill_percent,
+            "quarantined": outbox.quarantined,
+            "set_aside": outbox.set_aside,
+            "damaged_segments": outbox.damaged_segments,
+            "damaged_records": outbox.damaged_records,
+        },
+        "inflight": upstream.inflight,
+        "delivered": upstream.delivered,
+        "elided": upstream.elided,
+        "resent": upstream.resent,
+        "rival": upstream.rival,
+        "traffic": {
+            "sent_today": upstream.traffic.today.0,
+            "received_today": upstream.traffic.today.1,
+            "sent_yesterday": upstream.traffic.yesterday.0,
+            "received_yesterday": upstream.traffic.yesterday.1,
+        },
+        "receipt": upstream.receipt.as_deref().and_then(|receipt| serde_json::from_str::<Json>(receipt).ok()),
+        "refused_kept": upstream.dead_letters.len(),
+        "status_repairs": upstream.status_repairs,
+        "inward": {
+            "received": upstream.inward.received,
+            "delivered": upstream.inward.delivered,
+            "drops": {
+                "unmapped": upstream.inward.unmapped,
+                "closed": upstream.inward.closed,
+                "old_commands": upstream.inward.old_commands,
+                "not_kept": upstream.inward.not_kept,
+            },
+            "not_subscribed": upstream.not_subscribed.iter().map(|(filter, reason)| {
+                json!({"filter": filter, "reason": reason})
+            }).collect::<Vec<_>>(),
+        },
+        "round_trip_ms": upstream.round_trip.map(|span| span.as_secs_f64() * 1_000.0),
+        "drops": {
+            "disk_full": upstream.drops.disk_full,
+            "memory_full": upstream.drops.memory_full,
+            "refused": upstream.drops.refused,
+            "too_large": upstream.drops.too_large,
+            "damaged": upstream.drops.damaged,
+            "expired": upstream.drops.expired,
+            "purged": upstream.drops.purged,
+            "unmapped": upstream.drops.unmapped,
+        },
+    })
+}
+
+fn backlog_json(upstream: &bridge::Status) -> Json {
+    json!({
+        "messages": upstream.backlog_records,
+        "bytes": upstream.backlog_bytes,
+        "oldest_s": upstream.backlog_oldest.map(|age| age.as_secs_f64()),
+        "in_memory_only": upstream.unsafe_records,
+    })
+}
+
+/// The messages that an upstream refused for good.
+#[must_use]
+pub fn letters(upstream: &bridge::Status) -> Json {
+    let letters: Vec<Json> = upstream.dead_letters.iter().map(letter_json).collect();
+    json!({"upstream": &*upstream.name, "refused": letters})
+}
+
+/// Only for who asks on the machine itself: the payload is nobody else's business.
+fn letter_json(letter: &bridge::DeadLetter) -> Json {
+    json!({
+        "time": letter.at.to_string(),
+        "topic": letter.topic,
+        "reason": letter.reason,
+        "bytes": letter.bytes,
+        "kept": !letter.record.is_empty(),
+        "payload": String::from_utf8_lossy(&letter.payload),
+        "payload_hex": std::str::from_utf8(&letter.payload).is_err().then(|| hex::encode(&letter.payload)),
     })
 }

@@ -1,10 +1,11 @@
-//! What certificates and revocation lists say of themselves: their dates and numbers. Nothing is verified here.
+//! What certificates and revocation lists say of themselves: their dates, names and numbers. Nothing is verified here.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate, X509Name};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, GeneralName, X509Certificate, X509Name};
 
 use crate::time::Timestamp;
 
@@ -54,6 +55,23 @@ pub fn identity(certificate: &CertificateDer<'_>) -> Option<Identity> {
         begins: at(certificate.validity().not_before.timestamp()),
         ends: at(certificate.validity().not_after.timestamp()),
     })
+}
+
+/// The names and addresses that a certificate is for.
+#[must_use]
+pub fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            address.ok().map(|address| address.to_string())
+        }
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(text).collect()
 }
 
 /// The public key of a certificate, DER.

@@ -13,6 +13,7 @@
 mod back;
 mod draft;
 mod keep;
+mod origin;
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -32,9 +33,13 @@ use super::probe::{self, Found};
 use super::reporter::Reporter;
 use super::{backup, config_files};
 use crate::config::{Source, diff};
+use crate::events::Event;
+use crate::said;
+use crate::said::Said;
 
 pub use draft::{Draft, Proposal};
 pub use keep::Restore;
+pub use origin::{How, Origin};
 
 /// What a change stands for without a config that says otherwise.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(90);
@@ -44,19 +49,6 @@ pub const PROGRESS_MAX: usize = 64;
 
 /// Where the asker hears how it goes on. One that is closed calls a try off.
 pub type Progress = mpsc::Sender<Json>;
-
-/// How a change is to be made.
-#[derive(Clone, Debug, Default)]
-pub struct How {
-    /// Who makes it, for the history.
-    pub who: String,
-    /// Why, in that person's words.
-    pub note: Option<String>,
-    /// Whether what changes is tried first.
-    pub probe: bool,
-    /// Whether it is made even if the try fails.
-    pub force: bool,
-}
 
 /// Where the config is changed. Lives on the service thread.
 #[derive(Debug)]
@@ -78,6 +70,8 @@ pub struct Desk {
 #[derive(Debug)]
 struct Standing {
     change: Unconfirmed,
+    /// Which version it is, if it could be kept.
+    version: Option<u64>,
     deadline: tokio::time::Instant,
     timer: JoinHandle<()>,
 }
@@ -103,7 +97,7 @@ impl Reporter {
         });
         let _ = self.changes.set(desk.clone());
         if error.is_none() {
-            spawn_local(async move { desk.record("start", None).await });
+            spawn_local(async move { drop(desk.record("start", None).await) });
         }
     }
 }
@@ -121,13 +115,13 @@ impl Desk {
             if self.standing.borrow().is_none() {
                 self.settle_page();
             }
-            self.note("config_read", None, String::new());
-            self.record("reload", None).await;
+            let version = self.record("reload", None).await;
+            self.note("config_read", None, version.map(|(number, summary)| worded(Some(number), &summary)));
         }
     }
 
-    /// Adds what is on disk to the history.
-    async fn record(&self, who: &str, note: Option<String>) {
+    /// Adds what is on disk to the history; which version it is then, and what differs in it.
+    async fn record(&self, who: &str, note: Option<String>) -> Option<(u64, String)> {
         let (file, history, who) = (self.file.clone(), self.history.clone(), who.to_owned());
         let added = spawn_blocking(move || {
             let found = config_files::read(&file)?;
@@ -137,11 +131,10 @@ impl Desk {
                 (Some(before), Ok(now)) => diff::summary(&diff::changes(&before.settings, &now.settings)),
                 _ => "the first".to_owned(),
             };
-            history.add(&found, now(), &who, note, summary)
+            history.add(&found, now(), &who, note, summary.clone()).map(|number| (number, summary))
         });
-        if let Ok(Err(error)) = added.await {
-            warn!(error, "the config in use could not be put into the history");
-        }
+        let added = added.await.unwrap_or_else(|error| Err(error.to_string()));
+        added.inspect_err(|error| warn!(error, "the config in use could not be put into the history")).ok()
     }
 
     /// What is on disk, what runs, and what waits to be confirmed.
@@ -242,16 +235,16 @@ impl Desk {
                 }
                 answer
             }
-            Err(error) => json!({ "error": error }),
+            Err(error) => error.put_into(json!({})),
         }
     }
 
     /// Whoever goes away calls it off: what was borrowed is given back when the future is dropped.
-    async fn try_out(&self, draft: &Draft, progress: &Progress) -> Result<Vec<Found>, String> {
-        let reporter = self.reporter.upgrade().ok_or("the gateway is stopping")?;
+    async fn try_out(&self, draft: &Draft, progress: &Progress) -> Result<Vec<Found>, Said> {
+        let reporter = self.reporter.upgrade().ok_or_else(|| said!("stopping", "the gateway is stopping"))?;
         tokio::select! {
             found = probe::run(draft, &reporter, progress) => Ok(found),
-            () = progress.closed() => Err("nobody listens any more; it was called off".to_owned()),
+            () = progress.closed() => Err(said!("called_off", "nobody listens any more; it was called off")),
         }
     }
 
@@ -269,12 +262,12 @@ impl Desk {
         if how.probe {
             let found = match self.try_out(&draft, &progress).await {
                 Ok(found) => found,
-                Err(error) => return json!({"outcome": "refused", "error": error}),
+                Err(error) => return refused(error),
             };
             probed = found.iter().map(Found::json).collect();
             if !how.force && found.iter().any(Found::is_wrong) {
-                let error = "what was tried doesn't work; nothing has changed";
-                return json!({"outcome": "probe-failed", "error": error, "probe": probed});
+                let why = said!("probe_failed", "what was tried doesn't work; nothing has changed");
+                return why.put_into(json!({"outcome": "probe-failed", "probe": probed}));
             }
         }
         let _ = progress.try_send(json!({"step": "apply"}));
@@ -292,16 +285,19 @@ impl Desk {
     fn waits(&self) -> Option<Json> {
         let standing = self.standing.borrow();
         let who = &standing.as_ref()?.change.who;
-        let error = format!("a change by {who} waits to be confirmed; confirm it or put it back first");
-        Some(json!({"outcome": "refused", "error": error, "pending": true}))
+        let why = said!(
+            "change_waits",
+            "a change by {who} waits to be confirmed; confirm it or put it back first",
+            who = who
+        );
+        Some(why.put_into(json!({"outcome": "refused", "pending": true})))
     }
 
     /// Writes, has it read, and puts everything back if it is refused.
     async fn take(self: &Rc<Self>, draft: &Draft, how: &How) -> Result<Json, Json> {
-        let refused = |error: String| json!({"outcome": "refused", "error": error});
         let cuts_off = draft.must_be_confirmed();
         let change = Unconfirmed {
-            who: how.who.clone(),
+            who: how.origin.words(),
             time_ms: now().as_millis(),
             before: texts(&draft.found),
             after: texts(&draft.new),
@@ -311,31 +307,36 @@ impl Desk {
         let (found, new, noted) = (draft.found.clone(), draft.new.clone(), cuts_off.then(|| change.clone()));
         let written = spawn_blocking(move || {
             if config_files::read(&file)? != found {
-                return Err("the config on disk was changed meanwhile; nothing was written".to_owned());
+                return Err(said!(
+                    "changed_meanwhile",
+                    "the config on disk was changed meanwhile; nothing was written"
+                ));
             }
             // First the note: what is interrupted from here on goes back at the next start.
             if let Some(change) = &noted {
                 history.note_unconfirmed(change)?;
             }
-            config_files::write(&found, &new).inspect_err(|_| {
+            let written = config_files::write(&found, &new).inspect_err(|_| {
                 let _ = config_files::write(&new, &found).and_then(|()| history.forget_unconfirmed());
-            })
+            });
+            written.map_err(Said::from)
         });
-        written.await.unwrap_or_else(|error| Err(error.to_string())).map_err(refused)?;
+        written.await.unwrap_or_else(|error| Err(error.to_string().into())).map_err(refused)?;
         let outcome = self.read_ours().await;
         if !outcome.mistakes.is_empty() {
             self.undo(draft).await.map_err(refused)?;
-            return Err(json!({
+            let why = said!("not_taken_over", "the running gateway can't take it over; nothing has changed");
+            return Err(why.put_into(json!({
                 "outcome": "refused",
-                "error": "the running gateway can't take it over; nothing has changed",
                 "mistakes": outcome.mistakes.iter().map(|message| json!({"message": message, "text": message})).collect::<Vec<_>>(),
-            }));
+            })));
         }
         let summary = diff::summary(&draft.changes);
-        let version = self.keep(&draft.new, &how.who, how.note.clone(), summary.clone()).await;
-        info!(who = how.who, changed = summary, version, "config changed");
-        self.note("config_changed", Some(&how.who), summary.clone());
-        let within = cuts_off.then(|| self.stand(change, draft));
+        let who = how.origin.words();
+        let version = self.keep(&draft.new, &who, how.note.clone(), summary.clone()).await;
+        info!(who, changed = summary, version, "config changed");
+        self.note("config_changed", Some(&how.origin), Some(worded(version, &summary)));
+        let within = cuts_off.then(|| self.stand(change, version, draft));
         if within.is_none() {
             self.settle_page();
         }
@@ -356,9 +357,10 @@ impl Desk {
     }
 
     /// For people who look at the page.
-    fn note(&self, kind: &'static str, who: Option<&str>, detail: String) {
+    fn note(&self, kind: &'static str, by: Option<&Origin>, detail: Option<String>) {
         if let Some(reporter) = self.reporter.upgrade() {
-            reporter.journal().note(kind, who, detail);
+            let (who, address) = (by.and_then(|by| by.who.clone()), by.map(|by| by.address.clone()));
+            reporter.journal().add(Event { kind, who, address, detail: detail.unwrap_or_default() });
         }
     }
 
@@ -404,6 +406,16 @@ impl Desk {
     }
 }
 
+/// A version and what differs in it, for the events.
+fn worded(version: Option<u64>, summary: &str) -> String {
+    version.map_or_else(|| summary.to_owned(), |number| format!("version {number}: {summary}"))
+}
+
 fn busy() -> Json {
-    json!({"outcome": "refused", "error": "another change is under way"})
+    refused(said!("change_under_way", "another change is under way"))
+}
+
+/// What is answered when nothing has changed, and why.
+fn refused(why: impl Into<Said>) -> Json {
+    why.into().put_into(json!({"outcome": "refused"}))
 }

@@ -8,7 +8,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
 
-use super::change::{How, PROGRESS_MAX, Proposal, Restore};
+use super::change::{How, Origin, PROGRESS_MAX, Proposal, Restore};
+use super::operations::CONTROL_SOCKET;
 use super::reporter::Reporter;
 use crate::config::describe;
 use crate::limits::CONFIG_REQUEST_BYTES_MAX;
@@ -97,7 +98,7 @@ pub(super) async fn serve(
     read: &mut BufReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,
 ) -> std::io::Result<()> {
-    let who = peer(read);
+    let by = peer(read);
     let mut line = line;
     let _long = if line.last() == Some(&b'\n') {
         None
@@ -123,7 +124,7 @@ pub(super) async fn serve(
     };
     drop(line);
     let (progress, mut told) = mpsc::channel(PROGRESS_MAX);
-    let Some(answer) = begin(request, who, None, reporter, progress) else {
+    let Some(answer) = begin(request, by, None, reporter, progress) else {
         return tell(write, &json!({"error": "this gateway has no config file"})).await;
     };
     // By itself: what has begun to be written is finished, whoever listens.
@@ -145,8 +146,8 @@ pub(super) async fn serve(
 /// What comes with a request from elsewhere than the control socket.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Where it came from; `who` is known already.
-    pub(super) by: &'static str,
+    /// Where it came from; who it was may stand in the request.
+    pub(super) by: Origin,
     /// Of `config-backup` and `config-restore`: no text of the request has it.
     pub(super) passphrase: Option<Secret>,
     /// Where the asker hears how it goes on, if he wants to.
@@ -163,7 +164,7 @@ pub(super) async fn answer(op: &str, config: Option<Json>, asked: Asked, reporte
     // Held: a closed one would call a try off.
     let (unheard, _told) = mpsc::channel(PROGRESS_MAX);
     let progress = asked.progress.unwrap_or(unheard);
-    let Some(answer) = begin(request, asked.by.to_owned(), asked.passphrase, reporter, progress) else {
+    let Some(answer) = begin(request, asked.by, asked.passphrase, reporter, progress) else {
         return json!({"error": "this gateway has no config file"});
     };
     spawn_local(answer).await.unwrap_or_else(|_| json!({"error": "cut short by a fault of this program"}))
@@ -173,16 +174,16 @@ type Answer = std::pin::Pin<Box<dyn Future<Output = Json>>>;
 
 fn begin(
     request: Request,
-    peer: String,
+    by: Origin,
     passphrase: Option<Secret>,
     reporter: &Reporter,
     progress: mpsc::Sender<Json>,
 ) -> Option<Answer> {
     let desk = reporter.changes.get()?.clone();
     let Arguments { proposal, version, who, note, probe, force, backup, apply } = request.config;
-    let who = who.map_or_else(|| peer.clone(), |who| format!("{} ({peer})", plain(&who)));
+    let origin = Origin { who: who.map(|who| plain(&who)), ..by };
     let note = note.map(|note| plain(&note));
-    let how = How { who: who.clone(), note, probe: probe.unwrap_or(true), force };
+    let how = How { origin, note, probe: probe.unwrap_or(true), force };
     Some(match request.op {
         Operation::Get => Box::pin(async move { desk.state().await }),
         Operation::Schema => Box::pin(async { describe::schema() }),
@@ -191,9 +192,9 @@ fn begin(
         Operation::Look => Box::pin(async move { desk.look(proposal).await }),
         Operation::Probe => Box::pin(async move { desk.probe(proposal, &progress).await }),
         Operation::Apply => Box::pin(desk.apply(proposal, how, progress)),
-        Operation::Confirm => Box::pin(async move { desk.confirm(&who).await }),
+        Operation::Confirm => Box::pin(async move { desk.confirm(&how.origin).await }),
         Operation::Revert => Box::pin(desk.revert(version, how, progress)),
-        Operation::Backup => Box::pin(async move { desk.backup(passphrase).await }),
+        Operation::Backup => Box::pin(async move { desk.backup(passphrase, &how.origin).await }),
         Operation::Restore => {
             let restore = if apply { Restore::Apply } else { Restore::Look };
             Box::pin(desk.restore(backup.unwrap_or_default(), passphrase, restore, how))
@@ -208,9 +209,12 @@ fn plain(words: &str) -> String {
 }
 
 /// Whose process is at the other end.
-fn peer(read: &BufReader<OwnedReadHalf>) -> String {
-    let credentials = read.get_ref().as_ref().peer_cred();
-    credentials.map_or_else(|_| "the control socket".to_owned(), |peer| format!("uid {}", peer.uid()))
+fn peer(read: &BufReader<OwnedReadHalf>) -> Origin {
+    let (way, address) = match read.get_ref().as_ref().peer_cred() {
+        Ok(peer) => (format!("uid {}", peer.uid()), format!("{CONTROL_SOCKET}, uid {}", peer.uid())),
+        Err(_) => (format!("the {CONTROL_SOCKET}"), CONTROL_SOCKET.to_owned()),
+    };
+    Origin { who: None, way, address }
 }
 
 async fn tell(write: &mut OwnedWriteHalf, answer: &Json) -> std::io::Result<()> {

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::change::Origin;
 use super::change_control::{self, Asked};
 use super::clock::Clock;
 use super::mailbox::Mailbox;
@@ -88,7 +89,8 @@ pub async fn run(mut wanted: mpsc::Receiver<Wanted>, reporter: Weak<Reporter>) {
         let Some(reporter) = reporter.upgrade() else { return };
         let by = arguments.get("who").and_then(Json::as_str).unwrap_or_default();
         info!(op, by, "a request about the config over MQTT");
-        let asked = Asked { by: "MQTT", passphrase: None, progress: None };
+        let (way, address) = ("MQTT".to_owned(), "MQTT".to_owned());
+        let asked = Asked { by: Origin { who: None, way, address }, passphrase: None, progress: None };
         let said = change_control::answer(op, Some(arguments), asked, &reporter).await;
         reporter.remote.tell(reply, said);
     }

@@ -148,7 +148,7 @@ async fn trace(
 ) -> io::Result<()> {
     let mut looking = match ports::look_on(port, reporter) {
         Ok(looking) => looking,
-        Err(failure) => return tell(write, &json!({"error": failure.message})).await,
+        Err(failure) => return tell(write, &failure.message.put_into(json!({}))).await,
     };
     tell(write, &looking.about).await?;
     loop {
@@ -161,7 +161,7 @@ async fn trace(
 
 async fn answer(line: &[u8], desk: &Desk) -> Json {
     let answer = match serde_json::from_slice::<Request>(line) {
-        Ok(request) => desk.answer(request).await.map_err(|failure| failure.message),
+        Ok(request) => desk.answer(request).await.map_err(|failure| failure.message.to_string()),
         Err(error) => Err(format!("{error}; expected {{\"op\": \"{}\"}}", operations::names())),
     };
     answer.unwrap_or_else(|error| json!({ "error": error }))

@@ -109,8 +109,7 @@ async fn welcome(door: Rc<Door>, socket: Socket, peer: String, pass: Pass, log: 
             if door.config.websocket.is_some() {
                 info!(target: "fieldgate::event::websockets", listener, peer, "WebSocket opened");
             }
-            let codec = guest.codec.map(|codec| Box::new(RefCell::new(codec)));
-            let link = Link { socket, codec };
+            let link = Link::new(socket, guest.codec);
             // The files may have changed since the handshake began.
             let shut_out = |chain: &[CertificateDer<'_>]| {
                 door.keys.as_ref().is_some_and(|keys| keys.shut_out(chain, losses))

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::connection;
+use super::connection::Serving;
 use super::descriptors;
 use super::greet;
 use super::guests::Guests;
@@ -335,14 +335,14 @@ async fn accept(door: &Rc<Door>, bound: &Bound, tell: impl Fn(Option<String>)) {
                 if greets {
                     guests.greet(socket, peer, pass, wait);
                 } else if wait.is_zero() {
-                    take_in(door, Link { socket, codec: None }, &peer, pass, None, &[]);
+                    take_in(door, Link::new(socket, None), &peer, pass, None, &[]);
                 } else {
                     let door = door.clone();
                     // They are few: whoever would wait for long was refused. They end with this value.
                     while delayed.try_join_next().is_some() {}
                     delayed.spawn_local(async move {
                         tokio::time::sleep(wait).await;
-                        take_in(&door, Link { socket, codec: None }, &peer, pass, None, &[]);
+                        take_in(&door, Link::new(socket, None), &peer, pass, None, &[]);
                     });
                 }
             }
@@ -434,9 +434,9 @@ pub(super) fn take_in(
     // Closed meanwhile: whoever is still being greeted goes with it.
     let Some(place) = door.place.get() else { return };
     let link = Rc::new(link);
-    if let Some((conn, wake)) = door.shard.open(place, link.clone(), peer, certified, pass.from) {
+    if let Some(conn) = door.shard.open(place, link.clone(), peer, certified, pass.from) {
         pass.used = true;
         door.shard.early(conn, early);
-        tokio::task::spawn_local(connection::serve(door.shard.clone(), conn, link, wake));
+        tokio::task::spawn_local(Serving::new(door.shard.clone(), conn, link));
     }
 }

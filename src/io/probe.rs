@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::change::{Draft, Progress};
 use super::reporter::Reporter;
+use crate::limits::PROBE_BORROW_MAX;
 
 pub use upstream::{Teller, attempt};
 
@@ -96,7 +97,11 @@ pub async fn run(draft: &Draft, reporter: &Rc<Reporter>, progress: &Progress) ->
     let mut names = Vec::new();
     let room = Rc::new(Semaphore::new(AT_ONCE_MAX));
     for (name, job) in jobs(draft, reporter, progress) {
-        let _ = progress.try_send(json!({"step": "probe", "what": name.0, "name": name.1}));
+        let mut piece = json!({"step": "probe", "what": name.0, "name": name.1});
+        if let (Some(piece), "port") = (piece.as_object_mut(), name.0) {
+            piece.insert("at_most_s".into(), json!(PROBE_BORROW_MAX.as_secs()));
+        }
+        let _ = progress.try_send(piece);
         let (room, told) = (room.clone(), progress.clone());
         let (what, called) = name.clone();
         let running = tries.spawn_local(async move {

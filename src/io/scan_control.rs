@@ -13,9 +13,10 @@ use super::borrow::Loan;
 use super::control::tell;
 use super::plugged;
 use super::reporter::Reporter;
-use super::scan::{self, Arguments};
+use super::scan::{self, Arguments, Kind};
 use crate::limits::LOAN_MAX;
 use crate::sensor::PortConfig;
+use crate::sensor::scan::Scan;
 
 /// A scan that somebody asks for.
 #[derive(Debug)]
@@ -71,21 +72,34 @@ pub(super) async fn start(wanted: Wanted, reporter: &Reporter) -> Result<Scannin
         Some(config) => (config, false),
         None => (free(&port, reporter).await?, true),
     };
-    let kind = arguments.kind;
-    // Profiles are read and taken apart meanwhile: other ports go on.
-    let make = {
-        let config = config.clone();
-        move || scan::profiles(&[]).and_then(|profiles| scan::machine(&arguments, &config, &profiles))
-    };
-    let made = tokio::task::spawn_blocking(make).await;
-    let machine = made.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))?;
+    let (kind, machine) = (arguments.kind, machine(arguments, config.clone()).await?);
     let line = if is_free {
-        Line::Free(Box::new(config.clone()))
+        Line::Free(Box::new(config))
     } else {
         Line::Lent(loans.borrow(&port, "a scan", LOAN_MAX).await?)
     };
+    Ok(begin(line, machine, Some(&port), kind))
+}
+
+/// Starts a scan of a line that no port of the running gateway has.
+///
+/// # Errors
+/// In words: what is asked for is wrong.
+pub(super) async fn start_unnamed(config: PortConfig, arguments: Arguments) -> Result<Scanning, String> {
+    let (kind, machine) = (arguments.kind, machine(arguments, config.clone()).await?);
+    Ok(begin(Line::Free(Box::new(config)), machine, None, kind))
+}
+
+/// Profiles are read and taken apart beside this thread: other ports go on.
+async fn machine(arguments: Arguments, config: PortConfig) -> Result<Box<dyn Scan>, String> {
+    let make = move || scan::profiles(&[]).and_then(|profiles| scan::machine(&arguments, &config, &profiles));
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))
+}
+
+fn begin(line: Line, machine: Box<dyn Scan>, port: Option<&str>, kind: Kind) -> Scanning {
     let about_s = machine.estimate().as_secs_f64();
-    let about = json!({"port": port, "path": config.path, "kind": kind, "about_s": about_s});
+    let about = json!({"port": port, "path": line.config().path, "kind": kind, "about_s": about_s});
     let (tell, events) = mpsc::channel(scan::EVENTS_WAITING_MAX);
     tokio::task::spawn_local(async move {
         let end = tokio::select! {
@@ -100,7 +114,7 @@ pub(super) async fn start(wanted: Wanted, reporter: &Reporter) -> Result<Scannin
         drop(line);
         let _ = tell.send(end).await;
     });
-    Ok(Scanning { about, events })
+    Scanning { about, events }
 }
 
 /// A line that is plugged in and that no port means, by its path.
@@ -123,32 +137,6 @@ async fn free(path: &str, reporter: &Reporter) -> Result<PortConfig, String> {
             Err(format!("there is no port {path:?} that can be scanned; known are {}", names.join(", ")))
         }
     }
-}
-
-/// Starts a scan of a line that no port of the running gateway has.
-///
-/// # Errors
-/// In words: what is asked for is wrong.
-pub(super) async fn start_unnamed(config: PortConfig, arguments: Arguments) -> Result<Scanning, String> {
-    let kind = arguments.kind;
-    let make = {
-        let config = config.clone();
-        move || scan::profiles(&[]).and_then(|profiles| scan::machine(&arguments, &config, &profiles))
-    };
-    let made = tokio::task::spawn_blocking(make).await;
-    let machine = made.unwrap_or_else(|_| Err("the gateway is stopping".to_owned()))?;
-    let about_s = machine.estimate().as_secs_f64();
-    let about = json!({"port": null, "path": config.path, "kind": kind, "about_s": about_s});
-    let (tell, events) = mpsc::channel(scan::EVENTS_WAITING_MAX);
-    tokio::task::spawn_local(async move {
-        tokio::select! {
-            () = scan::run(&config, machine, tell.clone()) => {
-                let _ = tell.send(json!({"event": "end"})).await;
-            }
-            () = tell.closed() => {}
-        }
-    });
-    Ok(Scanning { about, events })
 }
 
 /// The first line says what is scanned, or what is wrong; one line for each event follows, until the end or until the asker

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 use super::scan_control::Scanning;
 use crate::limits::{SCAN_FINDINGS_MAX, SCANS_MAX};
+use crate::said;
+use crate::said::Said;
 use crate::time::Timestamp;
 
 /// The scans, the newest last.
@@ -66,12 +68,18 @@ pub enum Full {
     },
 }
 
-impl std::fmt::Display for Full {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Full {
+    /// In words.
+    #[must_use]
+    pub fn said(self) -> Said {
         match self {
-            Self::Running => f.write_str("this line is being scanned already"),
+            Self::Running => said!("scan_running", "this line is being scanned already"),
             Self::Many { max } => {
-                write!(f, "{max} lines are being scanned already; wait until one has ended")
+                said!(
+                    "scans_full",
+                    "{max} lines are being scanned already; wait until one has ended",
+                    max = max
+                )
             }
         }
     }

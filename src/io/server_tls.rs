@@ -108,7 +108,7 @@ impl Keys {
     }
 
     /// Reads the files again now.
-    pub(super) async fn read_now(&self, listener: &str, changed: impl Fn(Option<String>)) {
+    pub(crate) async fn read_now(&self, listener: &str, changed: impl Fn(Option<String>)) {
         self.read_again(listener, &changed).await;
     }
 

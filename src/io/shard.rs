@@ -4,6 +4,9 @@
 //! the out buffers; the first dirty one wakes the flusher, which runs after the ready readers and writes each
 //! dirty buffer once. What doesn't fit on a socket waits for that connection's own task. No borrow of the core
 //! lives across an await.
+//!
+//! Where much is read in one turn, messages wait for one more before they are written: then a write, and the client's
+//! answer, carry twice as many. Acknowledgements to publishers never wait, and nothing does once nobody has more to say.
 
 mod guarded;
 mod look;
@@ -40,6 +43,11 @@ use crate::time::{Mono, Now};
 
 pub use look::Look;
 pub use messages::{FromBroker, PersistError, Reconfiguration, ToBroker};
+
+/// With so many reads in a turn, messages wait for the next one before they are written.
+const COMPANY_READS_MIN: u32 = 4;
+/// Unless that turn took longer: the next may take as long, and no message shall wait for handshakes, say.
+const COMPANY_TURN_MAX: Duration = Duration::from_millis(1);
 
 /// Clients get this long to take their last packets when the gateway stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -98,6 +106,10 @@ pub(super) struct Shard {
     /// Rung for each [`memory::LOOK_BYTES`] that clients have sent, and how much it was then.
     pub(super) much_came: Notify,
     told_of: Cell<u64>,
+    /// Reads since buffers were last written.
+    reads: Cell<u32>,
+    /// When the first of them began.
+    turn_began: Cell<Mono>,
     /// Rung for all listeners at once.
     pub(super) read_certificates: Notify,
     /// Turns of TLS handshakes, see [`super::greet::greet`].
@@ -126,7 +138,6 @@ struct Slot {
     link: Option<Rc<Link>>,
     /// Where it came in.
     listener: Option<ListenerId>,
-    wake: Rc<Notify>,
     /// Raised at each use, so that a late verdict can't hit the next client.
     generation: u32,
     paused: bool,
@@ -134,6 +145,15 @@ struct Slot {
     closing: bool,
     /// A panic has cut its work short.
     broken: bool,
+}
+
+impl Slot {
+    /// The connection's task has something else to wait for.
+    fn ring(&self) {
+        if let Some(link) = &self.link {
+            link.bell.ring();
+        }
+    }
 }
 
 /// What a connection's task must wait for.
@@ -189,6 +209,8 @@ async fn serve(setup: Setup) {
         }),
         much_came: Notify::new(),
         told_of: Cell::new(0),
+        reads: Cell::new(0),
+        turn_began: Cell::new(Mono::ZERO),
         flush: Notify::new(),
         timer: Notify::new(),
         closed: Notify::new(),
@@ -322,6 +344,11 @@ fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
 async fn flush_turns(shard: Rc<Shard>) {
     loop {
         shard.flush.notified().await;
+        if shard.is_company_near() && shard.flush_urgent() {
+            // Behind all that is ready by now.
+            tokio::task::yield_now().await;
+        }
+        shard.reads.set(0);
         shard.flush_dirty();
     }
 }
@@ -379,6 +406,12 @@ impl Shard {
         });
     }
 
+    /// Whether the turn was such that more for the same clients is likely to come at once.
+    fn is_company_near(&self) -> bool {
+        self.reads.get() >= COMPANY_READS_MIN
+            && self.now().mono.since(self.turn_began.get()) <= COMPANY_TURN_MAX
+    }
+
     /// What the clocks say.
     pub(super) fn now(&self) -> Now {
         self.core.borrow().clock.now()
@@ -418,8 +451,8 @@ impl Shard {
         peer: &str,
         certified: Option<&str>,
         from: Option<IpAddr>,
-    ) -> Option<(ConnId, Rc<Notify>)> {
-        let (conn, wake) = {
+    ) -> Option<ConnId> {
+        let conn = {
             let mut core = self.core.borrow_mut();
             if core.slots.len() - core.free.len() - core.lost >= self.connections_max.get() {
                 return None;
@@ -433,18 +466,16 @@ impl Shard {
             };
             core.out.open(conn);
             let slot = core.slots.get_mut(index(conn))?;
-            let wake = Rc::new(Notify::new());
             *slot = Slot {
                 link: Some(link),
                 listener: Some(listener),
-                wake: wake.clone(),
                 generation: slot.generation.wrapping_add(1),
                 ..Slot::default()
             };
-            (conn, wake)
+            conn
         };
         self.input(Input::Open { conn, listener, peer, certified, from });
-        Some((conn, wake))
+        Some(conn)
     }
 
     /// What the connection's task must wait for now.
@@ -539,7 +570,7 @@ impl Shard {
 fn change(core: &mut Core, conn: ConnId, change: impl FnOnce(&mut Slot)) {
     if let Some(slot) = core.slots.get_mut(index(conn)) {
         change(slot);
-        slot.wake.notify_one();
+        slot.ring();
     }
 }
 

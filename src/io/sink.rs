@@ -10,6 +10,12 @@ use crate::mqtt::{PacketId, Publish, QoS, Version, encode};
 /// all. More are given back to the system.
 const POOL_MAX: usize = 64;
 
+/// Type and flags of PUBREL (3.6.1).
+const PUBREL_FIRST_BYTE: u8 = 0x62;
+
+/// So much doesn't wait for company.
+const COMPANY_BYTES_MAX: usize = POOLED_BYTES_MAX / 2;
+
 /// A larger buffer isn't kept.
 const POOLED_BYTES_MAX: usize = 32 * 1024;
 
@@ -29,6 +35,8 @@ struct OutBuffer {
     bytes: Vec<u8>,
     written: usize,
     dirty: bool,
+    /// Somebody can't go on before it is written.
+    urgent: bool,
 }
 
 /// Where the message at hand stands encoded.
@@ -67,6 +75,7 @@ impl OutBuffers {
             let bytes = std::mem::take(&mut buffer.bytes);
             buffer.written = 0;
             buffer.dirty = false;
+            buffer.urgent = false;
             recycle(&mut self.pool, bytes);
         }
     }
@@ -77,8 +86,24 @@ impl OutBuffers {
         for conn in into.iter() {
             if let Some(buffer) = self.buffers.get_mut(index(*conn)) {
                 buffer.dirty = false;
+                buffer.urgent = false;
             }
         }
+    }
+
+    /// Those of them whose bytes should not wait for company: answers that a client needs to go on, and whatever is much or
+    /// takes up most of a client's window. The others stay. `into` must be empty.
+    pub fn take_urgent(&mut self, into: &mut Vec<ConnId>) {
+        let Self { buffers, dirty, .. } = self;
+        dirty.retain(|conn| {
+            let buffer = buffers
+                .get_mut(index(*conn))
+                .filter(|buffer| buffer.urgent || buffer.bytes.len() - buffer.written >= COMPANY_BYTES_MAX);
+            let Some(buffer) = buffer else { return true };
+            (buffer.dirty, buffer.urgent) = (false, false);
+            into.push(*conn);
+            false
+        });
     }
 
     /// Whether any connection got bytes since the last [`OutBuffers::take_dirty`].
@@ -195,8 +220,10 @@ impl Sink for OutBuffers {
             self.encode(to, delivery);
             return self.buffered(to);
         }
-        // Making room may move what stands there.
-        self.buffer(to);
+        if !self.layouts.is_empty() {
+            // Making room may move what stands there.
+            self.buffer(to);
+        }
         if let Some(layout) = self.layouts.iter().find(|layout| layout.key == key) {
             self.copy(*layout, to, delivery.packet_id);
         } else if let Some((start, PublishLayout { len, packet_id_at })) = self.encode(to, delivery) {
@@ -206,10 +233,17 @@ impl Sink for OutBuffers {
     }
 
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize {
-        if let Some(buffer) = self.buffer(to) {
-            buffer.bytes.extend_from_slice(packet);
+        let Some(buffer) = self.buffer(to) else { return 0 };
+        buffer.bytes.extend_from_slice(packet);
+        // A client that has said PUBREC goes on without PUBREL.
+        buffer.urgent |= packet.first() != Some(&PUBREL_FIRST_BYTE);
+        buffer.bytes.len() - buffer.written
+    }
+
+    fn hurry(&mut self, conn: ConnId) {
+        if let Some(buffer) = self.buffers.get_mut(index(conn)) {
+            buffer.urgent = true;
         }
-        self.buffered(to)
     }
 
     fn buffered(&self, conn: ConnId) -> usize {
@@ -306,6 +340,35 @@ mod tests {
             publishes(&out, ConnId(0), Version::V311),
             [(Some(1), b"payload".to_vec()), (Some(2), b"other".to_vec())]
         );
+    }
+
+    #[test]
+    fn answers_and_much_do_not_wait_for_company_and_messages_do() {
+        let mut out = OutBuffers::default();
+        let urgent = |out: &mut OutBuffers| {
+            let mut urgent = Vec::new();
+            out.take_urgent(&mut urgent);
+            urgent
+        };
+        (0..4).for_each(|conn| out.open(ConnId(conn)));
+        out.begin();
+        for conn in [0, 1, 2, 3] {
+            out.publish(ConnId(conn), &delivery(Version::V311, 1));
+        }
+        out.raw(ConnId(0), &[0x62, 2, 0, 1]);
+        assert_eq!(urgent(&mut out), []);
+        out.raw(ConnId(1), &[0x40, 2, 0, 1]);
+        out.hurry(ConnId(2));
+        assert_eq!(urgent(&mut out), [ConnId(1), ConnId(2)]);
+        out.raw(ConnId(1), &[0x62, 2, 0, 1]);
+        assert_eq!(urgent(&mut out), [], "urgency ends with the write");
+        for _ in 0..COMPANY_BYTES_MAX / 4 {
+            out.raw(ConnId(3), &[0x62, 2, 0, 1]);
+        }
+        assert_eq!(urgent(&mut out), [ConnId(3)]);
+        let mut rest = Vec::new();
+        out.take_dirty(&mut rest);
+        assert_eq!(rest, [ConnId(0), ConnId(1)]);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A client's socket, TCP or Unix, and what lies between its bytes and MQTT's, if anything.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll, Waker};
 
 use rustls::pki_types::CertificateDer;
 use tokio::io::{Interest, Ready};
@@ -34,6 +36,53 @@ pub(super) struct Link {
     pub(super) socket: Socket,
     /// Absent where MQTT's bytes go as they are, so that plain TCP pays nothing.
     pub(super) codec: Option<Box<RefCell<Codec>>>,
+    /// Rung when its task has something else to wait for.
+    pub(super) bell: Bell,
+}
+
+/// Wakes one task of the same thread. Smaller than what wakes any number of tasks of any thread, and there is one for each
+/// client.
+#[derive(Default)]
+pub(super) struct Bell {
+    rung: Cell<bool>,
+    waiting: Cell<Option<Waker>>,
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bell").field("rung", &self.rung.get()).finish_non_exhaustive()
+    }
+}
+
+impl Bell {
+    /// Wakes who waits, or lets the next wait be none.
+    pub(super) fn ring(&self) {
+        self.rung.set(true);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// Ready once after it was rung, however often that was.
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        if self.rung.replace(false) {
+            return Poll::Ready(());
+        }
+        let known = self.waiting.take().filter(|waker| waker.will_wake(context.waker()));
+        self.waiting.set(Some(known.unwrap_or_else(|| context.waker().clone())));
+        Poll::Pending
+    }
+}
+
+/// What a connection's task was woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// The bell was rung: it may have to wait for something else.
+    Rung,
+    /// There is something to be read, or room to write, or both.
+    Ready { read: bool, write: bool },
+    /// Nothing more will come of this socket.
+    Gone,
 }
 
 impl AsFd for Socket {
@@ -46,6 +95,24 @@ impl AsFd for Socket {
 }
 
 impl Link {
+    pub(super) fn new(socket: Socket, codec: Option<Codec>) -> Self {
+        Self { socket, codec: codec.map(|codec| Box::new(RefCell::new(codec))), bell: Bell::default() }
+    }
+
+    /// What is there of what is wanted. Who waits is remembered beside the socket, not in a place of its own.
+    pub(super) fn poll_turn(&self, context: &mut Context<'_>, read: bool, write: bool) -> Poll<Turn> {
+        if self.bell.poll(context).is_ready() {
+            return Poll::Ready(Turn::Rung);
+        }
+        let written = if write { self.socket.poll_write_ready(context) } else { Poll::Pending };
+        let come = if read { self.socket.poll_read_ready(context) } else { Poll::Pending };
+        match (come, written) {
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(Turn::Gone),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+            (come, written) => Poll::Ready(Turn::Ready { read: come.is_ready(), write: written.is_ready() }),
+        }
+    }
+
     /// Whether the client has shown certificates, its own first, that are as wanted.
     pub(super) fn has_certificates(&self, are_wanted: impl Fn(&[CertificateDer<'_>]) -> bool) -> bool {
         let Some(codec) = &self.codec else { return false };
@@ -84,6 +151,20 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
             Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
+            Self::Unix(stream) => stream.poll_write_ready(context),
         }
     }
 

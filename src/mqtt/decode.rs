@@ -2,7 +2,7 @@
 //! [`decode`] reads it.
 
 use super::packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck,
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck,
     Subscribe, SubscribeFilter, SubscribeOptions, UnsubAck, Unsubscribe, Version, Will,
 };
 use super::property::{Properties, PropertyId, PropertyLimits};
@@ -101,6 +101,29 @@ pub fn frame(buf: &[u8], packet_bytes_max: usize) -> Result<Option<Frame<'_>>, D
         return Err(DecodeError::PacketTooLarge { bytes: len, max: packet_bytes_max });
     }
     Ok(buf.get(header..len).map(|body| Frame { first, body, len }))
+}
+
+/// The bytes of an acknowledgement that says success and nothing else.
+pub const SHORT_ACK_BYTES: usize = 4;
+
+/// Takes a PUBACK, PUBREC, PUBREL or PUBCOMP that says success and nothing else off the front of `buf`: nearly all are
+/// so, in all versions, and they are half of what a broker reads. `None` for all else, whether it is a packet or not: that
+/// is for [`frame`] and [`decode`].
+#[must_use]
+pub fn short_ack(buf: &[u8]) -> Option<(AckKind, PacketId)> {
+    const PUBACK: u8 = kind::PUBACK << 4;
+    const PUBREC: u8 = kind::PUBREC << 4;
+    const PUBREL: u8 = kind::PUBREL << 4 | 0b0010;
+    const PUBCOMP: u8 = kind::PUBCOMP << 4;
+    let &[first, 2, high, low] = buf.first_chunk::<SHORT_ACK_BYTES>()? else { return None };
+    let kind = match first {
+        PUBACK => AckKind::PubAck,
+        PUBREC => AckKind::PubRec,
+        PUBREL => AckKind::PubRel,
+        PUBCOMP => AckKind::PubComp,
+        _ => return None,
+    };
+    PacketId::new(u16::from_be_bytes([high, low])).map(|id| (kind, id))
 }
 
 /// Reads a packet. `version` is the connection's; for CONNECT, which tells its own, it is ignored.
@@ -205,24 +228,58 @@ fn topic_name<'a>(c: &mut Cursor<'a>) -> Result<&'a str, DecodeError> {
 }
 
 fn publish<'a>(c: &mut Cursor<'a>, first: u8, version: Version) -> Result<Publish<'a>, DecodeError> {
+    let flags = publish_flags(first)?;
+    let topic = topic_name(c)?;
+    let publish = publish_behind(c, flags, topic, version)?;
+    if topic.is_empty() {
+        if version != Version::V5 {
+            return Err(DecodeError::Malformed("an empty topic name")); // 4.7.3-1
+        }
+        if publish.properties.number(PropertyId::TopicAlias).is_none() {
+            return Err(DecodeError::Protocol("neither a topic name nor a topic alias")); // 3.3.2.1
+        }
+    }
+    Ok(publish)
+}
+
+/// DUP, QoS and RETAIN.
+fn publish_flags(first: u8) -> Result<(bool, QoS, bool), DecodeError> {
     let dup = first & 0b1000 != 0;
     let retain = first & 0b0001 != 0;
     let qos = QoS::from_u8(first >> 1 & 0b11).ok_or(DecodeError::Malformed("QoS 3"))?; // 3.3.1-4
     if dup && qos == QoS::AtMostOnce {
         return Err(DecodeError::Malformed("DUP at QoS 0")); // 3.3.1-2
     }
-    let topic = topic_name(c)?;
+    Ok((dup, qos, retain))
+}
+
+/// What follows the topic.
+fn publish_behind<'a>(
+    c: &mut Cursor<'a>,
+    (dup, qos, retain): (bool, QoS, bool),
+    topic: &'a str,
+    version: Version,
+) -> Result<Publish<'a>, DecodeError> {
     let packet_id = if qos == QoS::AtMostOnce { None } else { Some(packet_id(c)?) };
     let properties = properties(c, version, kind::PUBLISH)?;
-    if topic.is_empty() {
-        if version != Version::V5 {
-            return Err(DecodeError::Malformed("an empty topic name")); // 4.7.3-1
-        }
-        if properties.number(PropertyId::TopicAlias).is_none() {
-            return Err(DecodeError::Protocol("neither a topic name nor a topic alias")); // 3.3.2.1
-        }
-    }
     Ok(Publish { dup, qos, retain, topic, packet_id, properties, payload: c.rest() })
+}
+
+/// Reads a PUBLISH whose topic is `known`, which was found valid before and is not looked at again; `topic` is empty then.
+/// `None` for one with another topic or with properties, for other packets, and for what is none: that is for
+/// [`decode_within`].
+#[must_use]
+pub fn publish_again<'a>(frame: Frame<'a>, version: Version, known: &str) -> Option<Publish<'a>> {
+    if frame.first >> 4 != kind::PUBLISH {
+        return None;
+    }
+    let mut cursor = Cursor::new(frame.body);
+    if cursor.binary().ok()? != known.as_bytes() {
+        return None;
+    }
+    check_length_form(frame, version).ok()?;
+    let publish = publish_behind(&mut cursor, publish_flags(frame.first).ok()?, "", version).ok()?;
+    publish.properties.is_empty().then_some(publish)
 }
 
 /// The flags of a CONNECT (3.1.2.3).

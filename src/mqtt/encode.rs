@@ -1,7 +1,7 @@
 //! Packets to bytes: the exact length first, then the bytes, appended to a buffer.
 
 use super::packet::{
-    Ack, ConnAck, Connect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck, SubscribeFilter,
+    Ack, AckKind, ConnAck, Connect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck, SubscribeFilter,
     SubscribeOptions, Version,
 };
 use super::property::Properties;
@@ -63,6 +63,20 @@ pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Resul
     out.u8(first_byte(packet));
     out.varint(body_len)?;
     body(packet, version, out)
+}
+
+/// An acknowledgement that says success and nothing else, as all versions write it: nearly all that a broker says besides
+/// PUBLISH.
+#[must_use]
+pub const fn short_ack(kind: AckKind, packet_id: PacketId) -> [u8; 4] {
+    let [high, low] = packet_id.get().to_be_bytes();
+    let first = match kind {
+        AckKind::PubAck => kind::PUBACK << 4,
+        AckKind::PubRec => kind::PUBREC << 4,
+        AckKind::PubRel => kind::PUBREL << 4 | 0b0010,
+        AckKind::PubComp => kind::PUBCOMP << 4,
+    };
+    [first, 2, high, low]
 }
 
 /// Where in an encoded PUBLISH the packet identifier stands, so that one encoding serves many receivers.

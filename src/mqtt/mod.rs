@@ -13,7 +13,7 @@ mod wire;
 pub use decode::{DecodeError, Frame, decode, decode_within, frame};
 pub use encode::{EncodeError, encode, encoded_len};
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck,
+    Ack, AckKind, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, Publish, QoS, RetainHandling, SubAck,
     Subscribe, SubscribeFilter, SubscribeOptions, UnsubAck, Unsubscribe, Version, Will,
 };
 pub use property::{Properties, PropertiesBuf, Property, PropertyId, PropertyLimits};

@@ -198,6 +198,32 @@ pub struct Ack<'a> {
     pub properties: Properties<'a>,
 }
 
+/// The four packets that acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckKind {
+    /// QoS 1, its only answer.
+    PubAck,
+    /// QoS 2, first part.
+    PubRec,
+    /// QoS 2, second part.
+    PubRel,
+    /// QoS 2, third part.
+    PubComp,
+}
+
+impl AckKind {
+    /// The packet of this kind.
+    #[must_use]
+    pub const fn packet(self, ack: Ack<'_>) -> Packet<'_> {
+        match self {
+            Self::PubAck => Packet::PubAck(ack),
+            Self::PubRec => Packet::PubRec(ack),
+            Self::PubRel => Packet::PubRel(ack),
+            Self::PubComp => Packet::PubComp(ack),
+        }
+    }
+}
+
 /// SUBSCRIBE (3.8).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscribe<'a> {

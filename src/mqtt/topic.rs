@@ -83,7 +83,7 @@ fn check_filter(filter: &str) -> Result<(), TopicError> {
 }
 
 /// A valid topic filter, perhaps of a shared subscription.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter {
     filter: Arc<str>,
     share: Option<Arc<str>>,

@@ -19,6 +19,8 @@ use std::time::Duration;
 use ring::digest;
 
 use crate::auth::Hash;
+use crate::said;
+use crate::said::Said;
 use crate::time::{Mono, Now};
 
 use claim::Claim;
@@ -261,21 +263,32 @@ pub enum Refused {
 ///
 /// # Errors
 /// In words.
-pub fn check_password(password: &str, name: &str) -> Result<(), String> {
+pub fn check_password(password: &str, name: &str) -> Result<(), Said> {
     let characters = password.chars().count();
     if characters < PASSWORD_CHARS_MIN {
-        return Err(format!("it has {characters} characters; at least {PASSWORD_CHARS_MIN} are wanted"));
+        return Err(said!(
+            "password_short",
+            "the password has {count} characters; at least {min} are wanted",
+            count = characters,
+            min = PASSWORD_CHARS_MIN
+        ));
     }
     if password.len() > PASSWORD_BYTES_MAX {
-        return Err(format!("it has {} bytes; at most {PASSWORD_BYTES_MAX} are taken", password.len()));
+        return Err(said!(
+            "password_long",
+            "the password has {count} bytes; at most {max} are taken",
+            count = password.len(),
+            max = PASSWORD_BYTES_MAX
+        ));
     }
     let mut different: Vec<char> = password.chars().collect();
     different.sort_unstable();
     different.dedup();
     if different.len() < 5 || password.eq_ignore_ascii_case(name) || common::is_common(password) {
-        return Err("it is among the first that somebody would try, or made of one of those; choose another, such as \
-                    four words that have nothing to do with each other"
-            .to_owned());
+        return Err(said!(
+            "password_common",
+            "the password is among the first that somebody would try, or made of one of those; choose another, such as four words that have nothing to do with each other"
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use serde_json::{Value as Json, json};
 use super::{Digest, Role};
 use crate::auth::Hash;
 use crate::hex;
+use crate::said;
+use crate::said::Said;
 use crate::time::Timestamp;
 
 /// The layout of the file.
@@ -111,14 +113,14 @@ impl Roll {
     ///
     /// # Errors
     /// In words: the name can't be one, or there are too many.
-    pub fn set(&mut self, name: &str, role: Role, hash: Hash) -> Result<bool, String> {
+    pub fn set(&mut self, name: &str, role: Role, hash: Hash) -> Result<bool, Said> {
         if let Some(account) = self.accounts.iter_mut().find(|account| account.name == name) {
             (account.role, account.hash) = (role, hash);
             return Ok(true);
         }
         check_name(name)?;
         if self.accounts.len() >= ACCOUNTS_MAX {
-            return Err(format!("there are {ACCOUNTS_MAX} accounts already"));
+            return Err(said!("accounts_full", "there are {max} accounts already", max = ACCOUNTS_MAX));
         }
         self.accounts.push(Account { name: name.to_owned(), role, hash });
         Ok(false)
@@ -136,13 +138,13 @@ impl Roll {
     ///
     /// # Errors
     /// In words: the name can't be one or is taken, or there are too many.
-    pub fn add_token(&mut self, token: Token) -> Result<(), String> {
+    pub fn add_token(&mut self, token: Token) -> Result<(), Said> {
         check_name(&token.name)?;
         if self.tokens.iter().any(|other| other.name == token.name) {
-            return Err(format!("there is a token {:?} already", token.name));
+            return Err(said!("token_exists", "there is a token \"{token}\" already", token = token.name));
         }
         if self.tokens.len() >= TOKENS_MAX {
-            return Err(format!("there are {TOKENS_MAX} tokens already"));
+            return Err(said!("tokens_full", "there are {max} tokens already", max = TOKENS_MAX));
         }
         self.tokens.push(token);
         Ok(())
@@ -153,12 +155,15 @@ impl Roll {
 ///
 /// # Errors
 /// In words.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub fn check_name(name: &str) -> Result<(), Said> {
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
-        return Err(format!("a name has 1 to {NAME_CHARS_MAX} characters"));
+        return Err(said!("name_length", "a name has 1 to {max} characters", max = NAME_CHARS_MAX));
     }
     if name.trim() != name || name.chars().any(char::is_control) {
-        return Err("a name neither begins nor ends with a space, and has no control characters".to_owned());
+        return Err(said!(
+            "name_spaces",
+            "a name neither begins nor ends with a space, and has no control characters"
+        ));
     }
     Ok(())
 }

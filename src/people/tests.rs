@@ -139,7 +139,7 @@ fn accounts_and_tokens_come_back_from_the_file() {
         used: None,
     };
     roll.add_token(token.clone()).unwrap();
-    assert!(roll.add_token(token).unwrap_err().contains("already"));
+    assert!(roll.add_token(token).unwrap_err().to_string().contains("already"));
     assert_eq!(Roll::parse(&roll.to_bytes()), Ok(roll.clone()));
     let mut people = People::new(settings(), roll, Some(CODE), at(0));
     assert_eq!(people.token(Now::default(), b"other"), None);

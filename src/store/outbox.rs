@@ -5,11 +5,12 @@ mod back;
 mod damage;
 mod limits;
 mod look;
+mod room;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use super::bounds::{self, Alarm, Bounds, Full};
+use super::bounds::{self, Alarm, Bounds};
 use super::done::{BeyondFile, Done};
 use super::error::{StoreError, Trouble};
 use super::generation::{Backlog, Generation, Named, parse_name};
@@ -24,7 +25,6 @@ use super::{Dropped, OutboxState};
 use crate::ranges::Ranges;
 use crate::record::{RecordNo, StoredRecord};
 use crate::time::Timestamp;
-use limits::Why;
 
 /// A generation's payload as stored: a sixteenth of the outbox, within these.
 const PAYLOAD_BYTES_MIN: u64 = 1024 * 1024;
@@ -32,14 +32,6 @@ const PAYLOAD_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A generation is full as well when it takes this many times its payload on disk: many tiny commits do that.
 const DISK_PER_PAYLOAD_MAX: u64 = 3;
-
-/// sled's files grow in steps of this size. An outbox below the second number may exceed its bytes by one step where
-/// it refuses rather than drops: a share of it that is worth more than the exactness.
-const STEP_BYTES: u64 = 512 * 1024;
-const STEPS_BYTES_MIN: u64 = 8 * 1024 * 1024;
-
-/// A drained generation larger than this is deleted even while it is the newest.
-const KEPT_DRAINED_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The cursor is persisted at most this often, in milliseconds, unless something depends on it.
 const CURSOR_EVERY_MS: u64 = 1000;
@@ -399,87 +391,6 @@ impl Outbox {
         self.cursor.write(cursor)?;
         self.beyond.write(&self.dir, &self.done.beyond)?;
         self.cursor_written = now;
-        Ok(())
-    }
-
-    /// Deletes generations that hold nothing behind the cursor; the newest one only if it is worth it.
-    fn remove_drained(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        while let Some(oldest) = self.generations.front() {
-            let newest_kept = self.generations.len() == 1
-                && !oldest.sealed
-                && oldest.disk_bytes() <= KEPT_DRAINED_BYTES_MAX;
-            if oldest.tally.last > self.done.acked || newest_kept {
-                break;
-            }
-            self.remove_oldest(now)?;
-        }
-        self.remove_done_beyond(now)
-    }
-
-    /// Deletes the oldest generation. The cursor is persisted before: it must never point into what is gone.
-    fn remove_oldest(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let last = self.generations.front().map_or(RecordNo(0), |oldest| oldest.tally.last);
-        if self.cursor.persisted.acked < last {
-            self.write_cursor(now)?;
-        }
-        if let Some(oldest) = self.generations.front_mut() {
-            oldest.remove()?;
-        }
-        self.generations.pop_front();
-        Ok(())
-    }
-
-    /// Keeps the outbox within its bytes with `coming` more of them: deletes what was set aside, then the oldest
-    /// generations. If the newest is the only one, it goes too once a commit wants to write to it.
-    fn make_room(&mut self, coming: u64, now: Timestamp) -> Result<(), StoreError> {
-        // Where nothing is dropped afterwards, a commit must not grow a file beyond the bound.
-        let refuses = coming > 0 && self.bounds.full == Full::Refuse;
-        let step = if refuses && self.bytes_max >= STEPS_BYTES_MIN { STEP_BYTES } else { 0 };
-        while self.disk_bytes().saturating_add(coming).saturating_add(step) > self.bytes_max {
-            if let Some((path, _)) = self.quarantined.front() {
-                sync::remove(path)?;
-                self.quarantined.pop_front();
-                continue;
-            }
-            let only = self.generations.len() == 1;
-            let Some(oldest) = self.generations.front_mut() else { break };
-            // Until it takes half of the outbox, the only generation isn't what is too large.
-            if only && (coming == 0 || oldest.disk_bytes() < self.bytes_max / 2) {
-                break;
-            }
-            let is_drained = oldest.tally.last <= self.done.acked;
-            if self.bounds.full == Full::Refuse && !is_drained {
-                if coming == 0 {
-                    break;
-                }
-                return Err(StoreError::Full {
-                    holds: self.disk_bytes(),
-                    max: self.bytes_max,
-                    unit: "bytes",
-                });
-            }
-            self.drop_oldest(now)?;
-        }
-        Ok(())
-    }
-
-    fn drop_oldest(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let Some(oldest) = self.generations.front_mut() else { return Ok(()) };
-        if !oldest.sealed {
-            oldest.seal()?;
-        }
-        let up_to = oldest.tally.last;
-        let lost = match oldest.behind(&self.done) {
-            Ok(backlog) => backlog,
-            Err(Trouble::Unavailable(error)) => return Err(error),
-            Err(Trouble::Damaged(_)) => {
-                Backlog { records: oldest.whole(&self.done).records, ..Backlog::default() }
-            }
-        };
-        // What is gone needs no acknowledgement: the cursor passes it.
-        self.done.up_to(up_to);
-        self.remove_oldest(now)?;
-        self.note_dropped(up_to, lost, Why::Full);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ use crate::io::lock::Locked;
 use crate::io::passwords::{Order, random};
 use crate::people::roll::digest;
 use crate::people::{Account, PASSWORD_BYTES_MAX, Role, Roll, Token, check_password, digest_of};
+use crate::said;
+use crate::said::Said;
 
 /// Passwords that wait for the one that is being hashed, each for some 30 ms and more on a small board. Further ones are
 /// told to come back.
@@ -57,15 +59,21 @@ pub fn read(folder: &Path) -> Result<Option<Roll>, String> {
 }
 
 /// Changes the file, and what counts.
-fn change<T>(web: &Web, change: impl FnOnce(&mut Roll) -> Result<T, String>) -> Result<T, String> {
+fn change<T>(web: &Web, change: impl FnOnce(&mut Roll) -> Result<T, Said>) -> Result<T, Said> {
     let before = web.people.locked().roll().clone();
-    let (roll, result) = files::rewrite(&file(&web.folder), |old| {
+    let mut refused = None;
+    let written = files::rewrite(&file(&web.folder), |old| {
         // As it is now: a command may have written it meanwhile.
         let mut roll = old.map_or_else(|| Ok(before.clone()), |bytes| Roll::parse(&bytes))?;
         roll.remember_uses(&before);
-        let result = change(&mut roll)?;
+        let result = change(&mut roll).map_err(|said| {
+            let words = said.to_string();
+            refused = Some(said);
+            words
+        })?;
         Ok((roll.to_bytes(), (roll, result)))
-    })?;
+    });
+    let (roll, result) = written.map_err(|error| refused.unwrap_or_else(|| error.into()))?;
     web.people.locked().set_roll(roll);
     web.page.locked().unclaimed = web.people.locked().is_unclaimed();
     Ok(result)
@@ -120,7 +128,7 @@ fn write_uses(web: &Web) {
         Ok(None) | Err(_) => true,
     };
     if !is_known && let Err(error) = change(web, |_| Ok(())) {
-        warn!(error, "when tokens were used can't be written");
+        warn!(%error, "when tokens were used can't be written");
     }
 }
 
@@ -131,17 +139,20 @@ fn event(call: &Call, kind: &'static str, detail: String) -> Event {
 
 /// Has the password thread do something, if it has room.
 async fn hashed<T>(web: &Web, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, Refusal> {
-    let busy = || Refusal::too_many("others log in just now; try again", Duration::from_secs(2));
+    let busy = || {
+        Refusal::too_many(said!("others_log_in", "others log in just now; try again"), Duration::from_secs(2))
+    };
     let _place = web.hashing.try_acquire().map_err(|_| busy())?;
     let (answer, answered) = oneshot::channel();
-    web.orders.send(order(answer)).map_err(|_| Refusal::busy("the gateway is stopping"))?;
-    answered.await.map_err(|_| Refusal::busy("the gateway is stopping"))
+    web.orders
+        .send(order(answer))
+        .map_err(|_| Refusal::busy(said!("stopping", "the gateway is stopping")))?;
+    answered.await.map_err(|_| Refusal::busy(said!("stopping", "the gateway is stopping")))
 }
 
 /// The hash of a new password.
 pub(super) async fn new_hash(web: &Web, password: &str, name: &str) -> Result<Hash, Refusal> {
-    check_password(password, name)
-        .map_err(|error| Refusal::field("password", format!("password: {error}")))?;
+    check_password(password, name).map_err(|error| Refusal::field("password", error))?;
     let password = crate::secret::Secret::new(password.as_bytes().to_vec());
     let made = hashed(web, |answer| Order::Make { password, answer }).await?;
     made.map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", error))
@@ -151,7 +162,7 @@ pub(super) async fn new_hash(web: &Web, password: &str, name: &str) -> Result<Ha
 pub(super) fn add_first(web: &Web, name: &str, hash: Hash) -> Result<(), Refusal> {
     let added = change(web, |roll| {
         if !roll.accounts.is_empty() {
-            return Err("this gateway has been claimed".to_owned());
+            return Err(said!("claimed", "this gateway has been claimed"));
         }
         roll.set(name, Role::Admin, hash)
     });
@@ -163,7 +174,14 @@ async fn is_right(call: &Call, name: &str, password: &str) -> Result<Option<Hash
     let web = &call.web;
     let now = web.clock.now().mono;
     web.people.locked().may_try(now, call.peer.address).map_err(|wait| {
-        Refusal::too_many(format!("too many wrong passwords; try again in {} s", wait.as_secs().max(1)), wait)
+        Refusal::too_many(
+            said!(
+                "too_many_passwords",
+                "too many wrong passwords; try again in {seconds} s",
+                seconds = wait.as_secs().max(1)
+            ),
+            wait,
+        )
     })?;
     if password.len() > PASSWORD_BYTES_MAX {
         return Ok(None);
@@ -179,7 +197,8 @@ async fn is_right(call: &Call, name: &str, password: &str) -> Result<Option<Hash
 pub(super) async fn login(call: Call) -> Result<Reply, Refusal> {
     let (name, password) = (call.text("name")?.to_owned(), call.text("password")?.to_owned());
     let web = call.web.clone();
-    let wrong = || Refusal::new(StatusCode::UNAUTHORIZED, "wrong", "name or password is wrong");
+    let wrong =
+        || Refusal::new(StatusCode::UNAUTHORIZED, "wrong", said!("wrong_login", "name or password is wrong"));
     let address = Some(call.peer.address.to_string());
     let Some(hash) = is_right(&call, &name, &password).await? else {
         web.note(Event { kind: "login_failed", who: Some(name), address, detail: String::new() });
@@ -237,12 +256,12 @@ pub(super) async fn change_password(call: Call) -> Result<Reply, Refusal> {
     let (old, password) = (call.text("old")?.to_owned(), call.text("password")?.to_owned());
     let (web, name) = (call.web.clone(), call.name());
     let Some(before) = is_right(&call, &name, &old).await? else {
-        return Err(Refusal::field("old", "old: this isn't the password"));
+        return Err(Refusal::field("old", said!("wrong_old", "old: this isn't the password")));
     };
     let hash = new_hash(&web, &password, &name).await?;
     let changed = change(&web, |roll| {
         let account = roll.accounts.iter_mut().find(|account| account.name == name && account.hash == before);
-        account.ok_or("the account has changed meanwhile")?.hash = hash;
+        account.ok_or_else(|| said!("account_changed", "the account has changed meanwhile"))?.hash = hash;
         Ok(())
     });
     changed.map_err(|error| Refusal::new(StatusCode::CONFLICT, "refused", error))?;
@@ -259,13 +278,14 @@ pub(super) async fn list(call: Call) -> Result<Reply, Refusal> {
 
 fn role(call: &Call) -> Result<Role, Refusal> {
     let name = call.text("role")?;
-    Role::named(name).ok_or_else(|| Refusal::field("role", "role: expected viewer, operator or admin"))
+    Role::named(name)
+        .ok_or_else(|| Refusal::field("role", said!("role", "role: expected viewer, operator or admin")))
 }
 
 /// Somebody must be able to change things.
-fn has_admin(roll: &Roll) -> Result<(), String> {
+fn has_admin(roll: &Roll) -> Result<(), Said> {
     let has = roll.accounts.iter().any(|account| account.role == Role::Admin);
-    if has { Ok(()) } else { Err("the last administrator stays one".to_owned()) }
+    if has { Ok(()) } else { Err(said!("last_admin", "the last administrator stays one")) }
 }
 
 /// Makes or changes an account.

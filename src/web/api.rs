@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::call::Call;
 use super::reply::{Refusal, Reply, json_reply};
 use crate::io::operations::{Operation, Request};
+use crate::said;
 
 /// What waits for each upstream. What was refused is only counted: payloads are for who may see them.
 pub(super) async fn backlog(call: Call) -> Result<Reply, Refusal> {
@@ -34,9 +35,12 @@ pub(super) fn history(call: &Call) -> Result<Request, Refusal> {
 pub(super) fn journal(call: &Call) -> Result<Request, Refusal> {
     let after = match call.argument("after") {
         None => None,
-        Some(text) => {
-            Some(text.parse().map_err(|_| Refusal::field("after", "after: expected a whole number"))?)
-        }
+        Some(text) => Some(text.parse().map_err(|_| {
+            Refusal::field(
+                "after",
+                said!("whole_number", "{field}: expected a whole number", field = "after"),
+            )
+        })?),
     };
     Ok(Request { after, ..Request::new(Operation::Events) })
 }

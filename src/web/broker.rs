@@ -6,6 +6,7 @@ use super::call::Call;
 use super::reply::{Refusal, Reply, json_reply};
 use crate::io::operations::broker::Arguments;
 use crate::io::operations::{Operation, Request};
+use crate::said;
 
 /// A request of the broker's operations.
 pub(super) fn request(op: Operation, arguments: Arguments) -> Request {
@@ -15,7 +16,9 @@ pub(super) fn request(op: Operation, arguments: Arguments) -> Request {
 /// A number behind the question mark.
 pub(super) fn number<T: std::str::FromStr>(call: &Call, name: &'static str) -> Result<Option<T>, Refusal> {
     let parse = |text: &str| {
-        text.parse().map_err(|_| Refusal::field(name, format!("{name}: expected a whole number")))
+        text.parse().map_err(|_| {
+            Refusal::field(name, said!("whole_number", "{field}: expected a whole number", field = name))
+        })
     };
     call.argument(name).map(parse).transpose()
 }
@@ -65,12 +68,17 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Refusal> {
         Some(other) => other.as_u64().and_then(|qos| u8::try_from(qos).ok()),
     };
     if call.body.get("qos").is_some_and(|qos| !qos.is_null()) && qos.is_none() {
-        return Err(Refusal::field("qos", "qos: expected 0, 1 or 2"));
+        return Err(Refusal::field("qos", said!("qos", "qos: expected 0, 1 or 2")));
     }
     let retain = match call.body.get("retain") {
         None | Some(Json::Null) => None,
         Some(Json::Bool(retain)) => Some(*retain),
-        Some(_) => return Err(Refusal::field("retain", "retain: expected true or false")),
+        Some(_) => {
+            return Err(Refusal::field(
+                "retain",
+                said!("true_or_false", "{field}: expected true or false", field = "retain"),
+            ));
+        }
     };
     let arguments = Arguments {
         topic: Some(topic),

@@ -12,6 +12,7 @@ use super::reply::Refusal;
 use super::texts::Catalogue;
 use crate::io::operations::{By, Failure, Request};
 use crate::people::Who;
+use crate::said;
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +55,8 @@ impl Call {
 
     /// A text of the body that must be there.
     pub(super) fn text(&self, field: &'static str) -> Result<&str, Refusal> {
-        self.optional_text(field)?.ok_or_else(|| Refusal::field(field, format!("{field} is missing")))
+        self.optional_text(field)?
+            .ok_or_else(|| Refusal::field(field, said!("missing", "{field} is missing", field = field)))
     }
 
     /// A text of the body that may be there.
@@ -62,7 +64,9 @@ impl Call {
         match self.body.get(field) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Refusal::field(field, format!("{field}: expected a text"))),
+            Some(_) => {
+                Err(Refusal::field(field, said!("not_text", "{field}: expected a text", field = field)))
+            }
         }
     }
 

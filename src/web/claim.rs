@@ -15,6 +15,7 @@ use crate::io::lock::Locked;
 use crate::io::{files, passwords};
 use crate::people::Refused;
 use crate::people::claim::{check_code, make_code};
+use crate::said;
 
 /// The account that the claim makes where none is named.
 const FIRST_NAME: &str = "admin";
@@ -85,7 +86,10 @@ pub(super) async fn claim(call: Call) -> Result<Reply, Refusal> {
     match checked {
         Ok(()) => {}
         Err(Refused::Closed) => {
-            let words = "the time for claiming is over; `fieldgate claim` on the gateway, or a restart, opens it again";
+            let words = said!(
+                "claim_over",
+                "the time for claiming is over; `fieldgate claim` on the gateway, or a restart, opens it again"
+            );
             return Err(Refusal::new(StatusCode::FORBIDDEN, "closed", words));
         }
         Err(Refused::Wrong) => {
@@ -95,7 +99,7 @@ pub(super) async fn claim(call: Call) -> Result<Reply, Refusal> {
                 address: Some(address.to_string()),
                 detail: String::new(),
             });
-            return Err(Refusal::field("code", "code: this isn't the gateway's code"));
+            return Err(Refusal::field("code", said!("wrong_code", "code: this isn't the gateway's code")));
         }
         Err(Refused::Later(wait)) => return Err(later(wait)),
     }
@@ -124,7 +128,14 @@ pub(super) fn forget(web: &super::Web) {
 }
 
 fn later(wait: Duration) -> Refusal {
-    Refusal::too_many(format!("too many wrong codes; try again in {} s", wait.as_secs().max(1)), wait)
+    Refusal::too_many(
+        said!(
+            "too_many_codes",
+            "too many wrong codes; try again in {seconds} s",
+            seconds = wait.as_secs().max(1)
+        ),
+        wait,
+    )
 }
 
 /// The code as a picture for a label, drawn with characters for a terminal. `None` if it is too long for one.

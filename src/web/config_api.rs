@@ -10,8 +10,8 @@ use super::call::Call;
 use super::progress;
 use super::reply::{Refusal, Reply, json_reply};
 use crate::config::edit;
-use crate::events::Event;
 use crate::io::operations::{Operation, Request};
+use crate::said;
 use crate::secret::Secret;
 
 /// What a body may have of a proposal.
@@ -38,13 +38,9 @@ pub(super) fn schema(_: &Call) -> Result<Request, Refusal> {
 pub(super) async fn pending(call: Call) -> Result<Reply, Refusal> {
     let mut answer = call.web.asker.ask(ask(Operation::ConfigPending, json!({}))).await?;
     if let Some(pending) = answer.get_mut("pending").and_then(Json::as_object_mut) {
-        let there = |at: SocketAddr| {
-            let address = Some(at.ip()).filter(|ip| !ip.is_unspecified());
-            json!({"port": at.port(), "address": address})
-        };
         let elsewhere = may_confirm(&call).err();
         pending.insert("can_confirm".into(), json!(elsewhere.is_none()));
-        pending.insert("confirm_at".into(), json!(elsewhere.flatten().map(there)));
+        pending.insert("confirm_at".into(), json!(elsewhere.flatten().map(super::place)));
     }
     Ok(json_reply(&answer))
 }
@@ -60,7 +56,12 @@ pub(super) fn history(call: &Call) -> Result<Request, Refusal> {
 
 /// The version behind the question mark, if one stands there.
 pub(super) fn version(call: &Call) -> Result<Option<u64>, Refusal> {
-    let wrong = |_| Refusal::field("version", "version: expected a whole number");
+    let wrong = |_| {
+        Refusal::field(
+            "version",
+            said!("whole_number", "{field}: expected a whole number", field = "version"),
+        )
+    };
     call.argument("version").map(|text| text.parse().map_err(wrong)).transpose()
 }
 
@@ -83,10 +84,18 @@ pub(super) async fn confirm(call: Call) -> Result<Reply, Refusal> {
     if let Err(there) = may_confirm(&call) {
         let words = match there {
             Some(at) if at.ip().is_unspecified() => {
-                format!("open the page at port {}, and keep the change there", at.port())
+                said!(
+                    "confirm_port",
+                    "open the page at port {port}, and keep the change there",
+                    port = at.port()
+                )
             }
-            Some(at) => format!("open the page at https://{at}, and keep the change there"),
-            None => "this way to the page goes with the change; open it by one that stays".to_owned(),
+            Some(at) => {
+                said!("confirm_at", "open the page at https://{at}, and keep the change there", at = at)
+            }
+            None => {
+                said!("confirm_way", "this way to the page goes with the change; open it by one that stays")
+            }
         };
         return Err(Refusal::new(StatusCode::CONFLICT, "new_address", words));
     }
@@ -100,16 +109,7 @@ pub(super) async fn revert(call: Call) -> Result<Reply, Refusal> {
 }
 
 pub(super) async fn backup(call: Call) -> Result<Reply, Refusal> {
-    let request = ask(Operation::ConfigBackup, json!({}));
-    let answer = call.web.asker.ask(Request { passphrase: passphrase(&call)?, ..request }).await?;
-    if answer.get("content").is_some() {
-        let is_sealed = answer.get("encrypted") == Some(&json!(true));
-        let detail =
-            if is_sealed { "a backup with secrets was made" } else { "a backup without secrets was made" };
-        let address = Some(call.peer.address.to_string());
-        call.web.note(Event { kind: "config", who: Some(call.name()), address, detail: detail.to_owned() });
-    }
-    Ok(json_reply(&answer))
+    make(call, Operation::ConfigBackup, |_| Map::new()).await
 }
 
 pub(super) async fn restore(call: Call) -> Result<Reply, Refusal> {
@@ -122,7 +122,7 @@ fn passphrase(call: &Call) -> Result<Option<Secret>, Refusal> {
     Ok(given.map(|given| Secret::new(given.as_bytes().to_vec())))
 }
 
-/// Has it done, and notes what came of it.
+/// Has it done on behalf of whoever is logged in; the gateway notes what came of it.
 async fn make(
     call: Call,
     op: Operation,
@@ -131,29 +131,7 @@ async fn make(
     let mut config = config(&call.body);
     config.insert("who".into(), json!(call.name()));
     let request = Request { passphrase: passphrase(&call)?, ..ask(op, Json::Object(config)) };
-    progress::told_then(call, request, note).await
-}
-
-fn note(call: &Call, answer: &Json) {
-    if let Some(detail) = done(answer) {
-        let address = Some(call.peer.address.to_string());
-        call.web.note(Event { kind: "config", who: Some(call.name()), address, detail });
-    }
-}
-
-/// What has come of it in words; `None`: nothing has changed.
-fn done(answer: &Json) -> Option<String> {
-    match answer.get("outcome")?.as_str()? {
-        "confirmed" => Some("the change of the config is confirmed".to_owned()),
-        "applied" => {
-            let version = answer.get("version").and_then(Json::as_u64);
-            Some(version.map_or_else(
-                || "the config is changed".to_owned(),
-                |number| format!("version {number} of the config is in use"),
-            ))
-        }
-        _ => None,
-    }
+    progress::told(call, request).await
 }
 
 /// The proposal of a body. An edit may give its value as a person would write it, in `text`.
@@ -241,16 +219,5 @@ mod tests {
             1,
             "the operation says what is wrong with it"
         );
-    }
-
-    #[test]
-    fn only_what_has_changed_something_is_noted() {
-        assert_eq!(done(&json!({"outcome": "refused", "error": "x"})), None);
-        assert_eq!(done(&json!({"outcome": "probe-failed"})), None);
-        assert_eq!(
-            done(&json!({"outcome": "applied", "version": 3})).as_deref(),
-            Some("version 3 of the config is in use")
-        );
-        assert!(done(&json!({"outcome": "confirmed"})).is_some());
     }
 }

@@ -106,7 +106,13 @@ impl Doors {
             let door = doors.start(spec, None, None);
             doors.open.push(door);
         }
+        doors.tell_doors();
         doors
+    }
+
+    /// Streams end whose door isn't among them any more.
+    fn tell_doors(&self) {
+        self.web.doors.send_replace(self.all().filter(|door| door.is_open).map(|door| door.id).collect());
     }
 
     /// Carries out what the service thread says, for as long as it is there.
@@ -139,7 +145,7 @@ impl Doors {
                 continue;
             }
             if spec.tls.is_some() {
-                let settings = certificate::settings(&config, &self.web.folder)?;
+                let settings = certificate::settings(&config, &self.web)?;
                 keys = Some(Keys::open(&settings).await.map_err(|error| format!("the page: {error}"))?);
             }
             let socket = self
@@ -201,6 +207,7 @@ impl Doors {
         let new = newest.filter(|door| !was_there(&door.spec)).map(|door| (door.id, door.spec.address));
         let is_same = new.is_none() && leaving.is_empty() && config.hosts == before.config.hosts;
         self.web.use_config(config, (!is_same).then_some(Unsettled { new, leaving }));
+        self.tell_doors();
         self.tell_address();
     }
 
@@ -209,6 +216,7 @@ impl Doors {
             info!(address = %door.spec.address, tls = door.spec.tls.is_some(), "an address of the page is closed");
             door.close();
         }
+        self.tell_doors();
         self.web.settled();
     }
 
@@ -255,7 +263,7 @@ async fn serve(mut doorway: Doorway, spec: Spec, socket: Socket, keys: Option<Ke
             Some(keys) => keys,
             None => keys_of(&doorway.web).await,
         });
-        watching = Some(watch_keys(doorway.web.clone(), keys.clone()));
+        watching = Some(watch_keys(doorway.web.clone(), keys.clone(), spec.tls == Some(None)));
         doorway.keys = Some(keys);
     }
     let accepting = async {
@@ -294,7 +302,7 @@ async fn serve(mut doorway: Doorway, spec: Spec, socket: Socket, keys: Option<Ke
 async fn keys_of(web: &Arc<Web>) -> Keys {
     loop {
         let config = web.current().config.clone();
-        let opened = match certificate::settings(&config, &web.folder) {
+        let opened = match certificate::settings(&config, web) {
             Ok(settings) => Keys::open(&settings).await.map(|keys| (keys, settings)),
             Err(error) => Err(error),
         };
@@ -312,16 +320,22 @@ async fn keys_of(web: &Arc<Web>) -> Keys {
     }
 }
 
-/// Reads the certificate again when its files change, and says when it ends.
-async fn watch_keys(web: Arc<Web>, keys: Rc<Keys>) {
+/// Reads the certificate again when its files change, has the gateway's own made again when it lacks a name, and says
+/// when it ends.
+async fn watch_keys(web: Arc<Web>, keys: Rc<Keys>, is_own: bool) {
     web.page.locked().dates = keys.dates();
     let clock = web.clock.clone();
-    let read = keys.clone();
+    let (read, page) = (keys.clone(), web.clone());
     let changed = move |error| {
-        web.page.locked().dates = read.dates();
-        told(&web, error);
+        page.page.locked().dates = read.dates();
+        told(&page, error);
     };
-    keys.watch("web", move || clock.now().wall, changed).await;
+    let watching = keys.clone().watch("web", move || clock.now().wall, &changed);
+    if is_own {
+        tokio::join!(watching, certificate::keep(web, keys, &changed));
+    } else {
+        watching.await;
+    }
 }
 
 /// Says what is wrong with the page, once, or that it is all right again.

@@ -16,6 +16,7 @@ use super::call::{Call, cookie_name};
 use super::reply::{Refusal, Reply, typed};
 use crate::io::lock::Locked;
 use crate::people::roll::digest;
+use crate::said;
 
 /// Streams at once. One that is beyond is refused with 429.
 const STREAMS_MAX: usize = 24;
@@ -29,26 +30,42 @@ pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Pieces that wait for a slow reader besides those that wait for all; what he is too slow for he is told.
 const WAITING_MAX: usize = 4;
 
+/// What a stream says last is taken within this, or not at all.
+const LAST_WORD_MAX: Duration = Duration::from_secs(2);
+
 /// Answers with the stream.
 pub(super) async fn stream(call: Call) -> Result<Reply, Refusal> {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let events = call.web.live.subscribe();
-    seated(call, receiver, move |call| async move { feed(&call, events, &sender).await })
+    seated(call, WAITING_MAX, move |call, sender| async move { feed(&call, events, &sender).await })
 }
 
-/// Answers with a stream that `feed` fills, if there is a seat for who looks on.
+/// Answers with a stream that `feed` fills, if there is a seat for who looks on. It ends when the address is closed that it
+/// was asked for at, and says last where the page is now.
 pub(super) fn seated<F: Future<Output = ()> + Send + 'static>(
     call: Call,
-    receiver: mpsc::Receiver<Bytes>,
-    feed: impl FnOnce(Call) -> F,
+    waiting_max: usize,
+    feed: impl FnOnce(Call, mpsc::Sender<Bytes>) -> F,
 ) -> Result<Reply, Refusal> {
+    let (sender, receiver) = mpsc::channel(waiting_max);
+    let (web, door, last) = (call.web.clone(), call.peer.door, sender.clone());
+
     let seat = Seat::take(&call.web, &call.name()).ok_or_else(|| {
-        Refusal::too_many("too many look on already; close another window", Duration::from_secs(10))
+        Refusal::too_many(
+            said!("too_many_windows", "too many look on already; close another window"),
+            Duration::from_secs(10),
+        )
     })?;
-    let feed = feed(call);
+    let feed = feed(call, sender);
     tokio::spawn(async move {
         let _seat = seat;
-        feed.await;
+        let there = tokio::select! {
+            () = feed => return,
+            () = last.closed() => return,
+            there = web.closes(door) => there,
+        };
+        let said = format!("event: moved\ndata: {}\n\n", crate::web::place(there));
+        // Whoever takes nothing finds out by himself.
+        let _ = tokio::time::timeout(LAST_WORD_MAX, last.send(Bytes::from(said))).await;
     });
     let mut reply = typed("text/event-stream", Body::new(Feed(receiver)));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::Web;
 use super::call::{Call, Peer, cookie, cookie_name, text_of};
-use super::reply::{Refusal, Reply, finish, redirect};
+use super::reply::{Refusal, Reply, answered, finish, json_reply, redirect};
 use super::routes::{Access, Answer, Route};
 use super::texts::Catalogue;
 use crate::io::lock::Locked;
@@ -19,6 +19,8 @@ use crate::people::claim::is_on_link;
 use crate::people::origin::is_own_page;
 use crate::people::roll::digest;
 use crate::people::{Role, Who};
+use crate::said;
+use crate::said::Said;
 
 /// A body that isn't there by then is given up.
 const BODY_MAX: Duration = Duration::from_secs(30);
@@ -35,10 +37,13 @@ pub(super) async fn handle(
 ) -> Reply {
     let is_page = matches!(route.answer, Answer::Page(_));
     let asked = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    let reply = match answer(web, route, parameters, request).await {
+    let mut arguments = parameters;
+    arguments.extend(query(request.uri()));
+    let texts = language(&web, request.headers(), &arguments);
+    let reply = match answer(web, route, arguments, request, texts.clone()).await {
         Ok(reply) => reply,
-        Err(refusal) if is_page => page_instead(&refusal, &asked),
-        Err(refusal) => refusal.reply(),
+        Err(refusal) if is_page => page_instead(&refusal, &asked, &texts),
+        Err(refusal) => refusal.reply(&texts),
     };
     finish(reply)
 }
@@ -46,25 +51,27 @@ pub(super) async fn handle(
 /// What is at no route.
 pub(super) fn elsewhere(web: &Web, request: &Request, refusal: Refusal) -> Reply {
     let refusal = is_meant_for_us(web, request.headers(), request.uri()).err().unwrap_or(refusal);
-    finish(refusal.reply())
+    let texts = language(web, request.headers(), &query(request.uri()));
+    finish(refusal.reply(&texts))
 }
 
 /// Where a browser goes that can't have the page it asks for.
-fn page_instead(refusal: &Refusal, asked: &str) -> Reply {
+fn page_instead(refusal: &Refusal, asked: &str, texts: &Catalogue) -> Reply {
     match refusal.code {
         "unclaimed" => redirect("/setup"),
         "claimed" => redirect("/"),
         "login" if asked == "/" => redirect("/login"),
         "login" => redirect(&format!("/login?next={}", encoded(asked))),
-        _ => refusal.reply(),
+        _ => refusal.reply(texts),
     }
 }
 
 async fn answer(
     web: Arc<Web>,
     route: &'static Route,
-    mut arguments: Vec<(String, String)>,
+    arguments: Vec<(String, String)>,
     request: Request,
+    texts: Arc<Catalogue>,
 ) -> Result<Reply, Refusal> {
     let (parts, body) = request.into_parts();
     is_meant_for_us(&web, &parts.headers, &parts.uri)?;
@@ -77,14 +84,12 @@ async fn answer(
         may_change(peer, &parts.headers, who.as_ref())?;
     }
     let body = if is_change { read(route, &parts.headers, body).await? } else { Json::Null };
-    arguments.extend(query(&parts.uri));
-    let texts = language(&web, &parts.headers, &arguments);
     let path = parts.uri.path().to_owned();
     let call = Call { web, peer, path, arguments, headers: parts.headers, who, body, texts };
     match route.answer {
         Answer::Operation(ask) => {
             let answer = call.ask(ask(&call)?).await?;
-            Ok(super::reply::json_reply(&answer))
+            Ok(json_reply(&answered(answer, &call.texts)))
         }
         Answer::Own(own) | Answer::Page(own) => own(call).await,
     }
@@ -103,7 +108,7 @@ pub(super) fn is_meant_for_us(web: &Web, headers: &HeaderMap, uri: &Uri) -> Resu
     Err(Refusal::new(
         StatusCode::MISDIRECTED_REQUEST,
         "wrong_host",
-        "this gateway isn't known under that name; web.hosts says under which it is",
+        said!("wrong_host", "this gateway isn't known under that name; web.hosts says under which it is"),
     ))
 }
 
@@ -120,16 +125,19 @@ fn who(web: &Web, peer: Peer, headers: &HeaderMap) -> Option<Who> {
 
 fn is_let_in(web: &Web, route: &Route, peer: Peer, who: Option<&Who>) -> Result<(), Refusal> {
     let is_unclaimed = web.people.locked().is_unclaimed();
-    let forbidden = |code, words: &str| Refusal::new(StatusCode::FORBIDDEN, code, words);
+    let forbidden = |code, words: Said| Refusal::new(StatusCode::FORBIDDEN, code, words);
     match (route.access, is_unclaimed) {
         (Access::Always, _) => Ok(()),
         // Whoever is further away doesn't even learn that there is something to claim.
-        (_, true) if !is_on_link(peer.address, &web.addresses()) => {
-            Err(forbidden("elsewhere", "this gateway answers only to its own network now"))
-        }
+        (_, true) if !is_on_link(peer.address, &web.addresses()) => Err(forbidden(
+            "elsewhere",
+            said!("elsewhere", "this gateway answers only to its own network now"),
+        )),
         (Access::Unclaimed | Access::Everybody, true) | (Access::Guest | Access::Everybody, false) => Ok(()),
-        (_, true) => Err(forbidden("unclaimed", "this gateway has to be claimed first")),
-        (Access::Unclaimed, false) => Err(forbidden("claimed", "this gateway has been claimed")),
+        (_, true) => Err(forbidden("unclaimed", said!("unclaimed", "this gateway has to be claimed first"))),
+        (Access::Unclaimed, false) => {
+            Err(forbidden("claimed", said!("claimed", "this gateway has been claimed")))
+        }
         (Access::Metrics, false) if web.current().config.metrics_open => Ok(()),
         (Access::Metrics, false) => may(who, Role::Viewer),
         (Access::Role(role), false) => may(who, role),
@@ -138,11 +146,16 @@ fn is_let_in(web: &Web, route: &Route, peer: Peer, who: Option<&Who>) -> Result<
 
 fn may(who: Option<&Who>, role: Role) -> Result<(), Refusal> {
     match who {
-        None => Err(Refusal::new(StatusCode::UNAUTHORIZED, "login", "log in first")),
+        None => Err(Refusal::new(StatusCode::UNAUTHORIZED, "login", said!("login", "log in first"))),
         Some(who) if who.role < role => Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "role",
-            format!("this takes the role {}, and yours is {}", role.name(), who.role.name()),
+            said!(
+                "role_needed",
+                "this takes the role {needed}, and yours is {own}",
+                needed = role.name(),
+                own = who.role.name()
+            ),
         )),
         Some(_) => Ok(()),
     }
@@ -157,7 +170,7 @@ fn may_change(peer: Peer, headers: &HeaderMap, who: Option<&Who>) -> Result<(), 
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "content_type",
-            "expected Content-Type: application/json",
+            said!("content_type", "expected Content-Type: application/json"),
         ));
     }
     if headers.contains_key(header::AUTHORIZATION) {
@@ -165,9 +178,9 @@ fn may_change(peer: Peer, headers: &HeaderMap, who: Option<&Who>) -> Result<(), 
     }
     let scheme = if peer.is_secure { "https" } else { "http" };
     let host = text_of(headers, "host").unwrap_or_default();
-    let forbidden = |code, words: &str| Err(Refusal::new(StatusCode::FORBIDDEN, code, words));
+    let forbidden = |code, words: Said| Err(Refusal::new(StatusCode::FORBIDDEN, code, words));
     if !is_own_page(scheme, host, text_of(headers, "origin"), text_of(headers, "sec-fetch-site")) {
-        return forbidden("origin", "only the gateway's own page may ask for this");
+        return forbidden("origin", said!("origin", "only the gateway's own page may ask for this"));
     }
     let given = text_of(headers, CSRF);
     // Before the login there is no session to belong to: that the header is there shows that our own page asks.
@@ -176,7 +189,7 @@ fn may_change(peer: Peer, headers: &HeaderMap, who: Option<&Who>) -> Result<(), 
     if is_right {
         Ok(())
     } else {
-        forbidden("csrf", "the header X-FG-CSRF is missing or wrong; load the page again")
+        forbidden("csrf", said!("csrf", "the header X-FG-CSRF is missing or wrong; load the page again"))
     }
 }
 
@@ -185,7 +198,7 @@ async fn read(route: &Route, headers: &HeaderMap, body: axum::body::Body) -> Res
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("the body is larger than {} bytes", route.body_bytes_max),
+            said!("too_large", "the body is larger than {max} bytes", max = route.body_bytes_max),
         )
     };
     let announced = text_of(headers, "content-length").and_then(|length| length.parse::<u64>().ok());
@@ -197,10 +210,20 @@ async fn read(route: &Route, headers: &HeaderMap, body: axum::body::Body) -> Res
     let collected = tokio::time::timeout(BODY_MAX, Limited::new(body, route.body_bytes_max).collect()).await;
     let bytes = match collected {
         Err(_) => {
-            return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body takes too long"));
+            return Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                said!("body_late", "the body takes too long"),
+            ));
         }
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body", "the body is cut short")),
+        Ok(Err(_)) => {
+            return Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "body",
+                said!("body_short", "the body is cut short"),
+            ));
+        }
         Ok(Ok(body)) => body.to_bytes(),
     };
     if bytes.is_empty() {
@@ -208,10 +231,14 @@ async fn read(route: &Route, headers: &HeaderMap, body: axum::body::Body) -> Res
     }
     match serde_json::from_slice(&bytes) {
         Ok(json @ Json::Object(_)) => Ok(json),
-        Ok(_) => Err(Refusal::new(StatusCode::BAD_REQUEST, "body", "expected a JSON object")),
-        Err(error) => {
-            Err(Refusal::new(StatusCode::BAD_REQUEST, "body", format!("the body is no JSON: {error}")))
+        Ok(_) => {
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "body", said!("no_object", "expected a JSON object")))
         }
+        Err(error) => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "body",
+            said!("no_json", "the body is no JSON: {error}", error = error),
+        )),
     }
 }
 

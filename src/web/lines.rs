@@ -11,6 +11,7 @@ use super::call::Call;
 use super::events::{self, HEARTBEAT};
 use super::reply::{Refusal, Reply};
 use crate::io::operations::{Looking, Operation, Request};
+use crate::said;
 
 /// Pieces are told together that come within this: a line in pieces of some bytes is no stream of events.
 const GATHER: Duration = Duration::from_millis(100);
@@ -37,7 +38,10 @@ pub(super) fn scan(call: &Call) -> Result<Request, Refusal> {
     }
     if let Some(seconds) = call.body.get("listen_s").filter(|value| !value.is_null()) {
         let seconds = seconds.as_u64().filter(|seconds| (1..=60).contains(seconds)).ok_or_else(|| {
-            Refusal::field("listen_s", "listen_s: expected a whole number of seconds from 1 to 60")
+            Refusal::field(
+                "listen_s",
+                said!("listen_s", "listen_s: expected a whole number of seconds from 1 to 60"),
+            )
         })?;
         set("span_ms", json!(seconds * 1_000));
     }
@@ -64,7 +68,10 @@ fn flag(call: &Call, field: &'static str) -> Result<bool, Refusal> {
     match call.body.get(field) {
         None | Some(Json::Null) => Ok(false),
         Some(Json::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(Refusal::field(field, format!("{field}: expected true or false"))),
+        Some(_) => Err(Refusal::field(
+            field,
+            said!("true_or_false", "{field}: expected true or false", field = field),
+        )),
     }
 }
 
@@ -77,7 +84,10 @@ fn words(call: &Call, field: &'static str) -> Result<Vec<String>, Refusal> {
 fn rates(call: &Call) -> Result<Vec<u32>, Refusal> {
     let rate = |word: String| {
         word.parse::<u32>().map_err(|_| {
-            Refusal::field("baud", format!("baud: expected rates such as 9600, 19200; {word:?} is none"))
+            Refusal::field(
+                "baud",
+                said!("rates", "baud: expected rates such as 9600, 19200; \"{word}\" is none", word = word),
+            )
         })
     };
     words(call, "baud")?.into_iter().map(rate).collect()
@@ -94,7 +104,12 @@ fn span(call: &Call, field: &'static str) -> Result<Option<(u16, u16)>, Refusal>
         (Ok(first), Ok(last)) if first <= last && last <= max => Ok(Some((first, last))),
         _ => Err(Refusal::field(
             field,
-            format!("{field}: expected the first and the last, such as 1-32, up to {max}"),
+            said!(
+                "first_and_last",
+                "{field}: expected the first and the last, such as 1-32, up to {max}",
+                field = field,
+                max = max
+            ),
         )),
     }
 }
@@ -102,8 +117,7 @@ fn span(call: &Call, field: &'static str) -> Result<Option<(u16, u16)>, Refusal>
 /// What passes over a line, as it passes.
 pub(super) async fn trace(call: Call) -> Result<Reply, Refusal> {
     let looking = call.web.asker.look_on(call.argument("name").unwrap_or_default()).await?;
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    events::seated(call, receiver, move |call| async move { feed(&call, looking, &sender).await })
+    events::seated(call, WAITING_MAX, move |call, sender| async move { feed(&call, looking, &sender).await })
 }
 
 /// Until the reader has gone, his session has ended, or the gateway stops.

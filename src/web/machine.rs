@@ -8,6 +8,7 @@ use super::call::Call;
 use super::reply::{Refusal, Reply, json_reply};
 use crate::io::log::Wanted;
 use crate::io::operations::{Operation, Request};
+use crate::said;
 
 /// For how long a level is set unless it is said, and at most: debugging wears flash and is forgotten.
 const LEVEL_MINUTES: u64 = 15;
@@ -20,7 +21,12 @@ pub(super) fn log_lines(call: &Call) -> Result<Request, Refusal> {
     let given = |name: &str| call.argument(name).filter(|text| !text.is_empty()).map(str::to_owned);
     let after = match given("after") {
         None => 0,
-        Some(text) => text.parse().map_err(|_| Refusal::field("after", "after: expected a whole number"))?,
+        Some(text) => text.parse().map_err(|_| {
+            Refusal::field(
+                "after",
+                said!("whole_number", "{field}: expected a whole number", field = "after"),
+            )
+        })?,
     };
     let lines =
         Wanted { after, level: given("level"), subsystem: given("subsystem"), contains: given("text") };
@@ -36,7 +42,11 @@ pub(super) fn log_level(call: &Call) -> Result<Request, Refusal> {
             minutes.as_u64().filter(|minutes| (1..=LEVEL_MINUTES_MAX).contains(minutes)).ok_or_else(|| {
                 Refusal::field(
                     "minutes",
-                    format!("minutes: expected a whole number from 1 to {LEVEL_MINUTES_MAX}"),
+                    said!(
+                        "minutes",
+                        "minutes: expected a whole number from 1 to {max}",
+                        max = LEVEL_MINUTES_MAX
+                    ),
                 )
             })?
         }
@@ -49,7 +59,7 @@ pub(super) fn log_level(call: &Call) -> Result<Request, Refusal> {
 /// Asked back by the page: whoever types the gateway's id knows which one it is.
 pub(super) fn restart(call: &Call) -> Result<Request, Refusal> {
     if call.text("confirm")? != call.web.gateway {
-        return Err(Refusal::field("confirm", "confirm: expected the gateway's id"));
+        return Err(Refusal::field("confirm", said!("type_id", "confirm: expected the gateway's id")));
     }
     Ok(Request::new(Operation::Restart))
 }

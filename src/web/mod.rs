@@ -22,8 +22,11 @@
 //! - **a text**: a line in each file of `texts/`, under the page's table; `{{ frame.t.say("status.title") }}` in templates,
 //!   `fill` where it has `{words}` to fill in. Texts for the script stand under `[script]`, and are what `word` gives there. A
 //!   test compares languages and looks for keys that nobody uses, so keys stand in the code as whole literals.
+//! - **a refusal**: `said!` ([`mod@crate::said`]) with a code and English words where it is said, in the gateway's operations too, and
+//!   the other languages' words in their table `[said]`. The API tells code and values beside the words. Words that come from
+//!   elsewhere (the system, a library, mistakes in the config) stay as they are: so they are the same in form, text and log.
 //! - **an operation that takes a while**: [`progress::told`](self) answers whoever wants lines with each step; the script
-//!   asks with `steps` of `app.js`.
+//!   asks with `steps` of `app.js`, and shows with `patience` how long it takes and how it is stopped.
 //! - **a live value**: `data-live="device/point"` shows a point's value, `data-status="a.0.b"` a value of the summary
 //!   (`health/page.rs`), `data-at="<time>"` how long ago that was.
 //! - **a script of a page**: a file in `assets/` and a row in [`assets`](self)' table; it imports `./app.js`. Put
@@ -61,12 +64,13 @@ mod topics;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tracing::error;
 
@@ -96,11 +100,9 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// The addresses of this machine are looked up again after this.
 const ADDRESSES_FOR: Duration = Duration::from_secs(5);
 
-/// What the page is given.
+/// What the page is given, and all requests share.
 #[derive(Debug)]
-pub struct Setup {
-    /// `[web]`
-    pub config: config::Web,
+pub struct Given {
     /// The gateway's id.
     pub gateway: String,
     /// The folder of accounts and certificate, inside of the data directory.
@@ -123,8 +125,6 @@ pub struct Setup {
     pub clock: Clock,
     /// Who catches panics.
     pub panics: Arc<Panics>,
-    /// What the service thread says when another config counts.
-    pub page_orders: mpsc::UnboundedReceiver<PageOrder>,
 }
 
 /// What the config says, as it is now.
@@ -143,23 +143,17 @@ impl Current {
     }
 }
 
-/// What all requests share.
+/// What all requests share: what the page was given, and what it has come to since.
 #[derive(Debug)]
 pub struct Web {
+    given: Given,
     current: Mutex<Arc<Current>>,
     /// A change of the page's addresses that may be taken back, and what counted before it.
     unsettled: Mutex<Option<(Unsettled, Arc<Current>)>>,
-    gateway: String,
-    folder: PathBuf,
-    claim_file: Option<PathBuf>,
-    asker: Asker,
-    live: broadcast::Sender<live::Event>,
-    people: Arc<Mutex<People>>,
-    events: Arc<Mutex<Events>>,
-    page: Arc<Mutex<Page>>,
-    orders: std::sync::mpsc::Sender<Order>,
-    clock: Clock,
-    panics: Arc<Panics>,
+    /// Says that the config has other names.
+    renamed: Notify,
+    /// The doors by which somebody may be in.
+    doors: watch::Sender<Vec<DoorId>>,
     addresses: Mutex<(Option<Instant>, Arc<[Own]>)>,
     /// Passwords that are being hashed or wait for it.
     hashing: Semaphore,
@@ -169,43 +163,27 @@ pub struct Web {
     streams: Mutex<BTreeMap<String, usize>>,
 }
 
+impl Deref for Web {
+    type Target = Given;
+
+    fn deref(&self) -> &Given {
+        &self.given
+    }
+}
+
 impl Web {
-    fn new(setup: Setup) -> (Self, mpsc::UnboundedReceiver<PageOrder>) {
-        let Setup {
-            config,
-            gateway,
-            folder,
-            claim_file,
-            asker,
-            live,
-            people,
-            events,
-            page,
-            orders,
-            clock,
-            panics,
-            page_orders,
-        } = setup;
-        let web = Self {
+    fn new(given: Given, config: config::Web) -> Self {
+        Self {
+            given,
             current: Mutex::new(Arc::new(Current::of(config))),
             unsettled: Mutex::default(),
-            gateway,
-            folder,
-            claim_file,
-            asker,
-            live,
-            people,
-            events,
-            page,
-            orders,
-            clock,
-            panics,
+            renamed: Notify::new(),
+            doors: watch::Sender::default(),
             addresses: Mutex::new((None, Arc::from([]))),
             hashing: Semaphore::new(accounts::HASHING_MAX),
             readiness: Mutex::default(),
             streams: Mutex::default(),
-        };
-        (web, page_orders)
+        }
     }
 
     /// What the config says now.
@@ -218,6 +196,7 @@ impl Web {
         let next = Arc::new(Current::of(config));
         let before = std::mem::replace(&mut *self.current.locked(), next);
         *self.unsettled.locked() = unsettled.map(|unsettled| (unsettled, before));
+        self.renamed.notify_waiters();
     }
 
     /// Nothing is taken back any more.
@@ -241,6 +220,14 @@ impl Web {
         Err(unsettled.new.map(|(_, address)| address))
     }
 
+    /// When that door is closed; where the page is then.
+    async fn closes(&self, door: DoorId) -> SocketAddr {
+        let mut doors = self.doors.subscribe();
+        // It ends only with the page, and with that whoever waits.
+        let _ = doors.wait_for(|open| !open.contains(&door)).await;
+        self.current().config.bind
+    }
+
     /// The addresses of this machine, as they were a few seconds ago at most.
     fn addresses(&self) -> Arc<[Own]> {
         let mut known = self.addresses.locked();
@@ -260,11 +247,17 @@ impl Web {
     }
 }
 
-/// Starts the page's thread, which ends at `stop`.
+/// Starts the page's thread, which ends at `stop`. `orders` are what the service thread says when another config counts.
 ///
 /// # Errors
 /// If the thread can't be started.
-pub fn start(setup: Setup, stop: watch::Receiver<bool>, beat: Beat) -> std::io::Result<JoinHandle<()>> {
+pub fn start(
+    given: Given,
+    config: config::Web,
+    orders: mpsc::UnboundedReceiver<PageOrder>,
+    stop: watch::Receiver<bool>,
+    beat: Beat,
+) -> std::io::Result<JoinHandle<()>> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -274,8 +267,7 @@ pub fn start(setup: Setup, stop: watch::Receiver<bool>, beat: Beat) -> std::io::
             .build();
         match runtime {
             Ok(runtime) => {
-                let (web, orders) = Web::new(setup);
-                let serve = server::serve(Arc::new(web), orders, stop);
+                let serve = server::serve(Arc::new(Web::new(given, config)), orders, stop);
                 runtime.block_on(async {
                     tokio::select! {
                         () = serve => {}
@@ -288,6 +280,12 @@ pub fn start(setup: Setup, stop: watch::Receiver<bool>, beat: Beat) -> std::io::
         }
     };
     std::thread::Builder::new().name("fg-web".into()).stack_size(STACK_BYTES).spawn(run)
+}
+
+/// An address of the page as its script takes it: one that is every interface is null.
+fn place(at: SocketAddr) -> serde_json::Value {
+    let address = Some(at.ip()).filter(|ip| !ip.is_unspecified());
+    serde_json::json!({"port": at.port(), "address": address})
 }
 
 /// Whether two secrets are the same, in a time that doesn't tell where they differ.

@@ -41,6 +41,15 @@ pub fn document() -> Json {
                         "code": {"type": "string"},
                         "message": {"type": "string"},
                         "field": {"type": "string"},
+                        // What the message says, in whatever language, for programs.
+                        "said": {
+                            "type": "object",
+                            "required": ["code", "values"],
+                            "properties": {
+                                "code": {"type": "string"},
+                                "values": {"type": "object", "additionalProperties": {"type": "string"}},
+                            },
+                        },
                     },
                 }},
             }},

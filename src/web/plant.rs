@@ -13,6 +13,7 @@ use crate::events::Event;
 use crate::hex;
 use crate::io::operations::{LetterAction, Operation, Request, TRY_BYTES_MAX, plain};
 use crate::io::scan::{Arguments, Kind};
+use crate::said;
 
 /// Pages of an export that wait for a slow reader; the store is asked for no more until they are taken.
 const PAGES_WAITING_MAX: usize = 2;
@@ -35,7 +36,11 @@ pub(super) fn attempt(call: &Call) -> Result<Request, Refusal> {
     let bytes = bytes.filter(|digits| digits.len() <= TRY_BYTES_MAX * 2).ok_or_else(|| {
         Refusal::field(
             "text",
-            format!("expected at most {TRY_BYTES_MAX} bytes, and with hexadecimal digits pairs of 0 to 9 and a to f"),
+            said!(
+                "try_text",
+                "expected at most {max} bytes, and with hexadecimal digits pairs of 0 to 9 and a to f",
+                max = TRY_BYTES_MAX
+            ),
         )
     })?;
     let device = call.argument("name").map(str::to_owned);
@@ -105,7 +110,7 @@ pub(super) fn purge(call: &Call) -> Result<Request, Refusal> {
     if upstream.as_deref() != Some(call.text("name")?) {
         return Err(Refusal::field(
             "name",
-            "name: type the name of this upstream to give up what waits for it",
+            said!("type_upstream", "name: type the name of this upstream to give up what waits for it"),
         ));
     }
     Ok(Request { upstream, all: true, ..Request::new(Operation::StorePurge) })
@@ -115,7 +120,9 @@ pub(super) fn purge(call: &Call) -> Result<Request, Refusal> {
 pub(super) fn switch(call: &Call) -> Result<Request, Refusal> {
     let name = call.argument("name").unwrap_or_default();
     let value = match call.body.get("value") {
-        None | Some(Json::Null) => return Err(Refusal::field("value", "value is missing")),
+        None | Some(Json::Null) => {
+            return Err(Refusal::field("value", said!("missing", "{field} is missing", field = "value")));
+        }
         Some(value) => value,
     };
     let gpio = serde_json::from_value(json!({"name": name, "value": value}))
@@ -154,7 +161,7 @@ pub(super) async fn export(call: Call) -> Result<Reply, Refusal> {
                 Ok(page) => page,
                 Err(error) => {
                     // The reader must see that it isn't all.
-                    let _ = to.send(Bytes::from(format!("{}\n", json!({"error": error.message})))).await;
+                    let _ = to.send(Bytes::from(format!("{}\n", error.message.put_into(json!({}))))).await;
                     return;
                 }
             };

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::call::Call;
 use super::events::Feed;
-use super::reply::{Refusal, Reply, json_reply, typed};
+use super::reply::{Refusal, Reply, answered, json_reply, typed};
 use crate::io::operations::Request;
 
 /// Pieces of progress that wait for the network; who is slower is told less.
@@ -20,34 +20,18 @@ const LINES: &str = "application/x-ndjson";
 
 /// Has the gateway do it. When a reader of lines goes away, what only looks is called off.
 pub(super) async fn told(call: Call, request: Request) -> Result<Reply, Refusal> {
-    told_then(call, request, |_, _| {}).await
-}
-
-/// The same; `then` is called with what was answered.
-pub(super) async fn told_then(
-    call: Call,
-    request: Request,
-    then: impl FnOnce(&Call, &Json) + Send + 'static,
-) -> Result<Reply, Refusal> {
     if !call.header("accept").is_some_and(|kinds| kinds.contains(LINES)) {
         let answer = call.ask(request).await?;
-        then(&call, &answer);
-        return Ok(json_reply(&answer));
+        return Ok(json_reply(&answered(answer, &call.texts)));
     }
     let (progress, told) = mpsc::channel(STEPS_MAX);
     let (to, pieces) = mpsc::channel(LINES_MAX);
     let request = Request { progress: Some(progress), ..request };
-    tokio::spawn(async move { pass_on(&call, request, then, told, to).await });
+    tokio::spawn(async move { pass_on(&call, request, told, to).await });
     Ok(typed(LINES, Body::new(Feed::new(pieces))))
 }
 
-async fn pass_on(
-    call: &Call,
-    request: Request,
-    then: impl FnOnce(&Call, &Json),
-    mut told: mpsc::Receiver<Json>,
-    to: mpsc::Sender<Bytes>,
-) {
+async fn pass_on(call: &Call, request: Request, mut told: mpsc::Receiver<Json>, to: mpsc::Sender<Bytes>) {
     let line = async |json: Json| to.send(Bytes::from(format!("{json}\n"))).await.is_ok();
     let mut answer = std::pin::pin!(call.ask(request));
     let answer = loop {
@@ -68,13 +52,9 @@ async fn pass_on(
         }
     }
     let last = match answer {
-        Ok(answer) => {
-            then(call, &answer);
-            json!({ "answer": answer })
-        }
+        Ok(answer) => json!({ "answer": answered(answer, &call.texts) }),
         Err(failure) => {
-            let Refusal { code, message, field, .. } = Refusal::from(failure);
-            json!({"error": {"code": code, "message": message, "field": field}})
+            json!({"error": Refusal::from(failure).json(&call.texts)})
         }
     };
     line(last).await;

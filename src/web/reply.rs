@@ -7,7 +7,10 @@ use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value as Json, json};
 
+use super::texts::Catalogue;
 use crate::io::operations::{Failure, FailureKind};
+use crate::said;
+use crate::said::Said;
 
 /// An answer.
 pub(super) type Reply = Response<Body>;
@@ -34,7 +37,7 @@ pub struct Refusal {
     /// For programs.
     pub(super) code: &'static str,
     /// For people.
-    pub(super) message: String,
+    pub(super) message: Said,
     /// What of the request is wrong, if it is one thing.
     pub(super) field: Option<&'static str>,
     /// When to come back.
@@ -42,12 +45,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<Said>) -> Self {
         Self { status, code, message: message.into(), field: None, retry_after: None }
     }
 
     /// Something of the request is wrong.
-    pub(super) fn field(field: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn field(field: &'static str, message: impl Into<Said>) -> Self {
         Self { field: Some(field), ..Self::new(StatusCode::BAD_REQUEST, "wrong_field", message) }
     }
 
@@ -56,25 +59,33 @@ impl Refusal {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here")
+        Self::new(StatusCode::NOT_FOUND, "not_found", said!("nothing_here", "there is nothing here"))
     }
 
-    pub(super) fn busy(message: impl Into<String>) -> Self {
+    pub(super) fn busy(message: impl Into<Said>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message).after(Duration::from_secs(2))
     }
 
-    pub(super) fn too_many(message: impl Into<String>, wait: Duration) -> Self {
+    pub(super) fn too_many(message: impl Into<Said>, wait: Duration) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message).after(wait)
     }
 
-    pub(super) fn reply(&self) -> Reply {
-        let error = json!({"code": self.code, "message": self.message});
-        let mut body = json!({ "error": error });
-        if let (Some(field), Some(error)) = (self.field, body.get_mut("error").and_then(Json::as_object_mut))
-        {
-            error.insert("field".into(), json!(field));
+    /// What is wrong, in a language, and for programs.
+    pub(super) fn json(&self, texts: &Catalogue) -> Json {
+        let mut error = json!({"code": self.code, "message": texts.tell(&self.message)});
+        if let Some(error) = error.as_object_mut() {
+            if let Some(field) = self.field {
+                error.insert("field".into(), json!(field));
+            }
+            if self.message.code().is_some() {
+                error.insert("said".into(), self.message.json());
+            }
         }
-        let mut reply = json_reply(&body);
+        error
+    }
+
+    pub(super) fn reply(&self, texts: &Catalogue) -> Reply {
+        let mut reply = json_reply(&json!({"error": self.json(texts)}));
         *reply.status_mut() = self.status;
         if let Some(wait) = self.retry_after {
             // At least a second: "0" would mean at once.
@@ -95,6 +106,17 @@ impl From<Failure> for Refusal {
             },
         }
     }
+}
+
+/// What an operation has answered, its refusal in a language.
+pub(super) fn answered(mut answer: Json, texts: &Catalogue) -> Json {
+    if answer.get("said").is_some()
+        && let Some(said) = Said::of(&answer)
+        && let Some(error) = answer.get_mut("error")
+    {
+        *error = json!(texts.tell(&said));
+    }
+    answer
 }
 
 pub(super) fn json_reply(json: &Json) -> Reply {

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use tracing::warn;
 
 use crate::io::files::read_limited;
+use crate::said::{Said, filled};
 
 /// The language of whoever asks for none that there is; each of the others falls back to it, text by text.
 const DEFAULT: &str = "en";
@@ -24,6 +25,9 @@ const FILES_MAX: usize = 16;
 
 /// The table of the texts that the script needs.
 const SCRIPT: &str = "script.";
+
+/// The table of what is refused, by the codes of [`crate::said`]: English has none, its words stand where they are said.
+const SAID: &str = "said.";
 
 /// The texts of a language.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -121,11 +125,14 @@ impl Catalogue {
     /// A text whose `{words}` are filled in.
     #[must_use]
     pub fn fill(&self, key: &str, words: &[(&str, &str)]) -> String {
-        let mut text = self.say(key).to_owned();
-        for (name, word) in words {
-            text = text.replace(&format!("{{{name}}}"), word);
-        }
-        text
+        filled(self.say(key), words)
+    }
+
+    /// What somebody is told, in this language if it has words for that.
+    #[must_use]
+    pub fn tell(&self, said: &Said) -> String {
+        let words = said.code().and_then(|code| self.texts.get(&format!("{SAID}{code}")));
+        words.map_or_else(|| said.to_string(), |words| said.in_words(words))
     }
 
     /// What the script needs, as JSON.
@@ -169,15 +176,21 @@ mod tests {
         read(code, text).unwrap()
     }
 
-    /// All sources in which texts are used.
+    /// All sources in which texts of the page are used.
     fn sources() -> String {
-        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web")];
+        all_sources("src/web")
+    }
+
+    fn all_sources(folder: &str) -> String {
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
         let mut all = String::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path: PathBuf = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
+                } else if path.ends_with("src/said.rs") {
+                    // It explains with examples.
                 } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "html" || kind == "js")
                 {
                     all += &std::fs::read_to_string(path).unwrap();
@@ -200,12 +213,49 @@ mod tests {
         for (code, _) in BUILT_IN {
             let other = built_in(code);
             let keys = |catalogue: &Catalogue| catalogue.keys().map(str::to_owned).collect::<BTreeSet<_>>();
-            assert_eq!(keys(&other), keys(&english), "{code}");
+            let said = |key: &String| key.starts_with(SAID);
+            assert_eq!(
+                keys(&other).into_iter().filter(|key| !said(key)).collect::<BTreeSet<_>>(),
+                keys(&english),
+                "{code}"
+            );
             for key in english.keys() {
                 let (one, two): (BTreeSet<String>, BTreeSet<String>) =
                     (words(english.say(key)), words(other.say(key)));
                 assert_eq!(one, two, "{code}: {key}");
                 assert!(!other.say(key).trim().is_empty(), "{code}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_said_with_a_code_has_words_in_every_language_with_the_same_values() {
+        let mut said: BTreeMap<String, String> = BTreeMap::new();
+        for rest in all_sources("src").split("said!(").skip(1) {
+            let mut texts = rest.trim_start().split('"');
+            let (Some(""), Some(code)) = (texts.next(), texts.next()) else { continue };
+            let rest = &rest[rest.find(code).unwrap() + code.len() + 1..];
+            let Some(rest) = rest.trim_start().strip_prefix(',').map(str::trim_start) else { continue };
+            let Some(english) = rest.strip_prefix('"') else { continue };
+            let end = english.match_indices('"').find(|(at, _)| !english[..*at].ends_with('\\')).unwrap().0;
+            let english = english[..end].replace("\\\"", "\"");
+            let before = said.insert(code.to_owned(), english.clone());
+            assert!(before.is_none_or(|before| before == english), "{code} is said in two ways");
+        }
+        assert!(said.len() > 50, "{said:?}");
+        let values = |text: &str| -> BTreeSet<String> {
+            let after = text.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+            after.map(|(name, _)| name.to_owned()).collect()
+        };
+        for (code, _) in BUILT_IN.iter().filter(|(code, _)| *code != DEFAULT) {
+            let catalogue = built_in(code);
+            let known: BTreeSet<&str> = catalogue.keys().filter_map(|key| key.strip_prefix(SAID)).collect();
+            let all: BTreeSet<&str> = said.keys().map(String::as_str).collect();
+            assert_eq!(known, all, "{code}");
+            for (key, english) in &said {
+                let words = &catalogue.texts[&format!("{SAID}{key}")];
+                // What is told to programs need not be told to people: such as the name of the field that it stands at.
+                assert!(values(words).is_subset(&values(english)), "{code}: {key}");
             }
         }
     }

@@ -24,8 +24,7 @@ const WAITING_MAX: usize = 1;
 
 /// Answers with the stream.
 pub(super) async fn stream(call: Call) -> Result<Reply, Refusal> {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    events::seated(call, receiver, move |call| async move { feed(&call, &sender).await })
+    events::seated(call, WAITING_MAX, move |call, sender| async move { feed(&call, &sender).await })
 }
 
 /// Until the reader has gone or his session has ended.

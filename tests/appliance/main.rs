@@ -228,7 +228,7 @@ fn is_installed(appliance: &Appliance) {
     assert!(said.contains("It runs: MQTT for this machine alone"), "{said}");
     assert_eq!(container.property("fieldgate", "ActiveState"), "active");
     // The code of the provisioning file, for whoever installs it and above the login prompt.
-    assert!(said.contains(":8443 with the code ABCD-EFGH-IJKL-MNOP"), "{said}");
+    assert!(said.contains(".local:8443/ with the code ABCD-EFGH-IJKL-MNOP"), "{said}");
     eventually("the console shows it", || {
         let shown = container.run(&["cat", "/run/issue.d/fieldgate.issue"]).1;
         shown.contains("ABCD-EFGH-IJKL-MNOP").then_some(())

@@ -50,7 +50,12 @@ impl Machine {
         let words = format!("console={} quiet panic=-1 mitigations=off upstream={upstream}", self.console);
         command.args(["-append", &words]);
         let disk = format!("driver=nbd,node-name=data,server.type=unix,server.path={}", disk.display());
-        command.args(["-blockdev", &disk, "-device", "virtio-blk-pci,drive=data,write-cache=on"]);
+        command.args([
+            "-blockdev",
+            &disk,
+            "-device",
+            "virtio-blk-pci,drive=data,write-cache=on,logical_block_size=4096,physical_block_size=4096",
+        ]);
         let network = format!("user,id=lan,hostfwd=tcp:127.0.0.1:{lan_port}-:1883");
         command.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=lan,romfile="]);
         Process::start("the board", &mut command)
@@ -61,7 +66,8 @@ impl Machine {
 pub fn formatted(dir: &Path, bytes: u64) -> Vec<u8> {
     let file = dir.join("formatted");
     std::fs::File::create(&file).unwrap().set_len(bytes).unwrap();
-    let words = ["-q", "-F", "-m", "0", "-N", "2048", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    let words =
+        ["-q", "-F", "-b", "4096", "-m", "0", "-N", "2048", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
     Process::run_well("mkfs.ext4", Command::new(program("mkfs.ext4")).args(words).arg(&file));
     let content = std::fs::read(&file).unwrap();
     std::fs::remove_file(&file).unwrap();

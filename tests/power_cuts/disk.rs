@@ -8,8 +8,9 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use crate::support::PATIENCE;
 
-/// A disk writes a sector whole or not at all.
-const SECTOR: usize = 512;
+/// A disk writes a sector whole or not at all. Flash is written by pages of this size at least. With smaller ones half of a
+/// journal's commit block would be lost now and then, and Linux doesn't mount an ext4 after that, whoever wrote to it.
+const SECTOR: usize = 4_096;
 const HANDSHAKE: u64 = 0x4e42_444d_4147_4943;
 const OPTION: u64 = 0x4948_4156_454f_5054;
 const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
@@ -91,6 +92,7 @@ impl State {
     }
 
     fn write(&mut self, offset: usize, bytes: &[u8], at_once: bool) {
+        assert!(offset.is_multiple_of(SECTOR) && bytes.len().is_multiple_of(SECTOR), "half a sector");
         self.seen[offset..offset + bytes.len()].copy_from_slice(bytes);
         let sectors = offset / SECTOR..(offset + bytes.len()) / SECTOR;
         if at_once {

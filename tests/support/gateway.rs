@@ -1,5 +1,7 @@
 //! The built gateway as a process, with a folder of its own.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -62,6 +64,17 @@ impl Gateway {
             self.lan_port,
         );
         std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Has it take another config while it runs, without dropping anybody; the answer.
+    #[track_caller]
+    pub fn take_config(&self, rest: &str) -> Json {
+        self.configure(rest);
+        let answer = self.ask("reload");
+        assert_eq!(answer["outcome"], "applied", "{answer}\n{}", self.log());
+        let expected = (&serde_json::json!(0), &serde_json::json!([]));
+        assert_eq!((&answer["disconnected"], &answer["next_start"]), expected, "{answer}");
+        answer
     }
 
     /// Sets an environment variable for the next start.
@@ -201,6 +214,15 @@ impl Gateway {
         control::ask(&self.socket(), op).unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
+    /// The last answer of the control socket to one request: what is told before is how it goes on.
+    pub fn request(&self, request: &Json) -> Json {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        (&stream).write_all(format!("{request}\n").as_bytes()).unwrap();
+        let lines =
+            BufReader::new(stream).lines().map(|line| serde_json::from_str::<Json>(&line.unwrap()).unwrap());
+        lines.filter(|line| line.get("progress").is_none()).last().expect("an answer")
+    }
+
     /// Waits until the status is as `wanted`; returns it.
     pub fn wait(&mut self, what: &str, mut wanted: impl FnMut(&Json) -> bool) -> Json {
         let socket = self.socket();
@@ -257,6 +279,19 @@ pub fn fieldgate() -> Command {
     // Whoever runs the tests may have set something of their own.
     command.env_remove("JOURNAL_STREAM").env_remove("RUST_LOG");
     command
+}
+
+/// 500 files below a folder with that value, and what makes each of them a sensor that is read once a second.
+pub fn sensors_of_files(folder: &Path, value: &str) -> String {
+    let group = |group: usize| {
+        for number in 0..50 {
+            std::fs::write(folder.join(format!("g{group}-{number:02}")), format!("{value}\n")).unwrap();
+        }
+        let path = folder.join(format!("g{group}-*"));
+        let path = path.display();
+        format!("[[file]]\nname = \"g{group}\"\npath = \"{path}\"\nevery = \"1s\"\nunit = \"Cel\"\n\n")
+    };
+    (0..10).map(group).collect()
 }
 
 /// Whether some program listens on the address of a listener, as the kernel tells it: no connection is made, so

@@ -156,8 +156,16 @@ impl Http {
         tcp.set_write_timeout(Some(PATIENCE)).unwrap();
         match &self.certificate {
             None => Box::new(tcp),
-            Some(certificate) => Box::new(StreamOwned::new(trusting(certificate), tcp)),
+            Some(certificate) => Box::new(StreamOwned::new(trusting(certificate, "127.0.0.1"), tcp)),
         }
+    }
+
+    /// Whether what is shown there is a certificate for that name, by the one that is trusted.
+    pub fn is_shown_for(&self, name: &str) -> bool {
+        let tcp = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = StreamOwned::new(trusting(self.certificate.as_ref().unwrap(), name), tcp);
+        stream.flush().is_ok()
     }
 }
 
@@ -165,13 +173,13 @@ impl Http {
 pub trait Stream: Read + Write + Send {}
 impl<S: Read + Write + Send> Stream for S {}
 
-fn trusting(certificate: &Path) -> ClientConnection {
+fn trusting(certificate: &Path, name: &str) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(certificate).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap()
+    ClientConnection::new(Arc::new(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap()
 }
 
 /// Sends a request, and reads the answer; of a stream of events only its head.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub use bus_line::{BusLine, Habit, slaves};
 pub use certificates::{Certificates, Issued};
 pub use cgroup::Cgroup;
-pub use gateway::{Gateway, fieldgate, find, json_device, upstream};
+pub use gateway::{Gateway, fieldgate, find, json_device, sensors_of_files, upstream};
 pub use mosquitto::{Mosquitto, Received, Tap, client, program, publish, publish_with, received};
 pub use process::Process;
 pub use proxy::{Cut, Proxy, Weather};

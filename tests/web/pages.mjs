@@ -25,7 +25,7 @@ await run(async ({ page, settings, check, expected, assert }) => {
     expected.push("/api/v1/claim");
     await page.locator("#password").fill(settings.common);
     await page.locator("form button.primary").first().click();
-    await page.getByText("among the first that somebody would try").waitFor();
+    await page.getByText("gehört zu den ersten, die jemand probieren würde").waitFor();
     assert.equal(await page.locator("#password").getAttribute("aria-invalid"), "true");
     await page.locator("#password").fill(settings.password);
     await page.locator("form button.primary").first().click();

@@ -7,14 +7,21 @@ use serde_json::{Value as Json, json};
 use tokio::task::{spawn_blocking, spawn_local};
 use tracing::{error, info, warn};
 
-use super::{CONFIRM_WITHIN, Desk, Draft, How, Progress, Proposal, Standing, busy};
+use super::{CONFIRM_WITHIN, Desk, Draft, How, Origin, Progress, Proposal, Standing, busy, worded};
 use crate::io::config_history::{Unconfirmed, sources};
 use crate::io::config_start::SELF;
 use crate::io::{backup, config_files};
+use crate::said;
+use crate::said::Said;
 
 impl Desk {
     /// Has the change go back by itself; for how long it stands.
-    pub(super) fn stand(self: &Rc<Self>, change: Unconfirmed, draft: &Draft) -> Duration {
+    pub(super) fn stand(
+        self: &Rc<Self>,
+        change: Unconfirmed,
+        version: Option<u64>,
+        draft: &Draft,
+    ) -> Duration {
         // As long as people had agreed on before: a slip in this very key must not make it an hour.
         let within = draft.old.as_ref().map_or(CONFIRM_WITHIN, |old| old.changes.confirm_within);
         let deadline = tokio::time::Instant::now() + within;
@@ -27,7 +34,7 @@ impl Desk {
         });
         warn!(who = change.who, within_s = within.as_secs(), "the change goes back unless it is confirmed");
         let words = format!("a change by {} goes back unless it is confirmed", change.who);
-        self.standing.replace(Some(Standing { change, deadline, timer }));
+        self.standing.replace(Some(Standing { change, version, deadline, timer }));
         self.tell_pending(Some(words));
         within
     }
@@ -49,7 +56,7 @@ impl Desk {
                     who = standing.change.who,
                     "a change of the config was not confirmed and has gone back"
                 );
-                self.note("config_back", None, format!("the change by {}", standing.change.who));
+                self.note("config_back", None, Some(went_back(&standing, &outcome)));
             }
             Some(error) => {
                 error!(who = standing.change.who, error, "an unconfirmed change could not go back")
@@ -58,10 +65,10 @@ impl Desk {
     }
 
     /// Keeps the change that waits.
-    pub async fn confirm(&self, who: &str) -> Json {
+    pub async fn confirm(&self, by: &Origin) -> Json {
         let Ok(_turn) = self.turn.try_lock() else { return busy() };
         let Some(standing) = self.standing.take() else {
-            return json!({"error": "no change waits to be confirmed"});
+            return said!("none_waits", "no change waits to be confirmed").put_into(json!({}));
         };
         let history = self.history.clone();
         let forgotten = spawn_blocking(move || history.forget_unconfirmed()).await;
@@ -72,8 +79,9 @@ impl Desk {
         standing.timer.abort();
         self.tell_pending(None);
         self.settle_page();
-        info!(who, "the change of the config is confirmed");
-        self.note("config_confirmed", Some(who), String::new());
+        info!(who = by.words(), "the change of the config is confirmed");
+        let version = standing.version.map(|number| format!("version {number}, by {}", standing.change.who));
+        self.note("config_confirmed", Some(by), version);
         json!({"outcome": "confirmed"})
     }
 
@@ -85,13 +93,9 @@ impl Desk {
             let standing = self.standing.take();
             if let Some(standing) = standing {
                 standing.timer.abort();
-                let outcome = self.go_back(&standing.change, &how.who, "put back").await;
+                let outcome = self.go_back(&standing.change, &how.origin.words(), "put back").await;
                 if outcome.get("error").is_none() {
-                    self.note(
-                        "config_back",
-                        Some(&how.who),
-                        format!("the change by {}", standing.change.who),
-                    );
+                    self.note("config_back", Some(&how.origin), Some(went_back(&standing, &outcome)));
                 }
                 return outcome;
             }
@@ -107,9 +111,10 @@ impl Desk {
         });
         let Ok(Some(found)) = found.await else {
             return match version {
-                Some(number) => json!({"error": format!("there is no version {number}")}),
-                None => json!({"error": "there is no version before this one"}),
-            };
+                Some(number) => said!("no_version", "there is no version {number}", number = number),
+                None => said!("none_before", "there is no version before this one"),
+            }
+            .put_into(json!({}));
         };
         let how = How { note: how.note.or_else(|| Some(format!("back to version {}", found.number))), ..how };
         let proposal = Proposal { files: Some(found.files), ..Proposal::default() };
@@ -125,15 +130,15 @@ impl Desk {
             let found = config_files::read(&file)?;
             if !config_files::is_between(&found, &target, &after) {
                 history.forget_unconfirmed()?;
-                return Err("the files were edited since; they stay as they are".to_owned());
+                return Err(said!("edited_since", "the files were edited since; they stay as they are"));
             }
             config_files::write(&found, &target)?;
-            backup::put_back(&files)
+            backup::put_back(&files).map_err(Said::from)
         });
-        if let Err(error) = written.await.unwrap_or_else(|error| Err(error.to_string())) {
+        if let Err(error) = written.await.unwrap_or_else(|error| Err(error.to_string().into())) {
             self.tell_pending(None);
             self.settle_page();
-            return json!({ "error": error });
+            return error.put_into(json!({}));
         }
         let outcome = self.read_ours().await;
         self.settle_page();
@@ -152,4 +157,10 @@ impl Desk {
         }
         answer
     }
+}
+
+/// What went back, for the events.
+fn went_back(standing: &Standing, outcome: &Json) -> String {
+    let version = outcome.get("version").and_then(Json::as_u64);
+    worded(version, &format!("as before the change by {}", standing.change.who))
 }

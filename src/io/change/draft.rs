@@ -5,11 +5,14 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
+use super::refused;
 use crate::config::edit::{self, Edit};
 use crate::config::{Config, Mistake, Source, diff, path_of};
 use crate::io::backup::Before;
 use crate::io::config_history::{History, Text, sources};
 use crate::io::{admission, config_files};
+use crate::said;
+use crate::said::Said;
 
 /// A change that somebody proposes: one of `edits`, `text` and `files`. Without any, it is what is on disk.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -53,8 +56,7 @@ impl Draft {
         if !wrong.is_empty() {
             let mistakes: Vec<Json> =
                 wrong.iter().map(|text| json!({"message": text, "text": text})).collect();
-            let error = counted(mistakes.len());
-            return Err(json!({"outcome": "refused", "error": error, "mistakes": mistakes}));
+            return Err(counted(mistakes.len()).put_into(json!({"outcome": "refused", "mistakes": mistakes})));
         }
         Ok(draft)
     }
@@ -64,12 +66,14 @@ impl Draft {
     /// # Errors
     /// As `make`.
     pub fn meant(main: &Path, history: &History, proposal: &Proposal) -> Result<Self, Json> {
-        let refused = |error: String| json!({"outcome": "refused", "error": error});
         let found = config_files::read(main).map_err(refused)?;
         let hash = config_files::hash(&found);
         if proposal.base.as_ref().is_some_and(|base| *base != hash) {
-            let error = "the config on disk was changed since it was read for this change; read it again";
-            return Err(json!({"outcome": "refused", "error": error, "base": hash, "stale": true}));
+            let why = said!(
+                "stale",
+                "the config on disk was changed since it was read for this change; read it again"
+            );
+            return Err(why.put_into(json!({"outcome": "refused", "base": hash, "stale": true})));
         }
         let new = proposal.apply(main, &found)?;
         let config = config_files::parse(&new).map_err(|mistakes| refused_for(&mistakes, &new))?;
@@ -102,10 +106,9 @@ impl Draft {
 
 impl Proposal {
     fn apply(&self, main: &Path, found: &[Source]) -> Result<Vec<Source>, Json> {
-        let refused = |error: String| json!({"outcome": "refused", "error": error});
         let kinds = [self.edits.is_some(), self.text.is_some(), self.files.is_some()];
         if kinds.iter().filter(|given| **given).count() > 1 {
-            return Err(refused("edits, text and files exclude each other".to_owned()));
+            return Err(refused("edits, text and files exclude each other"));
         }
         if let Some(edits) = &self.edits {
             return edit::edit(found, edits).map_err(|error| refused(error.to_string()));
@@ -127,12 +130,15 @@ impl Proposal {
                         && path.extension().is_some_and(|extension| extension == "toml");
                     // Nobody writes elsewhere through this.
                     if (place == 0 && path != main) || (place > 0 && !is_part) {
-                        let error = format!("{} is no file of this config", file.file);
-                        return Err(refused(error));
+                        return Err(refused(said!(
+                            "no_file",
+                            "{file} is no file of this config",
+                            file = file.file
+                        )));
                     }
                 }
                 if files.is_empty() {
-                    return Err(refused("there is no file".to_owned()));
+                    return Err(refused("there is no file"));
                 }
                 Ok(sources(files))
             }
@@ -153,13 +159,13 @@ fn told(mistakes: &[Mistake], new: &[Source]) -> Vec<Json> {
 }
 
 fn refused_for(mistakes: &[Mistake], new: &[Source]) -> Json {
-    json!({"outcome": "refused", "error": counted(mistakes.len()), "mistakes": told(mistakes, new)})
+    counted(mistakes.len()).put_into(json!({"outcome": "refused", "mistakes": told(mistakes, new)}))
 }
 
-fn counted(mistakes: usize) -> String {
+fn counted(mistakes: usize) -> Said {
     match mistakes {
-        1 => "there is 1 mistake; nothing has changed".to_owned(),
-        count => format!("there are {count} mistakes; nothing has changed"),
+        1 => said!("one_mistake", "there is 1 mistake; nothing has changed"),
+        count => said!("mistakes", "there are {count} mistakes; nothing has changed", count = count),
     }
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::{Value as Json, json};
 use tokio::task::spawn_blocking;
 
-use super::{Desk, Draft, How, Proposal, busy};
+use super::{Desk, Draft, How, Origin, Proposal, busy};
 use crate::io::backup::{self, Backup, Before, Brought};
 use crate::io::clock::wall as now;
 use crate::io::config_history::{Unconfirmed, texts};
@@ -27,7 +27,7 @@ pub enum Restore {
 
 impl Desk {
     /// The whole config in one text; with a passphrase secrets are in it.
-    pub async fn backup(&self, passphrase: Option<Secret>) -> Json {
+    pub async fn backup(&self, passphrase: Option<Secret>, by: &Origin) -> Json {
         let file = self.file.clone();
         let made = spawn_blocking(move || {
             let passphrase = passphrase.map(backup::passphrase).transpose()?;
@@ -35,13 +35,17 @@ impl Desk {
             backup::make(&file, passphrase.as_ref()).map(|(text, backup)| (text, backup, is_sealed))
         });
         match made.await.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok((text, backup, is_sealed)) => json!({
-                "gateway": backup.gateway,
-                "time": backup.time,
-                "encrypted": is_sealed,
-                "left_out": backup.left_out,
-                "content": text,
-            }),
+            Ok((text, backup, is_sealed)) => {
+                let what = if is_sealed { "with secrets" } else { "without secrets" };
+                self.note("backup_made", Some(by), Some(what.to_owned()));
+                json!({
+                    "gateway": backup.gateway,
+                    "time": backup.time,
+                    "encrypted": is_sealed,
+                    "left_out": backup.left_out,
+                    "content": text,
+                })
+            }
             Err(error) => refused(error),
         }
     }
@@ -84,7 +88,7 @@ impl Desk {
         let told = opened.told();
         let note = how.note.or_else(|| Some(format!("restored from the backup of {}", opened.backup.time)));
         let how = How { note, ..how };
-        let (file, history, who) = (self.file.clone(), self.history.clone(), how.who.clone());
+        let (file, history, who) = (self.file.clone(), self.history.clone(), how.origin.words());
         let written = spawn_blocking(move || {
             let before = opened.backup.before(&file).map_err(refused)?;
             let change = Unconfirmed {

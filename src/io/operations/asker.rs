@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_local;
 
 use super::{Desk, Failure, Looking, Request, ports};
+use crate::said;
 
 /// Questions that wait for the service thread; further ones are told to come back. Each is a few hundred bytes.
 const WAITING_MAX: usize = 32;
@@ -69,12 +70,15 @@ impl Asker {
     ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
         if self.0.try_send(Question(asked(answer))).is_err() {
-            return Err(Failure::busy("the gateway is busy with other questions; ask again"));
+            return Err(Failure::busy(said!(
+                "busy_questions",
+                "the gateway is busy with other questions; ask again"
+            )));
         }
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(Failure::busy("the gateway is stopping")),
-            Err(_) => Err(Failure::busy("the gateway is busy; ask again")),
+            Ok(Err(_)) => Err(Failure::busy(said!("stopping", "the gateway is stopping"))),
+            Err(_) => Err(Failure::busy(said!("busy", "the gateway is busy; ask again"))),
         }
     }
 }
@@ -122,10 +126,10 @@ mod tests {
         tokio::task::yield_now().await;
         let full = asker.ask(Request::new(Operation::Status)).await.unwrap_err();
         assert_eq!(full.kind, FailureKind::Busy);
-        assert!(full.message.contains("other questions"), "{}", full.message);
+        assert!(full.message.to_string().contains("other questions"), "{}", full.message);
         drop(questions);
         for one in waiting {
-            assert!(one.await.unwrap().unwrap_err().message.contains("stopping"));
+            assert!(one.await.unwrap().unwrap_err().message.to_string().contains("stopping"));
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct By {
 }
 
 /// Who has the control socket: the system decides who that is.
-pub(super) const CONTROL_SOCKET: &str = "control socket";
+pub(in crate::io) const CONTROL_SOCKET: &str = "control socket";
 
 /// What an event about a request says: its kind if it is done, its kind if it isn't, and its details.
 pub(super) type Note = (&'static str, &'static str, String);
@@ -78,7 +78,7 @@ pub(super) fn note(reporter: &Reporter, note: Note, by: Option<By>, answer: &Res
             "done" | "ok" => None,
             other => Some(answer.get("error").and_then(Json::as_str).unwrap_or(other).to_owned()),
         },
-        Err(failure) => Some(failure.message.clone()),
+        Err(failure) => Some(failure.message.to_string()),
     };
     let (who, address) = match by {
         Some(By { name, address }) => (name, Some(address).filter(|address| !address.is_empty())),

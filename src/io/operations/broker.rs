@@ -20,6 +20,7 @@ use crate::io::shard::{Look, ToBroker};
 use crate::message::{Message, OutboxId};
 use crate::mqtt::topic::check_name;
 use crate::mqtt::{PropertiesBuf, QoS};
+use crate::said;
 
 /// The largest payload that is published from here: what people type or paste.
 const PUBLISH_BYTES_MAX: usize = 64 * 1024;
@@ -80,16 +81,17 @@ pub(super) async fn ask<T>(
     let (answer, answered) = oneshot::channel();
     // Bounded by the operations at work.
     reporter.broker.force(ToBroker::Look(question(answer)));
-    answered.await.map_err(|_| Failure::busy("the broker doesn't answer"))
+    answered.await.map_err(|_| Failure::busy(said!("broker_silent", "the broker doesn't answer")))
 }
 
 fn needed(value: Option<String>, field: &'static str) -> Result<String, Failure> {
-    value.ok_or_else(|| Failure::field(field, format!("{field} is missing")))
+    value.ok_or_else(|| Failure::field(field, said!("missing", "{field} is missing", field = field)))
 }
 
 fn topic(arguments: &mut Arguments) -> Result<String, Failure> {
     let topic = needed(arguments.topic.take(), "topic")?;
-    check_name(&topic).map_err(|error| Failure::field("topic", format!("the topic {error}")))?;
+    check_name(&topic)
+        .map_err(|error| Failure::field("topic", said!("topic", "the topic {error}", error = error)))?;
     Ok(topic)
 }
 
@@ -136,7 +138,10 @@ async fn kick(arguments: Arguments, reporter: &Reporter) -> Result<Json, Failure
     let wanted = client_id.clone();
     match ask(reporter, |answer| Look::Kick { client_id, answer }).await? {
         true => Ok(json!({"client": wanted, "kicked": true})),
-        false => Err(Failure::field("client", format!("no client {wanted:?} is connected"))),
+        false => Err(Failure::field(
+            "client",
+            said!("no_client", "no client \"{client}\" is connected", client = wanted),
+        )),
     }
 }
 
@@ -188,7 +193,7 @@ async fn message(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, 
     let topic = topic(&mut arguments)?;
     match ask(reporter, |answer| Look::HeldAt { topic, answer }).await? {
         Some(found) => Ok(held(&found)),
-        None => Err(Failure::field("topic", "nothing is retained there")),
+        None => Err(Failure::field("topic", said!("nothing_retained", "nothing is retained there"))),
     }
 }
 
@@ -296,17 +301,21 @@ async fn topics(arguments: Arguments, reporter: &Reporter) -> Result<Json, Failu
 async fn publish(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, Failure> {
     let topic = topic(&mut arguments)?;
     let payload = match (arguments.text, arguments.hex) {
-        (Some(_), Some(_)) => return Err(Failure::field("hex", "either text or hex, not both")),
+        (Some(_), Some(_)) => {
+            return Err(Failure::field("hex", said!("text_or_hex", "either text or hex, not both")));
+        }
         (text, None) => text.unwrap_or_default().into_bytes(),
-        (None, Some(digits)) => bytes_of(&digits)
-            .ok_or_else(|| Failure::field("hex", "hex: expected pairs of hexadecimal digits"))?,
+        (None, Some(digits)) => bytes_of(&digits).ok_or_else(|| {
+            Failure::field("hex", said!("hex", "hex: expected pairs of hexadecimal digits"))
+        })?,
     };
     if payload.len() > PUBLISH_BYTES_MAX {
         let words = format!("the payload has {} bytes; {PUBLISH_BYTES_MAX} are allowed", payload.len());
         return Err(Failure::field("text", words));
     }
     let qos = arguments.qos.unwrap_or(0);
-    let qos = QoS::from_u8(qos).ok_or_else(|| Failure::field("qos", "qos: expected 0, 1 or 2"))?;
+    let qos =
+        QoS::from_u8(qos).ok_or_else(|| Failure::field("qos", said!("qos", "qos: expected 0, 1 or 2")))?;
     let asked = topic.clone();
     let found = ask(reporter, |answer| Look::Consumers { topic: asked, answer }).await?;
     if let Some(why) = found.closed {
@@ -329,9 +338,12 @@ async fn forget(mut arguments: Arguments, reporter: &Reporter) -> Result<Json, F
     let topic = topic(&mut arguments)?;
     let asked = topic.clone();
     match ask(reporter, |answer| Look::HeldAt { topic: asked, answer }).await? {
-        None => return Err(Failure::field("topic", "nothing is retained there")),
+        None => return Err(Failure::field("topic", said!("nothing_retained", "nothing is retained there"))),
         Some(held) if held.is_own => {
-            return Err(Failure::field("topic", "the gateway itself keeps this message"));
+            return Err(Failure::field(
+                "topic",
+                said!("kept_message", "the gateway itself keeps this message"),
+            ));
         }
         Some(_) => {}
     }
@@ -354,7 +366,7 @@ fn send(reporter: &Reporter, topic: &str, payload: Bytes, qos: QoS, retain: bool
         properties: PropertiesBuf::new(),
         reading: None,
     };
-    let busy = |_| Failure::busy("the broker has too much to do; try again");
+    let busy = |_| Failure::busy(said!("broker_busy", "the broker has too much to do; try again"));
     reporter.broker.push(ToBroker::Local(message), weight).map_err(busy)
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::{Failure, Request};
 use crate::io::lock::Locked;
 use crate::io::reporter::Reporter;
+use crate::said;
 
 /// Health and readings in one.
 pub(super) async fn status(reporter: &Reporter) -> Json {
@@ -25,8 +26,10 @@ pub(super) fn history(request: &Request, reporter: &Reporter) -> Result<Json, Fa
         return Err(Failure::field("device", format!("of which device is {point:?}?")));
     }
     history.json(now, device, point).ok_or_else(|| match device {
-        Some(device) => Failure::field("device", format!("nothing is known of {device:?}")),
-        None => Failure::refused("nothing is known"),
+        Some(device) => {
+            Failure::field("device", said!("nothing_of", "nothing is known of \"{device}\"", device = device))
+        }
+        None => Failure::refused(said!("nothing_known", "nothing is known")),
     })
 }
 

@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::sync::{mpsc, oneshot};
 
+use super::change::Origin;
 use super::change_control;
 use super::gpio_control;
 use super::log;
@@ -29,10 +30,13 @@ use super::scan;
 use super::store_control::{self, Arguments, Ask};
 use super::write_control;
 use crate::people::Role;
+use crate::said;
+use crate::said::Said;
 use crate::secret::Secret;
 
 pub use asker::{Asker, Question, asker, serve};
 pub use audit::By;
+pub(in crate::io) use audit::CONTROL_SOCKET;
 pub use ports::Looking;
 pub use sensors::TRY_BYTES_MAX;
 pub use setup::plain;
@@ -328,7 +332,7 @@ pub struct Failure {
     /// For programs.
     pub kind: FailureKind,
     /// For people.
-    pub message: String,
+    pub message: Said,
     /// The argument that is wrong, if it is one.
     pub field: Option<&'static str>,
 }
@@ -345,19 +349,19 @@ pub enum FailureKind {
 impl Failure {
     /// An argument is wrong, or missing.
     #[must_use]
-    pub fn field(field: &'static str, message: impl Into<String>) -> Self {
+    pub fn field(field: &'static str, message: impl Into<Said>) -> Self {
         Self { kind: FailureKind::Refused, message: message.into(), field: Some(field) }
     }
 
     /// It can't be done.
     #[must_use]
-    pub fn refused(message: impl Into<String>) -> Self {
+    pub fn refused(message: impl Into<Said>) -> Self {
         Self { kind: FailureKind::Refused, message: message.into(), field: None }
     }
 
     /// Not now.
     #[must_use]
-    pub fn busy(message: impl Into<String>) -> Self {
+    pub fn busy(message: impl Into<Said>) -> Self {
         Self { kind: FailureKind::Busy, message: message.into(), field: None }
     }
 }
@@ -413,15 +417,14 @@ impl Desk {
     /// [`Failure`]: in words, naming the argument.
     pub async fn answer(&self, mut request: Request) -> Result<Json, Failure> {
         let (note, by) = (audit::of(&request), request.by.take());
-        let who = by.as_ref().map_or(audit::CONTROL_SOCKET, |by| &by.name).to_owned();
-        let answer = self.answered(request, who).await;
+        let answer = self.answered(request, by.clone()).await;
         if let Some(note) = note {
             audit::note(&self.reporter, note, by, &answer);
         }
         answer
     }
 
-    async fn answered(&self, request: Request, who: String) -> Result<Json, Failure> {
+    async fn answered(&self, request: Request, by: Option<By>) -> Result<Json, Failure> {
         let row = request.op.row();
         for argument in request.given() {
             if !row.takes.contains(&argument) {
@@ -457,7 +460,9 @@ impl Desk {
             Operation::Links => Ok(reporter.live.links.borrow().json_with_buckets(reporter.clock.now())),
             Operation::Plugged => ports::plugged(reporter).await,
             Operation::Holders => ports::holders(reporter).await,
-            Operation::ScanStart => ports::scan(request, &who, reporter).await,
+            Operation::ScanStart => {
+                ports::scan(request, by.as_ref().map_or(CONTROL_SOCKET, |by| &by.name), reporter).await
+            }
             Operation::ScanLook => ports::scanned(&request, reporter).await,
             Operation::ScanStop => ports::end_scan(&request, reporter),
             Operation::Sensors => sensors::sensors(&request, reporter).await,
@@ -476,13 +481,7 @@ impl Desk {
             | Operation::ConfigConfirm
             | Operation::ConfigRevert
             | Operation::ConfigBackup
-            | Operation::ConfigRestore => {
-                let Request { config, passphrase, progress, .. } = request;
-                let asked = change_control::Asked { by: "the page", passphrase, progress };
-                let answer = change_control::answer(row.name, config, asked, reporter).await;
-                // What was refused is told with its mistakes.
-                if answer.get("outcome").is_some() { Ok(answer) } else { judged(answer) }
-            }
+            | Operation::ConfigRestore => of_the_config(row.name, request, by, reporter).await,
             Operation::BrokerUsers => broker_users::users(reporter).await,
             Operation::BrokerClients
             | Operation::BrokerKick
@@ -507,13 +506,28 @@ impl Desk {
         let (answer, outcome) = oneshot::channel();
         // Nobody waits here for a disk that has stalled: others want to ask how the gateway does.
         if let Err(mpsc::error::TrySendError::Full(_)) = self.reload.try_send(answer) {
-            return Err(Failure::busy("the config is being read; others wait for it already"));
+            return Err(Failure::busy(said!(
+                "reading_config",
+                "the config is being read; others wait for it already"
+            )));
         }
         match outcome.await {
             Ok(outcome) => Ok(outcome.json()),
             Err(_) => Err(Failure::refused("this gateway can't read its config again")),
         }
     }
+}
+
+/// When whoever wanted to hear how it goes on has gone; never, where nobody was to be told.
+async fn closed(progress: Option<&mpsc::Sender<Json>>) {
+    match progress {
+        Some(progress) => progress.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn called_off() -> Failure {
+    Failure::refused(said!("called_off", "nobody listens any more; it was called off"))
 }
 
 /// An argument of other operations.
@@ -525,10 +539,26 @@ fn misplaced(argument: &'static str) -> Failure {
 
 /// An answer `{"error": …}` is a failure. What came of a command is none: it has a `result`, whatever that is.
 fn judged(answer: Json) -> Result<Json, Failure> {
-    match answer.get("error").and_then(Json::as_str).filter(|_| answer.get("result").is_none()) {
+    match Said::of(&answer).filter(|_| answer.get("result").is_none()) {
         Some(error) => Err(Failure::refused(error)),
         None => Ok(answer),
     }
+}
+
+/// A request about the config, from the page.
+async fn of_the_config(
+    op: &str,
+    request: Request,
+    by: Option<By>,
+    reporter: &Reporter,
+) -> Result<Json, Failure> {
+    let Request { config, passphrase, progress, .. } = request;
+    let address = by.map(|by| by.address).unwrap_or_default();
+    let by = Origin { who: None, way: "the page".to_owned(), address };
+    let asked = change_control::Asked { by, passphrase, progress };
+    let answer = change_control::answer(op, config, asked, reporter).await;
+    // What was refused is told with its mistakes.
+    if answer.get("outcome").is_some() { Ok(answer) } else { judged(answer) }
 }
 
 async fn of_the_store(ask: Ask, request: Request, reporter: &Reporter) -> Result<Json, Failure> {
@@ -568,9 +598,9 @@ mod tests {
     #[test]
     fn an_argument_of_other_operations_is_told_with_those() {
         assert_eq!(
-            misplaced("port").message,
+            misplaced("port").message.to_string(),
             "port goes with scan-start, scan-look, scan-stop, listen, trace, scan"
         );
-        assert_eq!(misplaced("gpio").message, "gpio goes with gpio-set, gpio-pulse");
+        assert_eq!(misplaced("gpio").message.to_string(), "gpio goes with gpio-set, gpio-pulse");
     }
 }

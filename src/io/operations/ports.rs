@@ -12,6 +12,7 @@ use crate::io::holders::{self, Holder};
 use crate::io::plugged;
 use crate::io::reporter::Reporter;
 use crate::io::scan_control::{self, Wanted};
+use crate::said;
 use crate::sensor::{Adapter, PortConfig, PortKind};
 
 /// Pieces on the way from the service thread to whoever looks on, besides those that wait there. At the bound those are
@@ -29,7 +30,7 @@ pub(super) async fn plugged(reporter: &Reporter) -> Result<Json, Failure> {
             adapters.iter().map(|adapter| adapter_json(adapter, &adapters, &meant)).collect();
         Json::Array(all)
     };
-    spawn_blocking(look).await.map_err(|_| Failure::busy("the gateway is stopping"))
+    spawn_blocking(look).await.map_err(|_| Failure::busy(said!("stopping", "the gateway is stopping")))
 }
 
 /// The ports whose lines can be borrowed.
@@ -51,7 +52,7 @@ pub(super) async fn holders(reporter: &Reporter) -> Result<Json, Failure> {
         let all = holders::of(&paths);
         paths.iter().map(|path| held(path, &meant, &all)).collect()
     };
-    spawn_blocking(look).await.map_err(|_| Failure::busy("the gateway is stopping"))
+    spawn_blocking(look).await.map_err(|_| Failure::busy(said!("stopping", "the gateway is stopping")))
 }
 
 fn held(path: &Path, meant: &[(String, PathBuf)], all: &[Holder]) -> Json {
@@ -86,7 +87,7 @@ pub(in crate::io) fn look_on(port: &str, reporter: &Reporter) -> Result<Looking,
         .sources
         .traces
         .look_on(port)
-        .ok_or_else(|| Failure::busy("too many look on at ports already"))?;
+        .ok_or_else(|| Failure::busy(said!("too_many_ports", "too many look on at ports already")))?;
     let about = json!({"port": port, "path": line.path, "state": health::port_state(line.state)});
     let (to, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     tokio::task::spawn_local(async move {
@@ -103,7 +104,15 @@ pub(in crate::io) fn look_on(port: &str, reporter: &Reporter) -> Result<Looking,
 fn unknown(port: &str, reporter: &Reporter) -> Failure {
     let lines = reporter.lines();
     let names: Vec<&str> = lines.iter().map(|line| &*line.name).collect();
-    Failure::field("port", format!("there is no port {port:?}; known are {}", names.join(", ")))
+    Failure::field(
+        "port",
+        said!(
+            "no_port",
+            "there is no port \"{port}\"; known are {known}",
+            port = port,
+            known = names.join(", ")
+        ),
+    )
 }
 
 /// Begins a scan of a line, which goes on until its end.
@@ -111,7 +120,7 @@ pub(super) async fn scan(request: Request, by: &str, reporter: &Reporter) -> Res
     let (Some(port), Some(arguments)) = (request.port, request.scan) else {
         return Err(Failure::field("port", "scan-start needs port and scan"));
     };
-    let full = |full: crate::io::scans::Full| Failure::busy(full.to_string());
+    let full = |full: crate::io::scans::Full| Failure::busy(full.said());
     reporter.scans.has_room(&port).map_err(full)?;
     let wanted = Wanted { port: port.clone(), arguments };
     let scanning = scan_control::start(wanted, reporter).await.map_err(Failure::refused)?;
@@ -147,12 +156,15 @@ pub(super) fn end_scan(request: &Request, reporter: &Reporter) -> Result<Json, F
     if reporter.scans.stop(port) {
         Ok(json!({"port": port, "stopped": true}))
     } else {
-        Err(Failure::field("port", format!("no scan of {port:?} is under way")))
+        Err(Failure::field("port", said!("no_scan", "no scan of \"{port}\" is under way", port = port)))
     }
 }
 
 fn needed(request: &Request) -> Result<&String, Failure> {
-    request.port.as_ref().ok_or_else(|| Failure::field("port", "port is missing"))
+    request
+        .port
+        .as_ref()
+        .ok_or_else(|| Failure::field("port", said!("missing", "{field} is missing", field = "port")))
 }
 
 /// A port, and the device file that it means now.

@@ -9,12 +9,13 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Failure, Request};
+use super::{Failure, Request, called_off, closed};
 use crate::health::value_json;
 use crate::hex;
 use crate::io::config_history::{self, History};
 use crate::io::{config_files, reporter::Reporter};
 use crate::reading::Sample;
+use crate::said;
 use crate::sensor::{DeviceConfig, Piece, Points, Trial};
 use crate::time::Mono;
 use crate::unit::known;
@@ -67,21 +68,28 @@ pub(super) async fn attempt(request: &Request, reporter: &Reporter) -> Result<Js
     };
     let bytes = request.bytes.as_deref().and_then(hex::decode);
     let Some(bytes) = bytes.filter(|bytes| !bytes.is_empty() && bytes.len() <= TRY_BYTES_MAX) else {
-        let message = format!("bytes: expected 1 to {TRY_BYTES_MAX} bytes as pairs of hexadecimal digits");
+        let message = said!(
+            "try_bytes",
+            "bytes: expected 1 to {max} bytes as pairs of hexadecimal digits",
+            max = TRY_BYTES_MAX
+        );
         return Err(Failure::field("bytes", message));
     };
     let Some(versions) = reporter.changes.get().map(|changes| changes.versions()) else {
-        return Err(Failure::refused("this gateway has no config file: nothing can be tried"));
+        return Err(Failure::refused(said!("no_config_file", "this gateway has no config file")));
     };
     let tried = spawn_blocking(move || {
         let device = running(&versions, &wanted)?;
         if device.poll.is_some() {
-            let message = "this device is asked: what it answers can't be read without what it was asked";
+            let message = said!(
+                "try_asked",
+                "this device is asked: what it answers can't be read without what it was asked"
+            );
             return Err(Failure::field("device", message));
         }
         Ok(trial(&device, &bytes))
     });
-    tried.await.unwrap_or_else(|_| Err(Failure::busy("the gateway is stopping")))
+    tried.await.unwrap_or_else(|_| Err(Failure::busy(said!("stopping", "the gateway is stopping"))))
 }
 
 /// Has a device read out of turn; what it said, and how long it took.
@@ -90,21 +98,42 @@ pub(super) async fn poll(request: &Request, reporter: &Reporter) -> Result<Json,
         return Err(Failure::field("device", "sensor-poll needs device"));
     };
     let Ok(_turn) = POLLS.try_acquire() else {
-        return Err(Failure::busy("other devices are being asked; try again when they have answered"));
+        return Err(Failure::busy(said!(
+            "polling",
+            "other devices are being asked; try again when they have answered"
+        )));
     };
     let (id, end) = reporter.sources.poll(reporter.clock.now(), wanted).map_err(|error| {
         error.map_or_else(|| no_such_device(wanted), |error| Failure::field("device", error))
     })?;
-    let polled = match timeout(POLL_MAX, end).await {
+    let progress = request.progress.as_ref();
+    if let Some(progress) = progress {
+        // Whoever takes nothing is told less.
+        let _ = progress.try_send(json!({"step": "poll", "at_most_s": POLL_MAX.as_secs()}));
+    }
+    let waited = tokio::select! {
+        waited = timeout(POLL_MAX, end) => waited,
+        () = closed(progress) => {
+            reporter.sources.polls.forget(id);
+            return Err(called_off());
+        }
+    };
+    let polled = match waited {
         Ok(Ok(polled)) => polled,
         Ok(Err(_)) => {
-            return Err(Failure::refused(format!("{wanted} was taken out of the config meanwhile")));
+            return Err(Failure::refused(said!(
+                "device_gone",
+                "{device} was taken out of the config meanwhile",
+                device = wanted
+            )));
         }
         Err(_) => {
             reporter.sources.polls.forget(id);
-            let error = format!(
-                "{wanted} has not had its turn, or not ended, within {} s: the bus is busy",
-                POLL_MAX.as_secs()
+            let error = said!(
+                "bus_busy",
+                "{device} has not had its turn, or not ended, within {seconds} s: the bus is busy",
+                device = wanted,
+                seconds = POLL_MAX.as_secs(),
             );
             return Err(Failure::refused(error));
         }
@@ -134,12 +163,12 @@ fn running(versions: &History, wanted: &str) -> Result<DeviceConfig, Failure> {
     let config = versions
         .newest()
         .and_then(|newest| config_files::parse(&config_history::sources(&newest.files)).ok())
-        .ok_or_else(|| Failure::refused("the config in use can't be read"))?;
+        .ok_or_else(|| Failure::refused(said!("config_unread", "the config in use can't be read")))?;
     config.devices.into_iter().find(|device| *device.name == *wanted).ok_or_else(|| no_such_device(wanted))
 }
 
 fn no_such_device(wanted: &str) -> Failure {
-    Failure::field("device", format!("there is no device {wanted:?}"))
+    Failure::field("device", said!("no_device", "there is no device \"{device}\"", device = wanted))
 }
 
 /// Every piece of the bytes, in their order: frames with values or why they have none, damaged ones, what was skipped.

@@ -10,13 +10,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 use super::ports::{meant, real};
-use super::{Failure, Request};
+use super::{Failure, Request, called_off};
 use crate::io::reporter::Reporter;
 use crate::io::scan::{self, Arguments, Kind};
 use crate::io::scan_control::{self, Scanning, Wanted};
-use crate::sensor::PortKind;
+use crate::said;
 use crate::sensor::bus::config::Ask;
 use crate::sensor::scan::{Candidate, Settings};
+use crate::sensor::{CodecKind, DecodeConfig, PortKind};
 
 /// Somebody listens to one line at a time.
 static TURN: Semaphore = Semaphore::const_new(1);
@@ -40,7 +41,9 @@ pub(super) async fn profiles() -> Result<Json, Failure> {
             all.iter().map(|candidate| profile_json(candidate, &maker(&candidate.profile))).collect(),
         )
     });
-    read.await.map_err(|_| Failure::busy("the gateway is stopping"))?.map_err(Failure::refused)
+    read.await
+        .map_err(|_| Failure::busy(said!("stopping", "the gateway is stopping")))?
+        .map_err(Failure::refused)
 }
 
 fn profile_json(candidate: &Candidate, maker: &str) -> Json {
@@ -53,6 +56,8 @@ fn profile_json(candidate: &Candidate, maker: &str) -> Json {
         "profile": profile,
         "title": title,
         "maker": maker,
+        // A satellite receiver, whose time `[time.gnss]` may take.
+        "tells_time": matches!(device.decode, DecodeConfig::Codec(CodecKind::Nmea { .. })),
         "baud": settings.baud,
         "frame": Settings::frame(*settings),
         "asked": address.is_some(),
@@ -66,7 +71,7 @@ pub(super) async fn listen(request: Request, reporter: &Reporter) -> Result<Json
     let Some(path) = port.filter(|path| !path.is_empty()) else {
         return Err(Failure::field(
             "path",
-            "path: expected a device file, or host:port of a Modbus TCP server",
+            said!("listen_path", "path: expected a device file, or host:port of a Modbus TCP server"),
         ));
     };
     let arguments = scan.unwrap_or_else(|| plain(Kind::Serial));
@@ -76,7 +81,10 @@ pub(super) async fn listen(request: Request, reporter: &Reporter) -> Result<Json
         PortKind::Serial => owner(&path, reporter).await?,
     };
     let Ok(_turn) = TURN.try_acquire() else {
-        return Err(Failure::busy("somebody listens to a line already; try again when that has ended"));
+        return Err(Failure::busy(said!(
+            "listening",
+            "somebody listens to a line already; try again when that has ended"
+        )));
     };
     let until = Instant::now() + LISTEN_MAX;
     let Scanning { about, mut events } = match owner {
@@ -98,7 +106,7 @@ pub(super) async fn listen(request: Request, reporter: &Reporter) -> Result<Json
         }
         tell(progress.as_ref(), event);
         if progress.as_ref().is_some_and(mpsc::Sender::is_closed) {
-            return Err(Failure::refused("nobody listens any more; it was called off"));
+            return Err(called_off());
         }
     }
     Ok(json!({"path": path, "found": found, "more": more, "whole": is_whole}))
@@ -134,7 +142,8 @@ async fn owner(path: &str, reporter: &Reporter) -> Result<Option<String>, Failur
         let file = real(&path);
         Ok(ports.iter().filter_map(meant).find(|(_, other)| *other == file).map(|(name, _)| name))
     });
-    let looked: Result<_, String> = look.await.map_err(|_| Failure::busy("the gateway is stopping"))?;
+    let looked: Result<_, String> =
+        look.await.map_err(|_| Failure::busy(said!("stopping", "the gateway is stopping")))?;
     looked.map_err(|error| Failure::field("path", error))
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Failure, LetterAction, Request};
+use super::{Failure, LetterAction, Request, called_off, closed};
 use crate::bridge::{Direction, Handling, Input, MapStatus};
 use crate::config::Upstream;
 use crate::config::edit::Edit;
@@ -18,6 +18,7 @@ use crate::io::change::{Draft, Proposal};
 use crate::io::probe::{Teller, attempt};
 use crate::io::reporter::Reporter;
 use crate::io::{change, files};
+use crate::said;
 use crate::secret::Secret;
 
 /// Tests that are under way at once: each holds a connection.
@@ -73,7 +74,7 @@ pub(super) fn connect(request: &Request, reporter: &Reporter) -> Result<Json, Fa
 /// Has an upstream's messages held back, or go on.
 pub(super) fn pause(request: &Request, paused: bool, reporter: &Reporter) -> Result<Json, Failure> {
     let Some(wanted) = &request.upstream else {
-        return Err(Failure::field("upstream", "upstream is missing"));
+        return Err(Failure::field("upstream", said!("missing", "{field} is missing", field = "upstream")));
     };
     let now = reporter.clock.now();
     for bridge in &*reporter.links.all() {
@@ -146,13 +147,13 @@ struct Changed {
 pub(super) async fn test(request: Request, reporter: &Reporter) -> Result<Json, Failure> {
     let Request { upstream, config, secret, progress, .. } = request;
     let Some(wanted) = upstream.filter(|name| !name.is_empty()) else {
-        return Err(Failure::field("name", "name: which upstream is to be tested"));
+        return Err(Failure::field("name", said!("missing", "{field} is missing", field = "name")));
     };
     let changed: Changed = config
         .map_or_else(|| Ok(Changed::default()), serde_json::from_value)
         .map_err(|error| Failure::field("edits", error.to_string()))?;
     let Some(desk) = reporter.changes.get().cloned() else {
-        return Err(Failure::refused("this gateway has no config file"));
+        return Err(Failure::refused(said!("no_config_file", "this gateway has no config file")));
     };
     let found = match drafted(&desk, &wanted, changed.edits).await {
         Ok(Some(upstream)) => upstream,
@@ -160,24 +161,24 @@ pub(super) async fn test(request: Request, reporter: &Reporter) -> Result<Json, 
         Err(refused) => return Ok(refused),
     };
     let Ok(_turn) = TESTS.try_acquire() else {
-        return Err(Failure::busy("other upstreams are being tested; try again when that has ended"));
+        return Err(Failure::busy(said!(
+            "testing",
+            "other upstreams are being tested; try again when that has ended"
+        )));
     };
     let teller = Teller::new(progress.clone());
     let tested = tokio::select! {
         tested = timeout(TEST_MAX, attempt(&found, secret, &teller)) => tested,
-        () = closed(progress) => return Err(Failure::refused("nobody listens any more; it was called off")),
+        () = closed(progress.as_ref()) => return Err(called_off()),
     };
-    let tested =
-        tested.map_err(|_| Failure::refused(format!("it took longer than {} s", TEST_MAX.as_secs())))?;
+    let tested = tested.map_err(|_| {
+        Failure::refused(said!(
+            "took_longer",
+            "it took longer than {seconds} s",
+            seconds = TEST_MAX.as_secs()
+        ))
+    })?;
     Ok(tested.json())
-}
-
-/// Never, where nobody was to be told.
-async fn closed(progress: Option<tokio::sync::mpsc::Sender<Json>>) {
-    match progress {
-        Some(progress) => progress.closed().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The upstream as it would be; an answer where that is no config.
@@ -200,12 +201,13 @@ async fn drafted(desk: &change::Desk, wanted: &str, edits: Vec<Edit>) -> Result<
 pub(super) async fn keep_password(request: Request, reporter: &Reporter) -> Result<Json, Failure> {
     let Request { upstream, secret, .. } = request;
     let Some(name) = upstream.filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len())) else {
-        let error = format!("name: whose password it is, 1 to {NAME_BYTES_MAX} bytes");
+        let error =
+            said!("password_of", "name: whose password it is, 1 to {max} bytes", max = NAME_BYTES_MAX);
         return Err(Failure::field("name", error));
     };
     let Some(secret) = secret.filter(|secret| (1..=PASSWORD_BYTES_MAX).contains(&secret.expose().len()))
     else {
-        let error = format!("password: expected 1 to {PASSWORD_BYTES_MAX} bytes");
+        let error = said!("password_bytes", "password: expected 1 to {max} bytes", max = PASSWORD_BYTES_MAX);
         return Err(Failure::field("password", error));
     };
     let folder = reporter.data_dir.join("secrets");
@@ -234,7 +236,7 @@ fn written(folder: &Path, name: &str, secret: &Secret) -> Result<std::path::Path
 }
 
 fn no_such_upstream(wanted: &str) -> Failure {
-    Failure::field("upstream", format!("there is no upstream {wanted:?}"))
+    Failure::field("upstream", said!("no_upstream", "there is no upstream \"{upstream}\"", upstream = wanted))
 }
 
 #[cfg(test)]

@@ -14,9 +14,12 @@ impl Shard {
     /// Reads once and hands what came to the machine.
     pub(in crate::io) fn read(&self, conn: ConnId, link: &Link) -> Read {
         let mut core = self.core.borrow_mut();
+        if self.reads.replace(self.reads.get().saturating_add(1)) == 0 {
+            self.turn_began.set(core.clock.now().mono);
+        }
         let taken = self.work_on(&mut core, conn, |core| take(core, conn, link));
         self.after_input(&mut core);
-        let came = core.broker.stats().bytes_received;
+        let came = core.broker.bytes_received();
         if came.saturating_sub(self.told_of.get()) >= LOOK_BYTES {
             self.told_of.set(came);
             self.much_came.notify_one();
@@ -54,12 +57,23 @@ impl Shard {
         encoded && self.core.borrow().out.pending(conn).is_empty()
     }
 
+    /// Writes what waits for all connections.
     pub(super) fn flush_dirty(&self) {
+        self.flush_those(OutBuffers::take_dirty);
+    }
+
+    /// Writes what can't wait for company. True if something does.
+    pub(super) fn flush_urgent(&self) -> bool {
+        self.flush_those(OutBuffers::take_urgent);
+        self.core.borrow().out.has_dirty()
+    }
+
+    fn flush_those(&self, take: impl FnOnce(&mut OutBuffers, &mut Vec<ConnId>)) {
         let mut drained = Vec::new();
         {
             let mut core = self.core.borrow_mut();
             let mut dirty = std::mem::take(&mut core.dirty);
-            core.out.take_dirty(&mut dirty);
+            take(&mut core.out, &mut dirty);
             for conn in dirty.drain(..) {
                 if self.write(&mut core, conn).1 {
                     drained.push(conn);
@@ -89,10 +103,10 @@ impl Shard {
         let after = out.buffered(conn);
         if blocked != slot.blocked {
             slot.blocked = blocked;
-            slot.wake.notify_one();
+            slot.ring();
         }
         if slot.closing {
-            slot.wake.notify_one();
+            slot.ring();
         }
         (alive, before > self.drained_below.get() && after <= self.drained_below.get())
     }

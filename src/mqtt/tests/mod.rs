@@ -4,6 +4,7 @@ mod hostile;
 mod malformed;
 mod properties;
 mod roundtrip;
+mod short;
 mod topics;
 mod vectors;
 

@@ -77,6 +77,44 @@ export async function steps(path, body, step, signal) {
     return last.answer;
 }
 
+/**
+ * Shows in `place` that something takes a while: what is done, for how long already, and how long it takes at most; a
+ * button stops it. `signal` is for `steps`.
+ */
+export function patience(place, what) {
+    const calledOff = new AbortController();
+    const made = (name, className = "") => Object.assign(document.createElement(name), { className });
+    const [said, bar, time, stop] = [made("p"), made("progress"), made("small", "hint"), made("button")];
+    const begun = performance.now();
+    let most = 0;
+    const show = () => {
+        const seconds = Math.floor((performance.now() - begun) / 1000);
+        time.textContent = most ? word("wait_of", { seconds, most }) : word("wait_so_far", { seconds });
+        if (most) [bar.max, bar.value] = [most, Math.min(seconds, most)];
+    };
+    said.textContent = what;
+    bar.setAttribute("aria-label", what);
+    // Whoever listens hears once how long it takes, and not each second.
+    time.setAttribute("aria-hidden", "true");
+    [stop.type, stop.textContent, stop.dataset.stop] = ["button", word("wait_stop"), ""];
+    stop.onclick = () => calledOff.abort();
+    const buttons = made("p", "buttons");
+    buttons.append(stop);
+    place.replaceChildren(said, bar, time, buttons);
+    show();
+    const timer = setInterval(show, 1000);
+    return {
+        signal: calledOff.signal,
+        say: (words) => (said.textContent = words),
+        atMost(seconds) {
+            most = seconds;
+            said.textContent = `${what} ${word("wait_most", { most })}`;
+            show();
+        },
+        end: () => clearInterval(timer),
+    };
+}
+
 /** Says something for a few seconds. */
 export function toast(message) {
     const place = document.querySelector("[data-toast]");
@@ -116,10 +154,29 @@ export function on(kind, listener) {
     if (source) source.addEventListener(kind, (event) => listener(JSON.parse(event.data)));
 }
 
+/** Where this very page is at another address of the gateway: `{ port, address }`, an address that is every interface being null. */
+export function elsewhere({ port, address }) {
+    const host = address === null ? location.hostname : address.includes(":") ? `[${address}]` : address;
+    const there = new URL(location.pathname + location.search, location.href);
+    [there.protocol, there.hostname, there.port] = ["https:", host, port];
+    return there;
+}
+
 let source;
 function connect(path) {
     const state = document.querySelector("[data-link]");
     source = new EventSource(path);
+    // The address that this page came from is closed for good: there is no use in coming back.
+    source.addEventListener("moved", (event) => {
+        source.close();
+        const there = elsewhere(JSON.parse(event.data));
+        const link = document.createElement("a");
+        [link.href, link.textContent] = [there.href, `${there.origin}/`];
+        link.dataset.moved = "";
+        state.replaceChildren(`${word("moved")} `, link);
+        state.hidden = false;
+        document.dispatchEvent(new CustomEvent("moved"));
+    });
     source.onopen = () => (state.hidden = true);
     source.onerror = () => {
         state.textContent = word("offline");

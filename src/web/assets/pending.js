@@ -1,6 +1,6 @@
 // The bar of a change of the config that goes back unless somebody confirms it, on every page.
 
-import { api, at, on, toast, word } from "./app.js";
+import { api, at, elsewhere as placeOf, on, toast, word } from "./app.js";
 
 const bar = document.querySelector("[data-pending]");
 const words = bar.querySelector("[data-pending-words]");
@@ -48,9 +48,7 @@ function lead({ can_confirm: here, confirm_at: at }) {
     const link = elsewhere.querySelector("[data-there]");
     link.hidden = !at;
     if (!at) return;
-    const host = at.address === null ? location.hostname : at.address.includes(":") ? `[${at.address}]` : at.address;
-    const there = new URL(location.pathname + location.search, location.href);
-    [there.protocol, there.hostname, there.port] = ["https:", host, at.port];
+    const there = placeOf(at);
     link.href = there.href;
     link.textContent = `${there.origin}/`;
 }
@@ -83,6 +81,11 @@ bar.querySelector("[data-put-back]")?.addEventListener("click", () => settle("/a
 
 on("status", (status) => {
     if (Boolean(at(status, "config.pending")) !== (deadline !== null)) look();
+});
+// The change is settled, and this address of the page is closed: nothing can be done about it here any more.
+document.addEventListener("moved", () => {
+    deadline = null;
+    bar.hidden = true;
 });
 setInterval(count, 1000);
 look();

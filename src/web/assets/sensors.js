@@ -1,6 +1,6 @@
 // One sensor's page: what became of bytes that somebody tried, and what it says when it is asked out of turn.
 
-import { steps, word } from "./app.js";
+import { patience, steps, word } from "./app.js";
 
 const KINDS = {
     frame: () => word("try_frame"),
@@ -56,16 +56,19 @@ if (poll) {
     const place = document.querySelector("[data-polled]");
     poll.onclick = async () => {
         poll.disabled = true;
-        place.replaceChildren(element("p", word("poll_wait")));
+        const wait = patience(place, word("poll_wait"));
         try {
-            const { took_ms: took, values: all, error } = await steps(poll.dataset.poll, {}, () => {});
+            const told = ({ at_most_s: most }) => most && wait.atMost(most);
+            const { took_ms: took, values: all, error } = await steps(poll.dataset.poll, {}, told, wait.signal);
             const said = error ? word("poll_failed", { ms: took }) : word("poll_done", { ms: took });
             place.replaceChildren(element("p", said, error ? "bad" : "good"));
             if (error) place.append(element("p", error, "bad"));
             place.append(values(all));
         } catch (error) {
-            place.replaceChildren(element("p", error.message, "bad"));
+            const calledOff = error.name === "AbortError";
+            place.replaceChildren(calledOff ? element("p", word("called_off")) : element("p", error.message, "bad"));
         }
+        wait.end();
         poll.disabled = false;
     };
 }

@@ -1,7 +1,7 @@
 // The steps from a new gateway to its first reading. What is chosen stays in this browser until the last step applies it
 // as one change of the config; nothing secret is among it.
 
-import { api, confirm, steps, tell, word } from "./app.js";
+import { api, confirm, patience, steps, tell, word } from "./app.js";
 import { diffLines, tried } from "./config.js";
 import { test } from "./upstreams.js";
 
@@ -61,12 +61,16 @@ function judge(answer) {
 /** Keys that stand in a field of their own. */
 function keys() {
     const changed = [...form.querySelectorAll("[data-path]")].filter(({ value, dataset }) => value.trim() !== dataset.was);
-    return changed.map(({ value, dataset }) => ({ path: dataset.path, value: value.trim() || null }));
+    // A table that is nothing without its key goes with it.
+    const edit = ({ value, dataset }) =>
+        value.trim() ? { path: dataset.path, value: value.trim() } : { path: dataset.without ?? dataset.path, value: null };
+    return changed.map(edit);
 }
 
 function chosenProfile() {
     const { value, dataset } = field("profile").selectedOptions[0];
-    return { name: value, baud: Number(dataset.baud), frame: dataset.frame, address: dataset.address };
+    const tellsTime = "tellsTime" in dataset;
+    return { name: value, baud: Number(dataset.baud), frame: dataset.frame, address: dataset.address, tellsTime };
 }
 
 /** A port, where there is none of that path, and the device on it. */
@@ -116,6 +120,7 @@ function device() {
         if (!/^\d+$/.test(unit)) throw wrong("unit", word("start_no_unit"));
         edits.push({ path: `device."${name}".unit_id`, value: Number(unit) });
     }
+    if (profile.tellsTime && field("gnss").checked) edits.push({ path: "time.gnss.device", value: name });
     return edits;
 }
 
@@ -236,7 +241,7 @@ async function listen() {
         said.textContent = heard ? word("start_heard") : word("start_heard_nothing");
         if (!answer.whole) place.append(element("p", word("start_cut"), "hint"));
     } catch (error) {
-        if (error.name === "AbortError") said.textContent = word("start_called_off");
+        if (error.name === "AbortError") said.textContent = word("called_off");
         else {
             said.remove();
             tell(form, { message: error.message, field: error.field === "path" ? "path" : undefined });
@@ -290,17 +295,26 @@ async function readNow(button) {
     const place = form.querySelector("[data-heard]");
     tell(form);
     button.disabled = true;
+    let wait;
     try {
         const own = device();
         if (!own.length) throw wrong("path", word("start_no_path"));
-        place.replaceChildren(element("p", word("config_wait")));
-        const answer = await api("POST", "/api/v1/config/probe", { edits: own });
+        wait = patience(place, word("start_reading"));
+        const took = ({ step, at_most_s: most, bytes, readings }) => {
+            if (most) wait.atMost(most);
+            else if (step === "came") wait.say(word("config_came", { bytes, readings }));
+        };
+        const answer = await steps("/api/v1/config/probe", { edits: own }, took, wait.signal);
         place.replaceChildren();
         if (judge(answer)) place.replaceChildren(...tried(answer.probe), ...values(answer.probe));
     } catch (error) {
-        place.replaceChildren();
-        tell(form, { message: error.message, field: error.field });
+        if (error.name === "AbortError") place.replaceChildren(element("p", word("called_off")));
+        else {
+            place.replaceChildren();
+            tell(form, { message: error.message, field: error.field });
+        }
     }
+    wait?.end();
     button.disabled = false;
 }
 
@@ -360,7 +374,7 @@ async function sum() {
         return;
     }
     const [apply, forget] = [form.querySelector("[data-apply]"), form.querySelector("[data-forget]")];
-    [apply.hidden, forget.hidden] = [false, false];
+    forget.hidden = false;
     forget.onclick = async () => {
         if (!(await confirm(word("start_forget_ask")))) return;
         localStorage.removeItem(KEPT);
@@ -375,7 +389,6 @@ async function sum() {
         const answer = await api("POST", "/api/v1/config/look", { edits: own });
         if (answer.outcome === "refused") {
             refuse(answer);
-            apply.hidden = true;
             return;
         }
         ({ base } = answer);
@@ -413,6 +426,8 @@ async function sum() {
         event.preventDefault();
         act(false);
     };
+    // Not before: whoever is quick would send the form as it is.
+    apply.hidden = false;
 }
 
 /** The change counts: on to the first reading. */
@@ -461,11 +476,12 @@ async function restart(button) {
 }
 
 function profileChosen() {
-    const { name, baud, frame, address } = chosenProfile();
+    const { name, baud, frame, address, tellsTime } = chosenProfile();
     field("baud").placeholder = name ? String(baud) : "9600";
     field("frame").placeholder = name ? frame : "8N1";
     field("device").placeholder = name;
     form.querySelector("[data-unit]").hidden = address !== "unit_id";
+    form.querySelector("[data-gnss]").hidden = !tellsTime;
 }
 
 /** How far this browser's clock is from the gateway's. */

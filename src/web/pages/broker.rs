@@ -124,7 +124,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
             let arguments = Arguments { topic: Some(topic.clone()), ..Arguments::default() };
             match asker.ask(request(Operation::BrokerConsumers, arguments)).await {
                 Ok(found) => (Some(consumers(&t, &found)), String::new()),
-                Err(failure) => (None, failure.message),
+                Err(failure) => (None, t.tell(&failure.message)),
             }
         }
     };

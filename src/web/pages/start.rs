@@ -38,6 +38,10 @@ struct Start {
     id: String,
     site: String,
     trust: String,
+    /// The satellite receiver whose time is taken; empty without one.
+    gnss: String,
+    /// Those that the config has.
+    receivers: Vec<String>,
     now: String,
     is_synced: bool,
     source: String,
@@ -75,6 +79,7 @@ struct Profile {
     baud: u64,
     frame: String,
     address: String,
+    tells_time: bool,
 }
 
 pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
@@ -91,9 +96,10 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         _ => Json::Null,
     };
     let profiles = match step {
-        "device" => call.ask(Request::new(Operation::Profiles)).await?,
+        "device" | "time" => call.ask(Request::new(Operation::Profiles)).await?,
         _ => Json::Null,
     };
+    let profiles: Vec<Profile> = profiles.as_array().into_iter().flatten().map(profile).collect();
     let t = &call.texts;
     let mut frame = Frame::of(&call, "nav.setup");
     frame.title = t.say(title).to_owned();
@@ -112,6 +118,8 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         id: setting("/gateway/id"),
         site: setting("/gateway/site"),
         trust: setting("/time/trust"),
+        gnss: setting("/time/gnss/device"),
+        receivers: receivers(&settings, &profiles),
         now: text(&system, "time"),
         is_synced: text(&system, "clock") == "synced",
         source: system.pointer("/clock_source/text").and_then(Json::as_str).unwrap_or_default().to_owned(),
@@ -119,7 +127,7 @@ pub(in crate::web) async fn page(call: Call) -> Result<Reply, Refusal> {
         ports: named(&settings, "port"),
         devices: named(&settings, "device"),
         upstreams: named(&settings, "upstream"),
-        profiles: profiles.as_array().into_iter().flatten().map(profile).collect(),
+        profiles,
         supervised: system.get("supervised").and_then(Json::as_bool).unwrap_or_default(),
         frame,
     };
@@ -136,6 +144,16 @@ fn adapter(json: &Json) -> Adapter {
         about: words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", "),
         users: users.join(", "),
     }
+}
+
+/// The devices of a config that tell the time.
+fn receivers(settings: &Json, profiles: &[Profile]) -> Vec<String> {
+    let tells_time = |device: &&Json| {
+        let known = text(device, "profile");
+        text(device, "decode") == "nmea"
+            || profiles.iter().any(|profile| profile.tells_time && profile.name == known)
+    };
+    list(settings, "device").iter().filter(tells_time).map(|device| text(device, "name")).collect()
 }
 
 fn named(settings: &Json, kind: &str) -> Vec<Named> {
@@ -161,5 +179,6 @@ fn profile(json: &Json) -> Profile {
         baud: json.get("baud").and_then(Json::as_u64).unwrap_or_default(),
         frame: text(json, "frame"),
         address: text(json, "address"),
+        tells_time: json.get("tells_time").and_then(Json::as_bool).unwrap_or_default(),
     }
 }
