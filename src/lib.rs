@@ -58,6 +58,9 @@
 //! | 3 durable | [`store`] | the only folder that names sled |
 //! | 4 shells | [`io`], [`web`], [`app`], [`cli`] | sockets, ports, files, clocks, threads |
 //!
+//! A program for release is laid out by `build.rs`: what a gateway runs from its start on lies side by side, so that it takes
+//! a third less memory. `tests/heavy/first_functions` writes down anew what that is.
+//!
 //! # What is absent, and must stay so
 //!
 //! - A machine (level 2) has no socket, no file, no thread and no clock. Time is an argument ([`time::Now`]), and

@@ -467,6 +467,10 @@ impl Broker {
         }
         debug!(conn = conn.0, packet = %kind.packet(ack).describe(), "sent");
         let buffered = cx.sink.raw(conn, &encode::short_ack(kind, packet_id));
+        // A client that has said PUBREC goes on without PUBREL.
+        if kind != AckKind::PubRel {
+            cx.sink.hurry(conn);
+        }
         self.note_sent(conn, SHORT_ACK_BYTES, buffered, cx);
     }
 }

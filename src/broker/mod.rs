@@ -312,7 +312,8 @@ pub trait Sink {
     /// Appends an encoded packet to a connection's buffer. Returns the buffer's bytes from now on.
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize;
 
-    /// What waits for a connection should not wait for company: its client can't be sent much more before it answers.
+    /// What waits for a connection should not wait for company: its client can't go on without it, or can't be sent much more
+    /// before it answers.
     fn hurry(&mut self, _conn: ConnId) {}
 
     /// The bytes that wait in a connection's buffer.

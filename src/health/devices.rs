@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::{Snapshot, lines};
-use crate::reading::Value;
+use crate::reading::{Reading, Value};
 use crate::sensor::{DeviceStatus, PortState, PortStatus};
 
 impl Snapshot {
@@ -12,12 +12,6 @@ impl Snapshot {
     pub fn readings(&self) -> Json {
         self.devices()
             .map(|device| {
-                let values: Map<String, Json> = device
-                    .last
-                    .iter()
-                    .flat_map(|reading| &reading.samples)
-                    .map(|sample| (sample.point.to_string(), value_json(sample.value.as_ref())))
-                    .collect();
                 json!({
                     "device": &*device.name,
                     "port": &*device.port,
@@ -25,7 +19,7 @@ impl Snapshot {
                     "readings": device.readings,
                     "age_s": device.last_age.map(|age| age.as_secs_f64()),
                     "seq": device.last.as_ref().map(|reading| reading.seq.to_string()),
-                    "values": values,
+                    "values": values(device.last.as_ref()),
                 })
             })
             .chain(self.gpio.iter().map(lines::reading_json))
@@ -72,6 +66,12 @@ pub(super) fn device_json(device: &DeviceStatus) -> Json {
         "bad_lines": device.bad_lines,
         "last_error": device.last_error,
     })
+}
+
+/// The values of a reading by their points; none where there is no reading.
+pub(super) fn values(last: Option<&Reading>) -> Map<String, Json> {
+    let samples = last.iter().flat_map(|reading| &reading.samples);
+    samples.map(|sample| (sample.point.to_string(), value_json(sample.value.as_ref()))).collect()
 }
 
 pub(crate) fn value_json(value: Option<&Value>) -> Json {

@@ -1,8 +1,8 @@
 //! What health says of GPIO lines and commands.
 
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
-use super::value_json;
+use super::devices::{value_json, values};
 use crate::command::Counts;
 use crate::gpio::Status;
 
@@ -69,12 +69,6 @@ pub(super) fn line_json(line: &Status) -> Json {
 
 /// The last reading of a line, as that of a device.
 pub(super) fn reading_json(line: &Status) -> Json {
-    let values: Map<String, Json> = line
-        .last
-        .iter()
-        .flat_map(|reading| &reading.samples)
-        .map(|sample| (sample.point.to_string(), value_json(sample.value.as_ref())))
-        .collect();
     json!({
         "device": &*line.name,
         "port": line.line,
@@ -82,7 +76,7 @@ pub(super) fn reading_json(line: &Status) -> Json {
         "readings": line.readings,
         "age_s": line.last_age.map(|age| age.as_secs_f64()),
         "seq": line.last.as_ref().map(|reading| reading.seq.to_string()),
-        "values": values,
+        "values": values(line.last.as_ref()),
     })
 }
 

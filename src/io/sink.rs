@@ -10,9 +10,6 @@ use crate::mqtt::{PacketId, Publish, QoS, Version, encode};
 /// all. More are given back to the system.
 const POOL_MAX: usize = 64;
 
-/// Type and flags of PUBREL (3.6.1).
-const PUBREL_FIRST_BYTE: u8 = 0x62;
-
 /// So much doesn't wait for company.
 const COMPANY_BYTES_MAX: usize = POOLED_BYTES_MAX / 2;
 
@@ -235,8 +232,6 @@ impl Sink for OutBuffers {
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize {
         let Some(buffer) = self.buffer(to) else { return 0 };
         buffer.bytes.extend_from_slice(packet);
-        // A client that has said PUBREC goes on without PUBREL.
-        buffer.urgent |= packet.first() != Some(&PUBREL_FIRST_BYTE);
         buffer.bytes.len() - buffer.written
     }
 
@@ -358,6 +353,7 @@ mod tests {
         out.raw(ConnId(0), &[0x62, 2, 0, 1]);
         assert_eq!(urgent(&mut out), []);
         out.raw(ConnId(1), &[0x40, 2, 0, 1]);
+        out.hurry(ConnId(1));
         out.hurry(ConnId(2));
         assert_eq!(urgent(&mut out), [ConnId(1), ConnId(2)]);
         out.raw(ConnId(1), &[0x62, 2, 0, 1]);
