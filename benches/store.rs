@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cargo bench --bench store                      everything, some minutes; in $TMPDIR
-//! cargo bench --bench store -- rate wear         only these; also: backlog=1000000, backlog=10000000
+//! cargo bench --bench store -- rate wear         only these; also: backlog=1000000, backlog=10000000,
+//!                                                away=100000, away=1000000
 //! ```
 //! The records are readings as JSON of 100 bytes, with values that change. Bytes that reach the disk are those that
 //! the block device under $TMPDIR counts, journal of the file system included: they mean something where nobody else
@@ -27,6 +28,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use fieldgate::message::OutboxId;
 use fieldgate::record::{RecordNo, StoredRecord};
+use fieldgate::state::Change;
 use fieldgate::store::{Bounds, Config, Store, inspect};
 use fieldgate::time::Timestamp;
 
@@ -187,6 +189,37 @@ fn backlog(count: u64) {
     );
 }
 
+/// Messages for sessions whose clients are away, who then come and get them, so many in a commit.
+fn away(count: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), Config { outbox_bytes_max: 1 << 40 }, NOW).unwrap();
+    store.open_state().unwrap();
+    let key = |no: u64| [&b"session"[..], &(no % 10).to_be_bytes(), &no.to_be_bytes()].concat();
+    let value = reading(1).bytes;
+    let mut commit = |numbers: std::ops::Range<u64>, value: Option<&Bytes>| {
+        let changes: Vec<Change> = numbers.map(|no| Change { key: key(no), value: value.cloned() }).collect();
+        store.commit_state(&changes, NOW).unwrap();
+    };
+    let anonymous = || proc_number("/proc/self/status", "RssAnon") as f64 / 1024.0;
+    let (idle, begun) = (anonymous(), Instant::now());
+    for from in (0..count).step_by(200) {
+        commit(from..from + 200, Some(&value));
+    }
+    let (filled, filled_in) = (anonymous(), begun.elapsed().as_secs_f64());
+    let begun = Instant::now();
+    for from in (0..count).step_by(50_000) {
+        commit(from..from + 50_000, None);
+    }
+    println!(
+        "away: {count} messages came at {:.0}/s and went at {:.0}/s; {:.1} MiB on disk afterwards; anonymous memory {idle:.1} MiB \
+         idle, {filled:.1} filled, {:.1} afterwards",
+        count as f64 / filled_in,
+        count as f64 / begun.elapsed().as_secs_f64(),
+        store.state_bytes() as f64 / MIB,
+        anonymous(),
+    );
+}
+
 fn main() {
     // As `fieldgate run` has it.
     fieldgate::io::allocator::settle();
@@ -202,6 +235,11 @@ fn main() {
     }
     if wants("wear") {
         wear();
+    }
+    for count in [100_000, 1_000_000] {
+        if wants(&format!("away={count}")) {
+            away(count);
+        }
     }
     for count in [1_000_000, 10_000_000] {
         if wants(&format!("backlog={count}")) {

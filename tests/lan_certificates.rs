@@ -16,9 +16,13 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 use support::{
     Certificates, Gateway, Issued, Mosquitto, PATIENCE, Process, client, eventually, fieldgate, find,
     free_port,
@@ -48,10 +52,19 @@ fn config(
     who: Option<&Issued>,
     version: &'static SupportedProtocolVersion,
 ) -> Arc<ClientConfig> {
+    config_with(default_provider(), ca, who, version)
+}
+
+fn config_with(
+    provider: CryptoProvider,
+    ca: &Certificates,
+    who: Option<&Issued>,
+    version: &'static SupportedProtocolVersion,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca.authority()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).unwrap();
     let builder = builder.with_root_certificates(roots);
     Arc::new(match who {
         None => builder.with_no_client_auth(),
@@ -64,6 +77,11 @@ fn config(
 
 /// CONNECT over TLS, in a WebSocket or not: the code of the CONNACK, or nothing if it never came to that.
 fn connack(port: u16, websocket: bool, config: Arc<ClientConfig>) -> Option<u8> {
+    visit(port, websocket, config).map(|(code, _)| code)
+}
+
+/// The same, with the connection as it is then.
+fn visit(port: u16, websocket: bool, config: Arc<ClientConfig>) -> Option<(u8, ClientConnection)> {
     let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
@@ -93,7 +111,7 @@ fn connack(port: u16, websocket: bool, config: Arc<ClientConfig>) -> Option<u8> 
     let mut answer = [0; 4];
     stream.read_exact(&mut answer).ok()?;
     assert_eq!(answer[..3], [0x20, 2, 0]);
-    Some(answer[3])
+    Some((answer[3], stream.conn))
 }
 
 #[test]
@@ -171,6 +189,40 @@ fn a_listener_may_speak_tls_1_3_alone() {
         command.args(["s_client", "-connect", &format!("127.0.0.1:{port}"), option]).stdin(Stdio::null());
         let (_, said) = Process::run("openssl", &mut command);
         assert_eq!(said.contains("Server certificate"), expected, "{port} {option}: {said}");
+    }
+}
+
+#[test]
+fn who_comes_back_shakes_hands_by_a_ticket_and_any_strong_cipher_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Certificates::new(dir.path(), "ca");
+    let server = authority.issue("listener", "IP:127.0.0.1");
+    let ports = [(free_port(), false), (free_port(), true)];
+    let listeners = ports.map(|(port, websocket)| {
+        let more = format!("websocket = {websocket}");
+        listener(&format!("l{port}"), port, &more, &server, "")
+            .replace("allow_anonymous = false", "allow_anonymous = true")
+    });
+    let mut gateway = Gateway::start(&listeners.concat());
+    for (port, websocket) in ports {
+        open(&mut gateway, &format!("l{port}"));
+        for version in VERSIONS {
+            let config = config(&authority, None, version);
+            for expected in [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed] {
+                let (code, tls) = visit(port, websocket, config.clone()).unwrap();
+                assert_eq!((code, tls.handshake_kind()), (0, Some(expected)), "{version:?} {websocket}");
+            }
+        }
+        for suite in default_provider().cipher_suites {
+            // The key of the certificate is none for RSA.
+            if format!("{:?}", suite.suite()).contains("_RSA_") {
+                continue;
+            }
+            let provider = CryptoProvider { cipher_suites: vec![suite], ..default_provider() };
+            let config = config_with(provider, &authority, None, suite.version());
+            let (code, tls) = visit(port, websocket, config).unwrap();
+            assert_eq!((code, tls.negotiated_cipher_suite()), (0, Some(suite)), "{websocket}");
+        }
     }
 }
 

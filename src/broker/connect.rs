@@ -457,7 +457,6 @@ impl Broker {
         self.stats.connects_refused += 1;
         let connack = [0x20, 0x02, 0x00, 0x01];
         cx.sink.raw(conn, &connack);
-        cx.sink.hurry(conn);
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += count(connack.len());
         self.close(conn, None, cx);

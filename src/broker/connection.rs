@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::alias::OutAliases;
 use super::connect::Request;
+use super::rare::Rare;
 use super::rate::Rate;
 use super::route::Memo;
 use super::session::SessionIdx;
@@ -40,7 +41,7 @@ pub(super) struct Pause {
     /// A 3.x client has too much unacknowledged.
     pub(super) window: bool,
     /// These receivers of its messages are full.
-    pub(super) receivers: Vec<ConnId>,
+    pub(super) receivers: Rare<Vec<ConnId>>,
     /// It has published too fast, and may go on then.
     pub(super) rate: Option<Mono>,
     /// The shell has been told.
@@ -122,7 +123,7 @@ pub(super) struct Connection {
     /// What was agreed when it connected.
     pub(super) told: Told,
     /// Set by the client.
-    pub(super) aliases: Vec<Option<Arc<str>>>,
+    pub(super) aliases: Rare<Vec<Option<Arc<str>>>>,
     /// Towards the client, if it allows any.
     pub(super) aliases_out: Option<Box<OutAliases>>,
     /// Whether the client wants to be told in words (3.1.2.11.7).
@@ -138,9 +139,9 @@ pub(super) struct Connection {
     /// It kept its publishers waiting for too long: until it has kept up once, they don't wait for it.
     pub(super) lags: bool,
     /// The publishers that wait for it.
-    pub(super) waiters: Vec<ConnId>,
-    pub(super) pubacks: VecDeque<PendingAck>,
-    pub(super) pubrecs: VecDeque<PendingAck>,
+    pub(super) waiters: Rare<Vec<ConnId>>,
+    pub(super) pubacks: Rare<VecDeque<PendingAck>>,
+    pub(super) pubrecs: Rare<VecDeque<PendingAck>>,
     /// When a message of this 3.x client was refused, which 3.x can't tell it.
     pub(super) refused_at: Option<Mono>,
     /// The armed deadline.
@@ -168,7 +169,7 @@ impl Connection {
             packet_bytes_max: None,
             window: 0,
             told: Told::default(),
-            aliases: Vec::new(),
+            aliases: Rare::default(),
             aliases_out: None,
             problem_information: true,
             will: None,
@@ -178,9 +179,9 @@ impl Connection {
             rate: Rate::default(),
             full_since: None,
             lags: false,
-            waiters: Vec::new(),
-            pubacks: VecDeque::new(),
-            pubrecs: VecDeque::new(),
+            waiters: Rare::default(),
+            pubacks: Rare::default(),
+            pubrecs: Rare::default(),
             refused_at: None,
             armed: None,
         }
@@ -254,7 +255,7 @@ impl Connections {
 /// Bytes that wait: the beginning of a packet, or whole packets while reading is paused.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    bytes: Vec<u8>,
+    bytes: Rare<Vec<u8>>,
     used: usize,
 }
 

@@ -11,6 +11,7 @@ use super::alias::name;
 use super::connection::Connection;
 use super::memory::Shedding;
 use super::message::{Kept, Outgoing, publish_len};
+use super::rare::Rare;
 use super::route::{Grant, Group, Route};
 use super::session::{Exchange, Inflight, Outbound, SessionIdx};
 use super::timer::Owner;
@@ -174,12 +175,6 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(idx) else { return };
         let exchange = Exchange::Published(outbound);
         session.inflight.push_back(Inflight { packet_id, exchange, sent: true, mark });
-        let under_way = session.inflight.len();
-        if let Some(conn) = conn
-            && self.conns.get(conn).is_some_and(|c| under_way.saturating_mul(2) >= c.window)
-        {
-            cx.sink.hurry(conn);
-        }
     }
 
     fn fits(&self, idx: SessionIdx, outbound: &Outbound) -> bool {
@@ -313,13 +308,13 @@ impl Broker {
         for _ in 0..RETAINED_AT_ONCE_MAX {
             let Some(session) = self.sessions.get_mut(idx) else { return };
             let Some(conn) = session.conn else { return };
-            let Some(walk) = session.walks.front_mut() else { return };
+            let Some(walk) = session.walks.there().and_then(VecDeque::front_mut) else { return };
             let next = self.retained.next_match(&walk.filter, walk.after.as_deref(), cx.now);
             let Some(kept) = next.map(Arc::clone) else {
                 session.walks.pop_front();
                 if session.walks.is_empty() {
                     // Idle sessions are many, and few subscribe again.
-                    session.walks = VecDeque::new();
+                    session.walks = Rare::default();
                 }
                 continue;
             };
@@ -467,10 +462,6 @@ impl Broker {
         }
         debug!(conn = conn.0, packet = %kind.packet(ack).describe(), "sent");
         let buffered = cx.sink.raw(conn, &encode::short_ack(kind, packet_id));
-        // A client that has said PUBREC goes on without PUBREL.
-        if kind != AckKind::PubRel {
-            cx.sink.hurry(conn);
-        }
         self.note_sent(conn, SHORT_ACK_BYTES, buffered, cx);
     }
 }

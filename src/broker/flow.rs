@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::connection::{Connection, PendingAck, Phase};
+use super::rare::Rare;
 use super::session::SessionIdx;
 use super::{Broker, ConnId, Cx, Event, Sink};
 use crate::message::{OutboxId, SafeToken, Ticket};
@@ -199,8 +200,9 @@ impl Broker {
         let Some(c) = self.conns.get_mut(receiver) else { return };
         c.lags = true;
         self.stats.receivers_left_behind += 1;
-        let (itself, others) = c.waiters.drain(..).partition(|publisher| *publisher == receiver);
-        c.waiters = itself;
+        let (itself, others): (Vec<_>, Vec<_>) =
+            c.waiters.take().into_iter().partition(|publisher| *publisher == receiver);
+        c.waiters = Rare::from(itself);
         self.let_go(receiver, others);
     }
 
@@ -222,7 +224,7 @@ impl Broker {
     pub(super) fn let_publishers_go(&mut self, receiver: ConnId) {
         let Some(c) = self.conns.get_mut(receiver) else { return };
         c.full_since = None;
-        let waiters = std::mem::take(&mut c.waiters);
+        let waiters = c.waiters.take();
         self.let_go(receiver, waiters);
     }
 
@@ -238,7 +240,7 @@ impl Broker {
     /// A publisher that goes away waits for nobody.
     pub(super) fn leave_receivers(&mut self, publisher: ConnId) {
         let Some(c) = self.conns.get_mut(publisher) else { return };
-        for receiver in std::mem::take(&mut c.pause.receivers) {
+        for receiver in c.pause.receivers.take() {
             if let Some(c) = self.conns.get_mut(receiver) {
                 c.waiters.retain(|waiter| *waiter != publisher);
             }

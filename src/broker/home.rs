@@ -98,7 +98,7 @@ impl Broker {
     pub(super) fn standing(&self, idx: SessionIdx, conn: ConnId) -> Standing {
         let Some(session) = self.sessions.get(idx) else { return Standing::Nobodys };
         let newcomer = self.config.users_of(self.home_of(conn).as_ref());
-        match self.config.users_of(session.home.as_ref()) {
+        match self.config.users_of(session.home.as_deref()) {
             Users::Gone => Standing::Nobodys,
             owner if owner == newcomer => Standing::Same,
             _ => Standing::Foreign,

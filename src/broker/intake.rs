@@ -242,9 +242,6 @@ impl Broker {
         }
         debug!(conn = conn.0, packet = %packet.describe(), "sent");
         let buffered = cx.sink.raw(conn, &self.scratch);
-        if !matches!(packet, Packet::PubRel(_)) {
-            cx.sink.hurry(conn);
-        }
         let is_last = matches!(packet, Packet::Disconnect(_));
         self.note_sent(conn, self.scratch.len(), if is_last { 0 } else { buffered }, cx);
     }

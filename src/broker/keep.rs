@@ -180,7 +180,7 @@ impl Broker {
             self.journal.forget(Key::Outbound(serial, mark.number), mark.on_disk, Class::Soon, None);
             self.unshare((serial, mark.number));
         }
-        for (packet_id, incoming) in &session.incoming {
+        for (packet_id, incoming) in session.incoming.iter() {
             self.journal.forget(Key::Incoming(serial, *packet_id), incoming.on_disk, Class::Soon, None);
         }
         if session.on_disk || session.is_persistent() {
@@ -405,7 +405,7 @@ impl Broker {
             serial: session.serial,
             client_id: Arc::clone(&session.client_id),
             user_name: session.user_name.clone(),
-            home: session.home.clone(),
+            home: session.home.as_deref().cloned(),
             expiry: session.expiry,
             connected: connection.is_some(),
             ends: if connection.is_some() { None } else { left(session.ends_at) },

@@ -93,8 +93,7 @@ impl Broker {
         let gone = c.gone;
         c.phase = Phase::Closing;
         c.held = Default::default();
-        c.pubacks.clear();
-        c.pubrecs.clear();
+        (c.pubacks, c.pubrecs) = Default::default();
         self.timers.disarm(&mut c.armed, Owner::Conn(conn));
         self.leave_receivers(conn);
         self.detach(conn, keeps_will, cx);

@@ -27,6 +27,7 @@ pub mod memory;
 mod message;
 mod publish;
 mod queues;
+mod rare;
 pub mod rate;
 mod reconfigure;
 mod restore;
@@ -311,10 +312,6 @@ pub trait Sink {
 
     /// Appends an encoded packet to a connection's buffer. Returns the buffer's bytes from now on.
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize;
-
-    /// What waits for a connection should not wait for company: its client can't go on without it, or can't be sent much more
-    /// before it answers.
-    fn hurry(&mut self, _conn: ConnId) {}
 
     /// The bytes that wait in a connection's buffer.
     fn buffered(&self, conn: ConnId) -> usize;

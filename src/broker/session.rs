@@ -11,6 +11,7 @@ use super::acl::Rights;
 use super::filters::Filters;
 use super::home::Rules;
 use super::message::Kept;
+use super::rare::Rare;
 use super::will::Will;
 use crate::message::SafeToken;
 use crate::mqtt::topic::TopicFilter;
@@ -148,14 +149,14 @@ pub(super) struct Session {
     /// Who owns it: another user can't take it over.
     pub(super) user_name: Option<Arc<str>>,
     /// Where its client came in the last time, if that listener has users or rules of its own.
-    pub(super) home: Option<Home>,
+    pub(super) home: Option<Box<Home>>,
     /// What its client may do.
     pub(super) rights: Rights,
     pub(super) conn: Option<ConnId>,
     /// How long it outlives its connection; `None`: for ever.
     pub(super) expiry: Option<Duration>,
     pub(super) filters: Filters,
-    pub(super) inflight: VecDeque<Inflight>,
+    pub(super) inflight: Rare<VecDeque<Inflight>>,
     /// There may be messages under way that were not sent on the present connection.
     pub(super) may_resend: bool,
     last_packet_id: u16,
@@ -170,10 +171,10 @@ pub(super) struct Session {
     pub(super) on_disk: bool,
     /// When its client last got something that had waited for the disk.
     pub(super) released_at: Option<Mono>,
-    pub(super) queue: VecDeque<Outbound>,
+    pub(super) queue: Rare<VecDeque<Outbound>>,
     queue_bytes: usize,
-    pub(super) walks: VecDeque<RetainedWalk>,
-    pub(super) incoming: HashMap<PacketId, Incoming, BuildHasherDefault<IdHasher>>,
+    pub(super) walks: Rare<VecDeque<RetainedWalk>>,
+    pub(super) incoming: Rare<HashMap<PacketId, Incoming, BuildHasherDefault<IdHasher>>>,
     pub(super) offline_since: Mono,
     /// The will that waits for its delay.
     pub(super) will: Option<Box<Will>>,
@@ -251,8 +252,8 @@ impl Session {
 
     /// Where the message with this number is: in the queue, which is in the order of numbers, or under way.
     pub(super) fn mark_mut(&mut self, number: u64) -> Option<&mut Mark> {
-        if let Some(inflight) = self.inflight.iter_mut().find(|inflight| inflight.mark.number == number) {
-            return Some(&mut inflight.mark);
+        if let Some(at) = self.inflight.iter().position(|inflight| inflight.mark.number == number) {
+            return self.inflight.get_mut(at).map(|inflight| &mut inflight.mark);
         }
         let at = self.queue.binary_search_by_key(&number, |outbound| outbound.mark.number).ok()?;
         self.queue.get_mut(at).map(|outbound| &mut outbound.mark)
@@ -288,7 +289,7 @@ impl Session {
 
     /// Takes the oldest message of the queue.
     pub(super) fn dequeue(&mut self) -> Option<Outbound> {
-        let message = self.queue.pop_front()?;
+        let message = self.queue.there()?.pop_front()?;
         self.queue_bytes = self.queue_bytes.saturating_sub(message.kept.bytes());
         if self.queue.is_empty() {
             // A long outage must not keep its memory.
@@ -338,17 +339,25 @@ impl Session {
         self.inflight.iter().filter(takes).count()
     }
 
+    /// The retained messages of a filter need not be sent any more.
+    pub(super) fn forget_walk(&mut self, filter: &TopicFilter) {
+        if let Some(walks) = self.walks.there() {
+            walks.retain(|walk| walk.filter != *filter);
+        }
+    }
+
     /// The connection is gone: everything under way must be sent again on the next one.
     pub(super) fn forget_connection(&mut self, now: Mono) {
         self.conn = None;
         self.offline_since = now;
         self.may_resend = !self.inflight.is_empty();
-        self.inflight.iter_mut().for_each(|inflight| inflight.sent = false);
-        self.incoming.values_mut().for_each(|incoming| incoming.seen = false);
+        self.inflight.there().into_iter().flatten().for_each(|inflight| inflight.sent = false);
+        let incoming = self.incoming.there().into_iter().flat_map(HashMap::values_mut);
+        incoming.for_each(|incoming| incoming.seen = false);
     }
 
     fn find_rights(&mut self, rules: &Rules) {
-        self.rights = rules.of(self.home.as_ref()).rights(&self.client_id, self.user_name.as_deref());
+        self.rights = rules.of(self.home.as_deref()).rights(&self.client_id, self.user_name.as_deref());
     }
 
     /// When something is due.
@@ -392,8 +401,10 @@ impl Sessions {
     pub(super) fn set_home(&mut self, idx: SessionIdx, home: Option<Home>) -> bool {
         let Self { rules, slots, .. } = self;
         let slot = usize::try_from(idx.0).ok().and_then(|at| slots.get_mut(at)).and_then(Option::as_mut);
-        let Some(session) = slot.filter(|session| session.home != home) else { return false };
-        session.home = home;
+        let Some(session) = slot.filter(|session| session.home.as_deref() != home.as_ref()) else {
+            return false;
+        };
+        session.home = home.map(Box::new);
         session.find_rights(rules);
         true
     }
@@ -440,11 +451,11 @@ impl Sessions {
             client_id: Arc::clone(&client_id),
             rights: self.rights(&client_id, user_name.as_deref(), home.as_ref()),
             user_name,
-            home,
+            home: home.map(Box::new),
             conn: None,
             expiry: Some(Duration::ZERO),
             filters: Filters::default(),
-            inflight: VecDeque::new(),
+            inflight: Rare::default(),
             last_packet_id: 0,
             last_number: 0,
             may_resend: false,
@@ -453,10 +464,10 @@ impl Sessions {
             visit: 0,
             on_disk: false,
             released_at: None,
-            queue: VecDeque::new(),
+            queue: Rare::default(),
             queue_bytes: 0,
-            walks: VecDeque::new(),
-            incoming: HashMap::default(),
+            walks: Rare::default(),
+            incoming: Rare::default(),
             offline_since: Mono::ZERO,
             will: None,
             will_at: None,

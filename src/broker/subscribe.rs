@@ -133,7 +133,7 @@ impl Broker {
         let subscription = Subscription { session: idx, share, options, id };
         let existed = self.routes.insert(&filter, subscription).ok_or(ReasonCode::QuotaExceeded)?;
         session.filters.insert(filter.clone());
-        session.walks.retain(|walk| walk.filter != filter);
+        session.forget_walk(&filter);
         let wants_retained = match options.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => !existed,
@@ -189,7 +189,7 @@ impl Broker {
         }
         if let Some(session) = self.sessions.get_mut(idx) {
             session.filters.remove(&filter);
-            session.walks.retain(|walk| walk.filter != filter);
+            session.forget_walk(&filter);
         }
         ReasonCode::Success
     }

@@ -329,6 +329,12 @@ fn versions(section: &Section, mistakes: &mut Mistakes<'_>) -> Vec<Version> {
     versions
 }
 
+/// Whether a page can come from there, or `*` is meant: any page.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map(|(_, host)| host).filter(|host| !host.is_empty());
+    text == "*" || host.is_some_and(|host| !host.contains(['/', '*', ' ']))
+}
+
 fn websocket(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<WebSocket> {
     let Some(table) = section.table("websocket") else {
         let by_default = WebSocket { path: DEFAULT_PATH.to_owned(), origins: Vec::new(), hosts: Vec::new() };
@@ -345,8 +351,7 @@ fn websocket(section: &Section, mistakes: &mut Mistakes<'_>) -> Option<WebSocket
     }
     let origins = table.texts("origins");
     for (origin, span) in origins {
-        let host = origin.split_once("://").map(|(_, host)| host).filter(|host| !host.is_empty());
-        if origin != "*" && host.is_none_or(|host| host.contains(['/', '*', ' '])) {
+        if !is_origin(origin) {
             mistakes.add_with_help(
                 *span,
                 format!("origins: {} is no origin of a page", quoted(origin)),

@@ -64,7 +64,7 @@ mod web;
 
 pub use changes::Changes;
 pub use discovery::Discovery;
-pub(crate) use listener::ANY_PATH;
+pub(crate) use listener::{ANY_PATH, is_origin};
 pub use listener::{Bind, Listener, WebSocket};
 pub use listener_access::{OwnAccess, OwnRules, OwnUsers};
 pub use listener_tls::{CertificateName, ClientCertificate, CrlExpired, ListenerTls, TlsVersion};

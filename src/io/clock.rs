@@ -1,11 +1,10 @@
 //! The only place that reads a clock, and the boot's identity.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tracing::warn;
 
 use crate::config::{TimeGnss, TimeTrust};
 use crate::time::{BootId, ClockSource, ClockTrust, Mono, Now, Timestamp};
@@ -159,18 +158,26 @@ pub(super) fn wall() -> Timestamp {
 }
 
 /// adjtimex(2) without modes only reads; it returns TIME_ERROR (5) while STA_UNSYNC is set.
+#[cfg(target_pointer_width = "64")]
 fn kernel_clock_is_synced() -> bool {
     const TIME_ERROR: i32 = 5;
     match rtime_clock::adjtime::adjtimex(&mut rtime_clock::adjtime::Timex::new()) {
         Ok(state) => state != TIME_ERROR,
         Err(error) => {
-            static TOLD: Once = Once::new();
+            static TOLD: std::sync::Once = std::sync::Once::new();
             TOLD.call_once(|| {
-                warn!(%error, "the kernel doesn't tell whether its clock is right: it counts as not synchronised");
+                tracing::warn!(%error, "the kernel doesn't tell whether its clock is right: it counts as not synchronised");
             });
             false
         }
     }
+}
+
+/// The library that asks the kernel is for 64 bits alone. systemd-timesyncd touches this file when it has set the clock, once a
+/// boot (systemd-timesyncd.service(8)); with another time service, `[time] trust` has to vouch.
+#[cfg(not(target_pointer_width = "64"))]
+fn kernel_clock_is_synced() -> bool {
+    std::path::Path::new("/run/systemd/timesync/synchronized").exists()
 }
 
 /// The kernel's identifier of this boot; zeros where /proc doesn't tell.

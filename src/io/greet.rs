@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustls::ServerConnection;
+use rustls::{ProtocolVersion, ServerConnection};
 use tokio::io::Interest;
 use tokio::sync::Semaphore;
 
@@ -95,8 +95,8 @@ pub(super) async fn greet(
     }
     if let Some(settings) = &listener.websocket {
         greeting.upgrade(settings).await?;
+        greeting.write_out().await?;
     }
-    greeting.write_out().await?;
     let Greeting { codec, plain, .. } = greeting;
     let codec = if codec.is_plain() { None } else { Some(codec) };
     Ok(Greeted { codec, early: plain, source, certified })
@@ -115,22 +115,37 @@ impl Greeting<'_> {
         }
     }
 
+    /// What TLS 1.3 has to say after the handshake, tickets for the next one, is left waiting: nobody needs it at once, and
+    /// it goes with the answer to CONNECT.
     async fn shake_hands(&mut self, turns: &Semaphore) -> Result<(), Turned> {
         // What came behind the proxy's header.
         let mut bytes = std::mem::take(&mut self.plain);
         loop {
             let result = self.step(&bytes, turns).await;
+            if result.is_ok() && self.has_shaken_hands() && self.is_newest_tls() {
+                return Ok(());
+            }
             // An alert that says why is sent as well.
             let written = self.write_out().await;
             if let Err(Ended(why)) = result {
                 return Err(Turned::answered(format!("TLS handshake: {why}")));
             }
             written?;
-            if !self.codec.tls().is_some_and(|tls| tls.is_handshaking()) {
+            if self.has_shaken_hands() {
                 return Ok(());
             }
             bytes = self.receive().await?;
         }
+    }
+
+    fn has_shaken_hands(&self) -> bool {
+        !self.codec.tls().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// In older ones the server has the last word, for which the client waits.
+    fn is_newest_tls(&self) -> bool {
+        let version = self.codec.tls().and_then(|tls| tls.protocol_version());
+        version == Some(ProtocolVersion::TLSv1_3)
     }
 
     async fn step(&mut self, bytes: &[u8], turns: &Semaphore) -> Result<(), Ended> {

@@ -83,12 +83,19 @@ impl Guests {
         }
         let (door, log) = (self.door.clone(), self.log.clone());
         let task = self.tasks.spawn_local(async move {
-            tokio::time::sleep(wait).await;
+            rest(wait).await;
             let shard = door.shard.clone();
             let welcome = pin!(welcome(door, socket, peer, pass, log));
             shard.panics().catch_async("greeting", welcome).await;
         });
         self.waiting.push_back(task);
+    }
+}
+
+/// Waits, if there is anything to wait for: a timer of no length at all would still wait for the clock's next millisecond.
+async fn rest(wait: Duration) {
+    if !wait.is_zero() {
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -102,7 +109,7 @@ async fn welcome(door: Rc<Door>, socket: Socket, peer: String, pass: Pass, log: 
             if let Some(source) = guest.source {
                 // Behind a proxy only now it is known whose place this is.
                 let Some((own, wait)) = Pass::ask(&door.shard, Some(source.ip())) else { return };
-                tokio::time::sleep(wait).await;
+                rest(wait).await;
                 pass = own;
             }
             let peer = guest.source.map_or(peer, shown);

@@ -2,6 +2,7 @@
 //! The handshake itself is `greet`'s.
 
 mod load;
+mod suites;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

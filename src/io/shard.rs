@@ -3,10 +3,8 @@
 //! A turn: the ready connections are read, each batch goes straight into the machine, what it has to say lands in
 //! the out buffers; the first dirty one wakes the flusher, which runs after the ready readers and writes each
 //! dirty buffer once. What doesn't fit on a socket waits for that connection's own task. No borrow of the core
-//! lives across an await.
-//!
-//! Where much is read in one turn, messages wait for one more before they are written: then a write, and the client's
-//! answer, carry twice as many. Acknowledgements to publishers never wait, and nothing does once nobody has more to say.
+//! lives across an await. Messages are written before answers: who waits for a message waits for no acknowledgement to
+//! somebody else.
 
 mod guarded;
 mod look;
@@ -17,11 +15,13 @@ mod tests;
 mod traffic;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::clock::Clock;
@@ -32,7 +32,7 @@ use super::memory;
 use super::panics::Panics;
 use super::sink::OutBuffers;
 use super::store_task::Job;
-use super::stream::Link;
+use super::stream::{Bell, Link};
 use super::supervisor::Beat;
 use super::sys;
 use crate::broker::doorman::Knock;
@@ -43,11 +43,6 @@ use crate::time::{Mono, Now};
 
 pub use look::Look;
 pub use messages::{FromBroker, PersistError, Reconfiguration, ToBroker};
-
-/// With so many reads in a turn, messages wait for the next one before they are written.
-const COMPANY_READS_MIN: u32 = 4;
-/// Unless that turn took longer: the next may take as long, and no message shall wait for handshakes, say.
-const COMPANY_TURN_MAX: Duration = Duration::from_millis(1);
 
 /// Clients get this long to take their last packets when the gateway stops.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -89,7 +84,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub(super) struct Shard {
     core: RefCell<Core>,
-    flush: Notify,
+    flush: Bell,
     timer: Notify,
     closed: Notify,
     outbox: Arc<Mailbox<FromBroker>>,
@@ -106,10 +101,6 @@ pub(super) struct Shard {
     /// Rung for each [`memory::LOOK_BYTES`] that clients have sent, and how much it was then.
     pub(super) much_came: Notify,
     told_of: Cell<u64>,
-    /// Reads since buffers were last written.
-    reads: Cell<u32>,
-    /// When the first of them began.
-    turn_began: Cell<Mono>,
     /// Rung for all listeners at once.
     pub(super) read_certificates: Notify,
     /// Turns of TLS handshakes, see [`super::greet::greet`].
@@ -185,9 +176,11 @@ pub(super) enum Read {
 /// If the thread's runtime can't be made.
 pub fn run(setup: Setup) -> std::io::Result<()> {
     // The one blocking thread reads certificates.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, serve(setup));
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    // One whose tasks never leave their thread: a set of such tasks within another runtime is one more thing to be woken, and
+    // polled, for each message.
+    let runtime = builder.enable_all().max_blocking_threads(1).build_local(LocalOptions::default())?;
+    runtime.block_on(serve(setup));
     // It may hang on a disk that has stalled; that must not hold up the end.
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(())
@@ -209,9 +202,7 @@ async fn serve(setup: Setup) {
         }),
         much_came: Notify::new(),
         told_of: Cell::new(0),
-        reads: Cell::new(0),
-        turn_began: Cell::new(Mono::ZERO),
-        flush: Notify::new(),
+        flush: Bell::default(),
         timer: Notify::new(),
         closed: Notify::new(),
         outbox: setup.outbox,
@@ -343,12 +334,7 @@ fn take_item(shard: &Shard, doors: &mut Doors, item: ToBroker) -> Taken {
 
 async fn flush_turns(shard: Rc<Shard>) {
     loop {
-        shard.flush.notified().await;
-        if shard.is_company_near() && shard.flush_urgent() {
-            // Behind all that is ready by now.
-            tokio::task::yield_now().await;
-        }
-        shard.reads.set(0);
+        poll_fn(|context| shard.flush.poll(context)).await;
         shard.flush_dirty();
     }
 }
@@ -404,12 +390,6 @@ impl Shard {
             // Whoever asked may have given up.
             let _ = done.send(disconnected);
         });
-    }
-
-    /// Whether the turn was such that more for the same clients is likely to come at once.
-    fn is_company_near(&self) -> bool {
-        self.reads.get() >= COMPANY_READS_MIN
-            && self.now().mono.since(self.turn_began.get()) <= COMPANY_TURN_MAX
     }
 
     /// What the clocks say.
@@ -497,7 +477,7 @@ impl Shard {
             self.carry_out(core, event);
         }
         if core.out.has_dirty() {
-            self.flush.notify_one();
+            self.flush.ring();
         }
         let deadline = core.broker.next_deadline();
         if deadline.is_some_and(|deadline| core.armed.is_none_or(|armed| deadline < armed)) {

@@ -10,9 +10,6 @@ use crate::mqtt::{PacketId, Publish, QoS, Version, encode};
 /// all. More are given back to the system.
 const POOL_MAX: usize = 64;
 
-/// So much doesn't wait for company.
-const COMPANY_BYTES_MAX: usize = POOLED_BYTES_MAX / 2;
-
 /// A larger buffer isn't kept.
 const POOLED_BYTES_MAX: usize = 32 * 1024;
 
@@ -20,7 +17,9 @@ const POOLED_BYTES_MAX: usize = 32 * 1024;
 #[derive(Debug, Default)]
 pub struct OutBuffers {
     buffers: Vec<OutBuffer>,
-    dirty: Vec<ConnId>,
+    /// Those that got a message first since they were last taken, and those that got something else.
+    with_message: Vec<ConnId>,
+    with_answer: Vec<ConnId>,
     pool: Vec<Vec<u8>>,
     layouts: Vec<Layout>,
     /// The buffer that is being appended to, and its length before.
@@ -32,8 +31,13 @@ struct OutBuffer {
     bytes: Vec<u8>,
     written: usize,
     dirty: bool,
-    /// Somebody can't go on before it is written.
-    urgent: bool,
+}
+
+/// What goes into a buffer.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Message,
+    Answer,
 }
 
 /// Where the message at hand stands encoded.
@@ -72,41 +76,26 @@ impl OutBuffers {
             let bytes = std::mem::take(&mut buffer.bytes);
             buffer.written = 0;
             buffer.dirty = false;
-            buffer.urgent = false;
             recycle(&mut self.pool, bytes);
         }
     }
 
-    /// The connections that got bytes since the last call. `into` must be empty.
+    /// The connections that got bytes since the last call, those with messages first: each write takes a while, and nobody
+    /// who waits for a message shall wait for the acknowledgements of others. `into` must be empty.
     pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
-        std::mem::swap(&mut self.dirty, into);
+        std::mem::swap(&mut self.with_message, into);
+        into.append(&mut self.with_answer);
         for conn in into.iter() {
             if let Some(buffer) = self.buffers.get_mut(index(*conn)) {
                 buffer.dirty = false;
-                buffer.urgent = false;
             }
         }
-    }
-
-    /// Those of them whose bytes should not wait for company: answers that a client needs to go on, and whatever is much or
-    /// takes up most of a client's window. The others stay. `into` must be empty.
-    pub fn take_urgent(&mut self, into: &mut Vec<ConnId>) {
-        let Self { buffers, dirty, .. } = self;
-        dirty.retain(|conn| {
-            let buffer = buffers
-                .get_mut(index(*conn))
-                .filter(|buffer| buffer.urgent || buffer.bytes.len() - buffer.written >= COMPANY_BYTES_MAX);
-            let Some(buffer) = buffer else { return true };
-            (buffer.dirty, buffer.urgent) = (false, false);
-            into.push(*conn);
-            false
-        });
     }
 
     /// Whether any connection got bytes since the last [`OutBuffers::take_dirty`].
     #[must_use]
     pub fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.with_message.is_empty() || !self.with_answer.is_empty()
     }
 
     /// What waits to be written.
@@ -139,12 +128,16 @@ impl OutBuffers {
         }
     }
 
-    /// The buffer to append to, marked dirty.
-    fn buffer(&mut self, conn: ConnId) -> Option<&mut OutBuffer> {
+    /// The buffer to append to, marked dirty with this kind of bytes.
+    fn buffer(&mut self, conn: ConnId, of: Of) -> Option<&mut OutBuffer> {
         let buffer = self.buffers.get_mut(index(conn))?;
         if !buffer.dirty {
             buffer.dirty = true;
-            self.dirty.push(conn);
+            let dirty = match of {
+                Of::Message => &mut self.with_message,
+                Of::Answer => &mut self.with_answer,
+            };
+            dirty.push(conn);
         }
         if buffer.bytes.capacity() == 0
             && let Some(pooled) = self.pool.pop()
@@ -190,7 +183,7 @@ impl OutBuffers {
 
     /// Encodes the message into a receiver's buffer. Gives where it stands, if it does.
     fn encode(&mut self, to: ConnId, delivery: &Delivery<'_>) -> Option<(usize, PublishLayout)> {
-        let start = self.buffer(to)?.bytes.len();
+        let start = self.buffer(to, Of::Message)?.bytes.len();
         self.appending = Some((to, start));
         let buffer = self.buffers.get_mut(index(to))?;
         let (publish, own) = (publish_of(delivery), delivery.own_properties);
@@ -219,7 +212,7 @@ impl Sink for OutBuffers {
         }
         if !self.layouts.is_empty() {
             // Making room may move what stands there.
-            self.buffer(to);
+            self.buffer(to, Of::Message);
         }
         if let Some(layout) = self.layouts.iter().find(|layout| layout.key == key) {
             self.copy(*layout, to, delivery.packet_id);
@@ -230,15 +223,9 @@ impl Sink for OutBuffers {
     }
 
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize {
-        let Some(buffer) = self.buffer(to) else { return 0 };
+        let Some(buffer) = self.buffer(to, Of::Answer) else { return 0 };
         buffer.bytes.extend_from_slice(packet);
         buffer.bytes.len() - buffer.written
-    }
-
-    fn hurry(&mut self, conn: ConnId) {
-        if let Some(buffer) = self.buffers.get_mut(index(conn)) {
-            buffer.urgent = true;
-        }
     }
 
     fn buffered(&self, conn: ConnId) -> usize {
@@ -338,33 +325,24 @@ mod tests {
     }
 
     #[test]
-    fn answers_and_much_do_not_wait_for_company_and_messages_do() {
+    fn messages_are_written_before_answers_each_in_the_order_in_which_they_came() {
         let mut out = OutBuffers::default();
-        let urgent = |out: &mut OutBuffers| {
-            let mut urgent = Vec::new();
-            out.take_urgent(&mut urgent);
-            urgent
-        };
         (0..4).for_each(|conn| out.open(ConnId(conn)));
-        out.begin();
-        for conn in [0, 1, 2, 3] {
-            out.publish(ConnId(conn), &delivery(Version::V311, 1));
+        let taken = |out: &mut OutBuffers| {
+            let mut taken = Vec::new();
+            out.take_dirty(&mut taken);
+            taken
+        };
+        for (publisher, receiver) in [(2, 3), (0, 1)] {
+            out.raw(ConnId(publisher), &[0x40, 2, 0, 1]);
+            out.begin();
+            out.publish(ConnId(receiver), &delivery(Version::V311, 1));
+            out.raw(ConnId(receiver), &[0x62, 2, 0, 1]);
         }
-        out.raw(ConnId(0), &[0x62, 2, 0, 1]);
-        assert_eq!(urgent(&mut out), []);
-        out.raw(ConnId(1), &[0x40, 2, 0, 1]);
-        out.hurry(ConnId(1));
-        out.hurry(ConnId(2));
-        assert_eq!(urgent(&mut out), [ConnId(1), ConnId(2)]);
-        out.raw(ConnId(1), &[0x62, 2, 0, 1]);
-        assert_eq!(urgent(&mut out), [], "urgency ends with the write");
-        for _ in 0..COMPANY_BYTES_MAX / 4 {
-            out.raw(ConnId(3), &[0x62, 2, 0, 1]);
-        }
-        assert_eq!(urgent(&mut out), [ConnId(3)]);
-        let mut rest = Vec::new();
-        out.take_dirty(&mut rest);
-        assert_eq!(rest, [ConnId(0), ConnId(1)]);
+        assert_eq!(taken(&mut out), [ConnId(3), ConnId(1), ConnId(2), ConnId(0)]);
+        assert_eq!(taken(&mut out), []);
+        out.raw(ConnId(3), &[0x62, 2, 0, 1]);
+        assert_eq!(taken(&mut out), [ConnId(3)], "what it got before counts no more");
     }
 
     #[test]

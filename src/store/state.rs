@@ -4,23 +4,29 @@
 //! ```text
 //! <data_dir>/state/current          which database is the present one, in two slots
 //!                  db-<number>/     a sled database
+//!                  batch            a large batch, until all of it is in the database: see `batch.rs`
 //!                  quarantine-<time>-db-<number>/   damaged, set aside
 //! ```
 //!
-//! A value lies in chunks small enough for sled's log, each under its key and two bytes more:
-//! version 1, chunk, chunks (two bytes each), crc32c over key, head and bytes, the bytes. All numbers are big-endian.
+//! A value lies in chunks: see `chunk.rs`. Nothing is kept in memory of what is on disk but how much it is: a million
+//! messages may wait there.
 //!
 //! A sled file never shrinks. When it is several times as large as what it holds, everything is copied into a
 //! fresh database, and `current` moves there once that one is synced.
+
+mod batch;
+mod chunk;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+pub(super) use chunk::is_right;
+use chunk::{Put, place, put_chunks};
 
 use super::database::Database;
 use super::error::{StoreError, Trouble};
-use super::segment::{Reader, crc32c};
+use super::segment::Reader;
 use super::slot::SlotFile;
 use super::sync;
 use crate::state::Change;
@@ -31,13 +37,15 @@ const CURRENT: &str = "current";
 const PREFIX: &str = "db-";
 const QUARANTINE_PREFIX: &str = "quarantine-";
 
-/// Bytes of one chunk, at most: what sled puts into files of its own, it never syncs (see `segment.rs`).
-const CHUNK_BYTES: usize = 6 * 1024;
-const HEAD_BYTES: usize = 9;
-const VERSION: u8 = 1;
-
 /// The file may be this much and four times what is in it before it is copied.
 const SLACK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Chunks that are put or removed in one go. Until it is through, sled holds a copy of a whole page for each of them,
+/// some 3 KB: 6 MB. A batch of more goes by way of a file.
+const AT_ONCE_MAX: usize = 2_000;
+
+/// Chunks of such a batch, and of a copy, that are put or removed in one go.
+const SLICE: usize = 500;
 
 /// The state.
 #[derive(Debug)]
@@ -47,19 +55,12 @@ pub(super) struct StateStore {
     number: u64,
     /// `None` after a failure that its replacement did not survive either; tried again at the next commit.
     db: Option<Database>,
-    /// How many chunks each key has, and their bytes.
-    held: BTreeMap<Vec<u8>, Held>,
+    /// Bytes of all values.
     live_bytes: u64,
     /// The next copying is not tried below this size: the last one has failed.
     copy_above: u64,
     /// What was there is set aside, where and why, and nothing has taken its place yet.
     lost: Option<(PathBuf, String)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    chunks: u16,
-    bytes: u64,
 }
 
 /// What a value is taken together from.
@@ -93,16 +94,8 @@ impl StateStore {
             // A copy that was cut short, or the one that was copied.
             sync::remove(&dir.join(name(other)))?;
         }
-        let mut store = Self {
-            dir,
-            current,
-            number,
-            db: None,
-            held: BTreeMap::new(),
-            live_bytes: 0,
-            copy_above: 0,
-            lost: None,
-        };
+        let (db, lost) = (None, None);
+        let mut store = Self { dir, current, number, db, live_bytes: 0, copy_above: 0, lost };
         let entries = store.load(now)?;
         Ok((store, entries))
     }
@@ -113,13 +106,15 @@ impl StateStore {
 
     fn load(&mut self, now: Timestamp) -> Result<Entries, StoreError> {
         if !self.path().is_dir() {
-            self.replace(Vec::new())?;
+            self.replace(&[])?;
             return Ok(Vec::new());
         }
+        let mut entries = Entries::new();
         let mut found: BTreeMap<Vec<u8>, Parts> = BTreeMap::new();
         let mut damaged = 0_u64;
-        let read = Database::open(&self.path()).and_then(|mut db| {
-            db.for_each(|place, stored| match chunk(place, stored) {
+        let read = self.open_database().and_then(|mut db| {
+            db.for_each(|place, stored| match chunk::read(place, stored) {
+                Some((key, 0, 1, bytes)) => entries.push((key.to_vec(), Bytes::copy_from_slice(bytes))),
                 Some((key, at, of, bytes)) => {
                     let parts = found.entry(key.to_vec()).or_default();
                     parts.of = of;
@@ -129,18 +124,16 @@ impl StateStore {
             })?;
             Ok(db)
         });
-        let mut entries = Vec::with_capacity(found.len());
         for (key, parts) in found {
-            let len = u64::try_from(parts.chunks.values().map(Vec::len).sum::<usize>()).unwrap_or(u64::MAX);
-            let is_whole = u16::try_from(parts.chunks.len()) == Ok(parts.of);
-            self.hold(&key, Some(Held { chunks: parts.of, bytes: len }));
-            if is_whole {
+            if u16::try_from(parts.chunks.len()) == Ok(parts.of) {
                 let value: Vec<u8> = parts.chunks.into_values().flatten().collect();
                 entries.push((key, Bytes::from(value)));
             } else {
                 damaged = damaged.saturating_add(1);
             }
         }
+        entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.live_bytes = entries.iter().map(|(_, value)| len(value)).fold(0, u64::saturating_add);
         if damaged > 0 {
             tracing::error!(damaged, "parts of the sessions and retained messages are damaged and left out");
         }
@@ -150,10 +143,21 @@ impl StateStore {
             Err(Trouble::Damaged(what)) => {
                 tracing::error!(what, read = entries.len(), "the sessions' database is damaged");
                 self.set_aside(now)?;
-                self.replace(entries.clone())?;
+                self.replace(&entries)?;
             }
         }
         Ok(entries)
+    }
+
+    /// Opens the present database, and ends what a batch has begun in it.
+    fn open_database(&self) -> Result<Database, Trouble> {
+        let mut db = Database::open(&self.path())?;
+        if let Some(begun) = batch::read(&self.dir, self.number)? {
+            put_in_slices(&mut db, begun)?;
+            db.commit()?;
+        }
+        batch::remove(&self.dir)?;
+        Ok(db)
     }
 
     /// Makes changes and syncs them. When it returns, all of them survive a power cut.
@@ -163,59 +167,52 @@ impl StateStore {
     /// of the state is on disk any more: all of it must be given again.
     pub(super) fn commit(&mut self, changes: &[Change], now: Timestamp) -> Result<(), StoreError> {
         if self.lost.is_none() {
-            match self.try_commit(changes) {
-                Ok(()) => {
+            // What sled makes of a failed write is not to be relied on: after one, the next commit opens it anew.
+            let open = self.db.take().map_or_else(|| self.open_database(), Ok);
+            let written = open.and_then(|mut db| {
+                let live_bytes = self.write(&mut db, changes)?;
+                Ok((db, live_bytes))
+            });
+            match written {
+                Ok((db, live_bytes)) => {
+                    self.db = Some(db);
+                    self.live_bytes = live_bytes;
                     self.copy_if_due();
                     return Ok(());
                 }
-                Err(Trouble::Unavailable(error)) => {
-                    // What sled makes of a failed write is not to be relied on: the next commit opens it anew.
-                    self.db = None;
-                    return Err(error);
-                }
+                Err(Trouble::Unavailable(error)) => return Err(error),
                 Err(Trouble::Damaged(what)) => self.lost = Some((self.set_aside(now)?, what)),
             }
         }
         // A disk that is full as well may refuse that for a while; until then nobody is told that all is well.
-        self.replace(Vec::new())?;
+        self.replace(&[])?;
         let (quarantine, what) = self.lost.take().unwrap_or_default();
         Err(StoreError::Damaged { quarantine, what })
     }
 
-    fn try_commit(&mut self, changes: &[Change]) -> Result<(), Trouble> {
-        let mut batch = Vec::new();
-        let mut held = Vec::with_capacity(changes.len());
+    /// Puts the changes into the database. Gives the bytes of all values from then on.
+    fn write(&self, db: &mut Database, changes: &[Change]) -> Result<u64, Trouble> {
+        let mut puts = Vec::new();
+        let mut live_bytes = self.live_bytes;
         for change in changes {
-            let old = self.held.get(&change.key).map_or(0, |held| held.chunks);
-            let new = change.value.as_ref().map(|value| put_chunks(&change.key, value, &mut batch));
-            for chunk in new.unwrap_or(0)..old {
-                batch.push((place(&change.key, chunk), None));
-            }
-            let bytes =
-                change.value.as_ref().map_or(0, |value| u64::try_from(value.len()).unwrap_or(u64::MAX));
-            held.push((&change.key, new.map(|chunks| Held { chunks, bytes })));
+            let (old_chunks, old_bytes) = chunk::held(db, &change.key)?;
+            let new_chunks =
+                change.value.as_ref().map_or(0, |value| put_chunks(&change.key, value, &mut puts));
+            let left_over = (new_chunks..old_chunks).map(|chunk| (place(&change.key, chunk), None));
+            puts.extend(left_over);
+            let new_bytes = change.value.as_ref().map_or(0, len);
+            live_bytes = live_bytes.saturating_sub(old_bytes).saturating_add(new_bytes);
         }
-        let path = self.path();
-        let db = match &mut self.db {
-            Some(db) => db,
-            closed => closed.insert(Database::open(&path)?),
-        };
-        db.apply(batch)?;
-        db.commit()?;
-        for (key, held) in held {
-            self.hold(key, held);
+        if puts.len() <= AT_ONCE_MAX {
+            db.apply(puts)?;
+            db.commit()?;
+        } else {
+            batch::write(&self.dir, self.number, &puts)?;
+            put_in_slices(db, puts)?;
+            db.commit()?;
+            batch::remove(&self.dir)?;
         }
-        Ok(())
-    }
-
-    fn hold(&mut self, key: &[u8], held: Option<Held>) {
-        let old = match held {
-            Some(held) => self.held.insert(key.to_vec(), held),
-            None => self.held.remove(key),
-        };
-        let added = held.map_or(0, |held| held.bytes);
-        self.live_bytes =
-            self.live_bytes.saturating_sub(old.map_or(0, |old| old.bytes)).saturating_add(added);
+        Ok(live_bytes)
     }
 
     /// Copies what is live into a fresh database where the present one has become too large for it.
@@ -224,56 +221,61 @@ impl StateStore {
         if disk <= self.live_bytes.saturating_mul(4).saturating_add(SLACK_BYTES).max(self.copy_above) {
             return;
         }
-        let mut all = Vec::new();
-        let read = self
-            .db
-            .as_mut()
-            .map(|db| db.for_each(|key, value| all.push((key.to_vec(), Some(value.to_vec())))));
-        let copied = match read {
-            Some(Ok(())) => self.replace_raw(all).map_err(|trouble| trouble.to_string()),
-            Some(Err(trouble)) => Err(trouble.to_string()),
-            None => Ok(()),
-        };
-        if let Err(error) = copied {
-            self.copy_above = disk.saturating_mul(2);
-            tracing::warn!(error, "the sessions' database can't be made smaller for now");
+        let Some(mut old) = self.db.take() else { return };
+        match self.move_to_fresh(|fresh| copy(&mut old, fresh)) {
+            Ok(path) => {
+                drop(old);
+                remove_old(&path);
+            }
+            Err(error) => {
+                self.db = Some(old);
+                self.copy_above = disk.saturating_mul(2);
+                tracing::warn!(%error, "the sessions' database can't be made smaller for now");
+            }
         }
     }
 
     /// A fresh database that holds these entries and nothing else.
-    fn replace(&mut self, entries: Entries) -> Result<(), StoreError> {
-        let mut batch = Vec::new();
-        self.held.clear();
-        self.live_bytes = 0;
-        for (key, value) in entries {
-            let chunks = put_chunks(&key, &value, &mut batch);
-            let bytes = u64::try_from(value.len()).unwrap_or(u64::MAX);
-            self.hold(&key, Some(Held { chunks, bytes }));
-        }
-        self.replace_raw(batch).map_err(|trouble| match trouble {
+    fn replace(&mut self, entries: &[(Vec<u8>, Bytes)]) -> Result<(), StoreError> {
+        self.db = None;
+        let filled = self.move_to_fresh(|fresh| {
+            for slice in entries.chunks(SLICE) {
+                let mut puts = Vec::new();
+                for (key, value) in slice {
+                    put_chunks(key, value, &mut puts);
+                }
+                fresh.apply(puts)?;
+            }
+            Ok(())
+        });
+        let old = filled.map_err(|trouble| match trouble {
             Trouble::Unavailable(error) => error,
             Trouble::Damaged(what) => StoreError::Damaged { quarantine: self.path(), what },
-        })
+        })?;
+        self.live_bytes = entries.iter().map(|(_, value)| len(value)).fold(0, u64::saturating_add);
+        remove_old(&old);
+        Ok(())
     }
 
-    fn replace_raw(&mut self, batch: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Trouble> {
+    /// Makes a fresh database the present one, once `fill` has put into it what it should hold. Gives where the old one
+    /// is: it means nothing any more.
+    fn move_to_fresh(
+        &mut self,
+        fill: impl FnOnce(&mut Database) -> Result<(), Trouble>,
+    ) -> Result<PathBuf, Trouble> {
         let number = self.number.saturating_add(1);
         let path = self.dir.join(name(number));
         sync::remove(&path)?;
         std::fs::create_dir(&path).map_err(StoreError::io("create", &path))?;
         let mut db = Database::open(&path)?;
-        db.apply(batch)?;
+        fill(&mut db)?;
         db.sync_creation()?;
         sync::sync(&self.dir)?;
         self.current.write(&number.to_be_bytes())?;
         let old = self.path();
         self.number = number;
         self.db = Some(db);
-        // What stays of it is removed at the next start.
-        if let Err(error) = sync::remove(&old) {
-            tracing::warn!(%error, "the old database of the sessions stays for now");
-        }
-        Ok(())
+        Ok(old)
     }
 
     fn set_aside(&mut self, now: Timestamp) -> Result<PathBuf, StoreError> {
@@ -301,9 +303,40 @@ pub(super) fn current(data_dir: &Path) -> Option<PathBuf> {
     Some(dir.join(name(Reader(&value).u64()?))).filter(|path| path.is_dir())
 }
 
-/// Whether a stored chunk is what was written.
-pub(super) fn is_right(place: &[u8], stored: &[u8]) -> bool {
-    chunk(place, stored).is_some()
+/// Puts so many that it would cost too much memory to do it in one go; a crash may come in between.
+fn put_in_slices(db: &mut Database, puts: Vec<Put>) -> Result<(), Trouble> {
+    let mut rest = puts.into_iter();
+    loop {
+        let slice: Vec<Put> = rest.by_ref().take(SLICE).collect();
+        if slice.is_empty() {
+            return Ok(());
+        }
+        db.apply(slice)?;
+    }
+}
+
+/// Puts all that is in one database into another one.
+fn copy(from: &mut Database, into: &mut Database) -> Result<(), Trouble> {
+    let (mut slice, mut put) = (Vec::new(), Ok(()));
+    from.for_each(|key, value| {
+        slice.push((key.to_vec(), Some(value.to_vec())));
+        if slice.len() >= SLICE && put.is_ok() {
+            put = into.apply(std::mem::take(&mut slice));
+        }
+    })?;
+    put?;
+    into.apply(slice)
+}
+
+/// What stays of it is removed at the next start.
+fn remove_old(path: &Path) {
+    if let Err(error) = sync::remove(path) {
+        tracing::warn!(%error, "the old database of the sessions stays for now");
+    }
+}
+
+fn len(value: &Bytes) -> u64 {
+    u64::try_from(value.len()).unwrap_or(u64::MAX)
 }
 
 fn name(number: u64) -> String {
@@ -318,155 +351,5 @@ fn databases(dir: &Path) -> Result<Vec<u64>, StoreError> {
     Ok(numbers)
 }
 
-/// Where a chunk lies.
-fn place(key: &[u8], chunk: u16) -> Vec<u8> {
-    [key, &chunk.to_be_bytes()].concat()
-}
-
-/// Cuts a value into chunks; how many.
-fn put_chunks(key: &[u8], value: &[u8], into: &mut Vec<(Vec<u8>, Option<Vec<u8>>)>) -> u16 {
-    let count = u16::try_from(value.len().div_ceil(CHUNK_BYTES).max(1)).unwrap_or(u16::MAX);
-    for at in 0..count {
-        let start = usize::from(at).saturating_mul(CHUNK_BYTES);
-        let end = start.saturating_add(CHUNK_BYTES).min(value.len());
-        let bytes = value.get(start..end).unwrap_or_default();
-        let head = head(at, count);
-        let mut stored = head.to_vec();
-        stored.extend(crc32c(&[key, &head, bytes]).to_be_bytes());
-        stored.extend_from_slice(bytes);
-        into.push((place(key, at), Some(stored)));
-    }
-    count
-}
-
-fn head(at: u16, of: u16) -> [u8; HEAD_BYTES - 4] {
-    let ([a, b], [c, d]) = (at.to_be_bytes(), of.to_be_bytes());
-    [VERSION, a, b, c, d]
-}
-
-/// Key, chunk, chunks and bytes of a stored chunk; `None` if it is not what was written.
-fn chunk<'a>(place: &'a [u8], stored: &'a [u8]) -> Option<(&'a [u8], u16, u16, &'a [u8])> {
-    let (key, at) = place.split_last_chunk::<2>()?;
-    let (start, rest) = stored.split_first_chunk::<{ HEAD_BYTES - 4 }>()?;
-    let (crc, bytes) = rest.split_first_chunk::<4>()?;
-    let [version, a, b, c, d] = *start;
-    let (number, of) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-    let is_right = version == VERSION
-        && number == u16::from_be_bytes(*at)
-        && number < of
-        && crc32c(&[key, start, bytes]) == u32::from_be_bytes(*crc);
-    is_right.then_some((key, number, of, bytes))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_795_186_265_123);
-
-    fn change(key: &str, value: Option<Vec<u8>>) -> Change {
-        Change { key: key.into(), value: value.map(Bytes::from) }
-    }
-
-    fn reopened(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-        let (_, entries) = StateStore::open(dir, NOW).unwrap();
-        entries.into_iter().map(|(key, value)| (String::from_utf8(key).unwrap(), value.to_vec())).collect()
-    }
-
-    #[test]
-    fn what_was_committed_is_there_after_a_restart_whatever_its_length() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut store, entries) = StateStore::open(dir.path(), NOW).unwrap();
-        assert_eq!(entries, []);
-        let mut model = BTreeMap::new();
-        let mut rng = fastrand::Rng::with_seed(3);
-        for _ in 0..40 {
-            let changes: BTreeMap<u8, Option<Vec<u8>>> = (0..rng.usize(1..20))
-                .map(|_| {
-                    let len = *rng.choice(&[0, 10, 6144, 6145, 40_000]).unwrap();
-                    (rng.u8(..30), rng.bool().then(|| vec![rng.u8(..); len]))
-                })
-                .collect();
-            let changes: Vec<Change> =
-                changes.into_iter().map(|(key, value)| change(&format!("key {key}"), value)).collect();
-            for Change { key, value } in &changes {
-                let key = String::from_utf8(key.clone()).unwrap();
-                match value {
-                    Some(value) => drop(model.insert(key, value.to_vec())),
-                    None => drop(model.remove(&key)),
-                }
-            }
-            store.commit(&changes, NOW).unwrap();
-        }
-        drop(store);
-        assert!(reopened(dir.path()) == model);
-    }
-
-    #[test]
-    fn a_database_that_is_mostly_garbage_is_copied_and_the_old_one_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut store, _) = StateStore::open(dir.path(), NOW).unwrap();
-        store.commit(&[change("kept", Some(vec![1; 10]))], NOW).unwrap();
-        let first = store.number;
-        let mut rng = fastrand::Rng::with_seed(3);
-        for key in 0..24 {
-            let noise: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(1024 * 1024).collect();
-            store.commit(&[change(&format!("noise {key}"), Some(noise))], NOW).unwrap();
-        }
-        let full = sync::disk_bytes(dir.path());
-        for key in 0..24 {
-            store.commit(&[change(&format!("noise {key}"), None)], NOW).unwrap();
-        }
-        assert!(store.number > first);
-        let empty = sync::disk_bytes(dir.path());
-        assert!(empty < full / 2, "{full}, then {empty}");
-        drop(store);
-        assert_eq!(databases(&dir.path().join(DIR)).unwrap().len(), 1);
-        assert_eq!(reopened(dir.path()), BTreeMap::from([("kept".to_owned(), vec![1; 10])]));
-    }
-
-    #[test]
-    fn a_batch_of_any_size_is_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut store, _) = StateStore::open(dir.path(), NOW).unwrap();
-        let mut rng = fastrand::Rng::with_seed(3);
-        let noise: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(8 * 1024 * 1024).collect();
-        let model: BTreeMap<String, Vec<u8>> = (0..3000)
-            .map(|at| (format!("key {at}"), noise[at..at + 3000].to_vec()))
-            .chain([("large".to_owned(), noise.clone())])
-            .collect();
-        let changes: Vec<Change> =
-            model.iter().map(|(key, value)| change(key, Some(value.clone()))).collect();
-        store.commit(&changes, NOW).unwrap();
-        drop(store);
-        assert!(reopened(dir.path()) == model);
-    }
-
-    #[test]
-    fn a_copy_that_was_cut_short_is_not_taken_for_the_state() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut store, _) = StateStore::open(dir.path(), NOW).unwrap();
-        store.commit(&[change("kept", Some(vec![1; 10]))], NOW).unwrap();
-        let next = dir.path().join(DIR).join(name(store.number + 1));
-        drop(store);
-        let mut cut_short = Database::open(&next).unwrap();
-        cut_short.commit().unwrap();
-        drop(cut_short);
-        assert_eq!(reopened(dir.path()), BTreeMap::from([("kept".to_owned(), vec![1; 10])]));
-        assert!(!next.exists());
-    }
-
-    #[test]
-    fn a_database_of_other_bytes_is_set_aside_and_a_fresh_one_works() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut store, _) = StateStore::open(dir.path(), NOW).unwrap();
-        store.commit(&[change("lost", Some(vec![1; 10]))], NOW).unwrap();
-        let data = store.path().join(super::super::database::DATA_FILE);
-        drop(store);
-        std::fs::write(&data, [0xA5; 100_000]).unwrap();
-        let (mut store, _) = StateStore::open(dir.path(), NOW).unwrap();
-        store.commit(&[change("new", Some(vec![2; 10]))], NOW).unwrap();
-        drop(store);
-        assert_eq!(reopened(dir.path()).get("new"), Some(&vec![2; 10]));
-    }
-}
+mod tests;

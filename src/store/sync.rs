@@ -2,7 +2,7 @@
 //! in them.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -49,15 +49,27 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Io`]: the old file, if there was one, is still there.
 pub(super) fn replace_file(dir: &Path, name: &str, content: &[u8]) -> Result<(), StoreError> {
+    replace_file_by(dir, name, |file| file.write_all(content))
+}
+
+/// The same with what `write` writes, of which no more than a little is in memory.
+///
+/// # Errors
+/// [`StoreError::Io`]: the old file, if there was one, is still there.
+pub(super) fn replace_file_by(
+    dir: &Path,
+    name: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> Result<(), StoreError> {
     let path = dir.join(name);
     let new = dir.join(format!("{name}{NEW_SUFFIX}"));
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(FILE_MODE)
-        .open(&new)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new);
+    let written = open
+        .and_then(|file| {
+            let mut file = BufWriter::new(file);
+            write(&mut file)?;
+            file.into_inner()?.sync_all()
+        })
         .and_then(|()| std::fs::rename(&new, &path));
     written.map_err(StoreError::io("write", &path))
 }

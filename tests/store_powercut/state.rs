@@ -15,7 +15,7 @@ const BATCHES: u64 = 120;
 
 type Model = BTreeMap<Vec<u8>, Bytes>;
 
-/// What a batch changes: some keys come, some go, some values need several chunks.
+/// What a batch changes: some keys come, some go, some values need several chunks, some batches are too large for one go.
 fn batch(number: u64) -> Vec<Change> {
     let mut rng = fastrand::Rng::with_seed(number);
     let mut changes = BTreeMap::new();
@@ -23,6 +23,14 @@ fn batch(number: u64) -> Vec<Change> {
         let len = if rng.u8(..20) == 0 { 20_000 } else { rng.usize(0..400) };
         let value = (rng.u8(..3) > 0).then(|| (0..len).map(|_| rng.u8(..)).collect::<Vec<u8>>().into());
         changes.insert(format!("key {}", rng.u8(..)).into_bytes(), value);
+    }
+    if number.is_multiple_of(15) {
+        // More than is put in one go; those of the last such batch go.
+        for key in 0..1_200 {
+            changes.insert(format!("one of many {} {key}", number - 15).into_bytes(), None);
+            let value = Bytes::from(number.to_be_bytes().to_vec());
+            changes.insert(format!("one of many {number} {key}").into_bytes(), Some(value));
+        }
     }
     changes.insert(b"number".to_vec(), Some(number.to_be_bytes().to_vec().into()));
     changes.into_iter().map(|(key, value)| Change { key, value }).collect()

@@ -62,8 +62,6 @@ pub(super) struct Record {
     pending: BTreeMap<ConnId, usize>,
     /// What all deliveries since `begin` have in common.
     common: Option<Common>,
-    /// Whom what waits for should not wait for company.
-    pub(super) hurried: Vec<ConnId>,
 }
 
 impl Record {
@@ -112,10 +110,6 @@ impl Sink for Record {
 
     fn raw(&mut self, to: ConnId, packet: &[u8]) -> usize {
         self.append(to, packet)
-    }
-
-    fn hurry(&mut self, conn: ConnId) {
-        self.hurried.push(conn);
     }
 
     fn buffered(&self, conn: ConnId) -> usize {

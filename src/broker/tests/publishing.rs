@@ -21,25 +21,6 @@ fn a_copy_has_the_lower_of_published_and_granted_qos() {
 }
 
 #[test]
-fn what_a_client_needs_to_go_on_does_not_wait_for_company_and_messages_and_pubrel_do() {
-    let mut t = Bench::new();
-    t.join(1, connect(V5, "p"));
-    t.join(2, connect(V5, "s"));
-    t.subscribe(2, "t", Q2);
-    let hurried = |t: &mut Bench, from: u32, packet: Packet<'_>| {
-        t.sink.hurried.clear();
-        t.send(from, packet);
-        std::mem::take(&mut t.sink.hurried)
-    };
-    assert_eq!(hurried(&mut t, 1, message("t", Q0, 0, "x")), []);
-    assert_eq!(hurried(&mut t, 1, message("t", Q1, 9, "x")), [ConnId(1)], "PUBACK");
-    assert_eq!(hurried(&mut t, 1, message("t", Q2, 9, "x")), [ConnId(1)], "PUBREC");
-    assert_eq!(hurried(&mut t, 1, pubrel(9)), [ConnId(1)], "PUBCOMP");
-    assert_eq!(hurried(&mut t, 2, pubrec(2)), [], "PUBREL");
-    assert_eq!(hurried(&mut t, 2, Packet::PingReq), [ConnId(2)], "PINGRESP");
-}
-
-#[test]
 fn qos_1_and_2_complete_in_both_directions() {
     for version in [V31, V311, V5] {
         let mut t = Bench::new();

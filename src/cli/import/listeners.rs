@@ -9,6 +9,7 @@ use super::output::Section;
 use super::report::{Kind, Place};
 use super::translate::Translation;
 use super::values::{self, list, quoted};
+use crate::config::is_origin;
 
 /// The port of the default listener.
 const PORT: i64 = 1883;
@@ -325,7 +326,13 @@ fn websocket(translation: &mut Translation<'_>, block: &Block) -> Result<Option<
     let origins: Vec<&Entry> = block.all("websockets_origin").collect();
     match origins.first() {
         Some(first) => {
-            let texts = origins.iter().map(|entry| entry.value.as_str());
+            let (good, bad): (Vec<&Entry>, Vec<&Entry>) =
+                origins.iter().copied().partition(|entry| is_origin(&entry.value));
+            for entry in bad {
+                let said = format!("{} is no origin, as https://panel.example is", quoted(&entry.value));
+                translation.tell(entry, Kind::Mistake, said);
+            }
+            let texts = good.iter().map(|entry| entry.value.as_str());
             section.set("origins", list(texts), Some(&first.place));
         }
         None => section.set_because("origins", "[\"*\"]", "Mosquitto's default: every page may connect"),

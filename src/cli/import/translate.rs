@@ -275,6 +275,29 @@ mod tests {
         "without a [[broker.user]] nobody could get in",
     ];
 
+    fn imported(text: &str) -> Imported {
+        let facts = Facts {
+            host_name: "box".into(),
+            has_ipv6: true,
+            folder: "/here".into(),
+            secrets: "/secrets/".into(),
+            resolve: &|_| vec![[127, 0, 0, 1].into()],
+        };
+        let main = Source { file: "m.conf".into(), text: text.to_owned() };
+        let conf = conf::read(&main, &|_| Ok(Vec::new()));
+        translate(conf, &facts, "m.conf")
+    }
+
+    #[test]
+    fn what_is_no_origin_of_a_page_is_told_and_left_out() {
+        let imported = imported(
+            "listener 9001\nprotocol websockets\nwebsockets_origin mqtt\nwebsockets_origin https://a.b\n",
+        );
+        assert!(imported.text.contains("origins = [\"https://a.b\"]"), "{}", imported.text);
+        let told: Vec<String> = imported.remarks.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|line| line.contains("\"mqtt\" is no origin")), "{told:?}");
+    }
+
     #[test]
     fn whatever_options_stand_together_the_result_is_a_config_and_holds_no_password() {
         let rows: Vec<_> = options::rows().collect();
@@ -298,16 +321,7 @@ mod tests {
                     _ => text.push_str(&format!("{} {value}\n", row.name.replace('*', "x"))),
                 }
             }
-            let facts = Facts {
-                host_name: "box".into(),
-                has_ipv6: true,
-                folder: "/here".into(),
-                secrets: "/secrets/".into(),
-                resolve: &|_| vec![[127, 0, 0, 1].into()],
-            };
-            let main = Source { file: "m.conf".into(), text: text.clone() };
-            let conf = conf::read(&main, &|_| Ok(Vec::new()));
-            let imported = translate(conf, &facts, "m.conf");
+            let imported = imported(&text);
             let told: String = imported.remarks.iter().map(|remark| format!("{remark}\n")).collect();
             for words in [&imported.text, &told] {
                 assert!(!words.contains("hush hush"), "{text}\n{words}");

@@ -9,11 +9,16 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{CertificateError, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use super::suites;
 use crate::config::{ClientCertificate, CrlExpired, ListenerTls, TlsVersion};
 use crate::expiry::{Dated, What};
 use crate::io::certificate_dates::{certificate_ends, list_ends};
 use crate::io::tls::{add_authorities, authority_files, certificates, private_key};
 use crate::time::Timestamp;
+
+/// How many further handshakes of TLS 1.3 each one makes shorter. A client has one connection, so it needs one, which brings
+/// the next.
+const TICKETS: usize = 1;
 
 /// What tells that a file has changed: length, time of change, and number, since a file is often replaced by another.
 type Stamp = Option<(u64, i64, i64, u64)>;
@@ -92,7 +97,7 @@ pub(super) fn stamps_of(settings: &ListenerTls) -> Stamps {
 }
 
 pub(super) fn load(settings: &ListenerTls) -> Result<Loaded, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(suites::provider());
     let lists = settings.crl.as_deref().map(lists).transpose()?.unwrap_or_default();
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(versions(settings.min_version))
@@ -108,12 +113,14 @@ pub(super) fn load(settings: &ListenerTls) -> Result<Loaded, String> {
     let (cert, key) = (&settings.cert, &settings.key);
     let chain = certificates(cert)?;
     let dates = dates(settings, &chain, &lists);
-    let config = builder.with_single_cert(chain, private_key(key)?).map_err(|error| match error {
+    let mut config = builder.with_single_cert(chain, private_key(key)?).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
             format!("{} is not the key of the certificate in {}", key.display(), cert.display())
         }
         _ => format!("{} and {} can't be used: {error}", cert.display(), key.display()),
     })?;
+    config.send_tls13_tickets = TICKETS;
+    config.ignore_client_order = true;
     let revoked = lists.iter().map(|list| webpki::OwnedCertRevocationList::from_der(list).map(Into::into));
     // The verifier has taken the same lists already.
     let revoked = revoked.collect::<Result<_, _>>().map_err(|error| format!("a revocation list: {error}"))?;

@@ -14,9 +14,6 @@ impl Shard {
     /// Reads once and hands what came to the machine.
     pub(in crate::io) fn read(&self, conn: ConnId, link: &Link) -> Read {
         let mut core = self.core.borrow_mut();
-        if self.reads.replace(self.reads.get().saturating_add(1)) == 0 {
-            self.turn_began.set(core.clock.now().mono);
-        }
         let taken = self.work_on(&mut core, conn, |core| take(core, conn, link));
         self.after_input(&mut core);
         let came = core.broker.bytes_received();
@@ -59,21 +56,11 @@ impl Shard {
 
     /// Writes what waits for all connections.
     pub(super) fn flush_dirty(&self) {
-        self.flush_those(OutBuffers::take_dirty);
-    }
-
-    /// Writes what can't wait for company. True if something does.
-    pub(super) fn flush_urgent(&self) -> bool {
-        self.flush_those(OutBuffers::take_urgent);
-        self.core.borrow().out.has_dirty()
-    }
-
-    fn flush_those(&self, take: impl FnOnce(&mut OutBuffers, &mut Vec<ConnId>)) {
         let mut drained = Vec::new();
         {
             let mut core = self.core.borrow_mut();
             let mut dirty = std::mem::take(&mut core.dirty);
-            take(&mut core.out, &mut dirty);
+            core.out.take_dirty(&mut dirty);
             for conn in dirty.drain(..) {
                 if self.write(&mut core, conn).1 {
                     drained.push(conn);
